@@ -1,0 +1,79 @@
+"""Arithmetic of boxes.
+
+Boxes are (..., 4) float32, yxyx, continuous corners: width is x1 - x0, without the +1 of inclusive pixels.  Every
+function works on any leading shape, computes in float32 and is free of side effects.
+"""
+
+import math
+
+import tensorflow as tf
+
+# No delta may enlarge a box more than 1000/16 times, as in the released code of the paper's successors: exp() of an untrained
+# or diverged output would overflow, and NMS over infinite boxes silently returns indices.
+MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+
+
+def area(boxes):
+    """(..., 4) -> (...): height times width, 0 for an inverted box."""
+    y0, x0, y1, x1 = tf.unstack(boxes, axis=-1)
+    return tf.maximum(y1 - y0, 0.0) * tf.maximum(x1 - x0, 0.0)
+
+
+def pairwise_iou(a, b):
+    """Intersection over union of every pair: (..., N, 4), (..., M, 4) -> (..., N, M); 0 where both are empty."""
+    a, b = a[..., :, None, :], b[..., None, :, :]
+    top_left = tf.maximum(a[..., :2], b[..., :2])
+    bottom_right = tf.minimum(a[..., 2:], b[..., 2:])
+    sides = tf.maximum(bottom_right - top_left, 0.0)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = area(a) + area(b) - intersection
+    return tf.math.divide_no_nan(intersection, union)
+
+
+def clip(boxes, image_sizes):
+    """Clip (B, N, 4) boxes to images of `image_sizes` (B, 2), height and width in pixels."""
+    limit = tf.cast(image_sizes, tf.float32)[:, None, :]
+    return tf.minimum(tf.maximum(boxes, 0.0), tf.concat([limit, limit], axis=-1))
+
+
+def flip_horizontally(boxes, width):
+    """Mirror (..., 4) boxes in an image of `width` pixels."""
+    y0, x0, y1, x1 = tf.unstack(boxes, axis=-1)
+    width = tf.cast(width, boxes.dtype)
+    return tf.stack([y0, width - x1, y1, width - x0], axis=-1)
+
+
+def scale(boxes, factors):
+    """Multiply (..., N, 4) boxes by `factors` (..., 2), for y and x."""
+    factors = tf.cast(factors, boxes.dtype)[..., None, :]
+    return boxes * tf.concat([factors, factors], axis=-1)
+
+
+def _centre_form(boxes):
+    y0, x0, y1, x1 = tf.unstack(boxes, axis=-1)
+    height, width = y1 - y0, x1 - x0
+    return y0 + 0.5 * height, x0 + 0.5 * width, height, width
+
+
+def encode(boxes, references):
+    """Deltas (ty, tx, th, tw) that carry `references` to `boxes`, both (..., 4) (section 3.1.2, equation 2).
+
+    Rows where either box has no area give zeros: they stand for padding and are never trained on.
+    """
+    y, x, h, w = _centre_form(boxes)
+    ya, xa, ha, wa = _centre_form(references)
+    real = (h > 0) & (w > 0) & (ha > 0) & (wa > 0)
+    # Both branches of tf.where are differentiated and computed: keep the unused one finite.
+    h, w, ha, wa = (tf.where(real, side, 1.0) for side in (h, w, ha, wa))
+    deltas = tf.stack([(y - ya) / ha, (x - xa) / wa, tf.math.log(h / ha), tf.math.log(w / wa)], axis=-1)
+    return tf.where(real[..., None], deltas, 0.0)
+
+
+def decode(deltas, references):
+    """Boxes (..., 4) that `deltas` (..., 4) make of `references` (..., 4): the inverse of `encode`."""
+    ya, xa, ha, wa = _centre_form(references)
+    ty, tx, th, tw = tf.unstack(deltas, axis=-1)
+    y, x = ty * ha + ya, tx * wa + xa
+    h = tf.exp(tf.minimum(th, MAX_LOG_SCALE)) * ha
+    w = tf.exp(tf.minimum(tw, MAX_LOG_SCALE)) * wa
+    return tf.stack([y - 0.5 * h, x - 0.5 * w, y + 0.5 * h, x + 0.5 * w], axis=-1)

@@ -1,0 +1,112 @@
+"""From examples to batches, in tf.data: read, decode, resize, flip, normalise, pad, batch, prefetch.
+
+The order of the pictures, and which are flipped, is a pure function of the seed and of the position in the stream.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_frcnn import boxes as box_ops
+from keras_frcnn import images, randomness
+from keras_frcnn.config import ImageConfig
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.errors import InputError
+from keras_frcnn.structures import Batch, GroundTruth, Proposals
+
+
+def training_order(number_of_examples: int, seed: int) -> tf.data.Dataset:
+    """An endless stream of (position, example index, flip or not).
+
+    Horizontal flips double the training set: each epoch holds every picture once as it is and once flipped, in an order of
+    its own.
+    """
+    count = 2 * number_of_examples
+
+    def one_epoch(epoch):
+        key = tf.random.experimental.stateless_fold_in([seed, tf.cast(epoch, tf.int32)], randomness.FLIP_AND_ORDER)
+        return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(count), key))
+
+    items = tf.data.Dataset.range(2**31).flat_map(one_epoch)
+    return items.enumerate().map(lambda position, item: (tf.cast(position, tf.int32), item // 2, item % 2 == 1))
+
+
+def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, seed: int):
+    """A function (position, index, flip) -> one picture's `Batch` without the batch axis."""
+    examples = dataset.examples
+    paths = tf.constant([example.image_path for example in examples])
+    ids = tf.constant([example.image_id for example in examples])
+    counts = [len(example.boxes) for example in examples]
+
+    def ragged(name, dtype, shape=()):
+        values = np.concatenate([np.reshape(getattr(example, name), (-1, *shape)) for example in examples])
+        return tf.RaggedTensor.from_row_lengths(tf.constant(values, dtype), counts)
+
+    boxes, classes = ragged("boxes", tf.float32, (4,)), ragged("classes", tf.int32)
+    difficult = ragged("difficult", tf.bool)
+    proposal_paths = None if proposal_paths is None else tf.constant([str(path) for path in proposal_paths])
+
+    def load(position, index, flip):
+        image = images.decode_image(tf.io.read_file(paths[index]))
+        original_size = tf.shape(image)[:2]
+        image = images.prepare(image, image_config.short_side, image_config.long_side)
+        image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
+        size = tf.shape(image)[:2]
+        width = tf.cast(size[1], tf.float32)
+
+        def maybe_flip(rows):
+            return tf.where(flip, box_ops.flip_horizontally(rows, width), rows)
+
+        trained_on = tf.logical_not(difficult[index])
+        gt_boxes = box_ops.scale(tf.ensure_shape(boxes[index], [None, 4]), size / original_size)
+        if proposal_paths is None:
+            stored = tf.zeros([0, 5])
+        else:
+            stored = tf.io.parse_tensor(tf.io.read_file(proposal_paths[index]), tf.float32)
+            stored = tf.ensure_shape(stored, [None, 5])
+        return Batch(
+            images=image,
+            image_sizes=size,
+            original_sizes=original_size,
+            image_ids=ids[index],
+            seeds=tf.stack([seed, position]),
+            ground_truth=GroundTruth(
+                boxes=tf.boolean_mask(maybe_flip(gt_boxes), trained_on),
+                classes=tf.boolean_mask(classes[index], trained_on),
+                valid=tf.boolean_mask(trained_on, trained_on),
+            ),
+            proposals=Proposals(
+                boxes=maybe_flip(stored[:, :4]), scores=stored[:, 4], valid=tf.ones_like(stored[:, 4], tf.bool)
+            ),
+        )
+
+    return load
+
+
+def training_batches(dataset: Dataset, image_config: ImageConfig, batch_size: int, seed: int, proposal_paths=None):
+    """An endless stream of shuffled, flipped batches; `proposal_paths` names a stored proposal file for each example."""
+    order = training_order(len(dataset.examples), seed)
+    loaded = order.map(_load(dataset, image_config, proposal_paths, seed), num_parallel_calls=tf.data.AUTOTUNE)
+    return _batch(loaded, batch_size)
+
+
+def evaluation_batches(dataset: Dataset, image_config: ImageConfig, batch_size: int = 1, proposal_paths=None):
+    """Every picture once, in order, as it is."""
+    order = tf.data.Dataset.range(len(dataset.examples), output_type=tf.int32)
+    load = _load(dataset, image_config, proposal_paths, 0)
+    loaded = order.map(lambda index: load(index, index, tf.constant(False)), num_parallel_calls=tf.data.AUTOTUNE)
+    return _batch(loaded, batch_size)
+
+
+def _batch(loaded, batch_size: int):
+    # Zero padding, after normalisation: alone, too, the convolutions see zeros beyond the border of an image.
+    return loaded.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def find_undecodable(dataset: Dataset) -> InputError | None:
+    """The error that names the first picture whose pixels cannot be decoded: tf.data's own error names no file."""
+    for example in dataset.examples:
+        try:
+            images.decode_image(tf.io.read_file(example.image_path))
+        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+            return InputError(example.image_path, f"not a readable picture ({error.message[:120]})", "replace or remove it")
+    return None

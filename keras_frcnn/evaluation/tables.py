@@ -1,0 +1,121 @@
+"""Evaluation results as plain-text tables for people and as plain values for JSON files."""
+
+import math
+from collections.abc import Sequence
+
+from keras_frcnn.evaluation.recall import RecallResult
+from keras_frcnn.evaluation.voc_ap import VOCResult
+
+SHOWN_IOU_THRESHOLDS = (0.5, 0.7)  # of the recall table; the JSON form has all
+
+
+def format_ap_table(result: VOCResult) -> str:
+    """A row for each class, the means last, and a line on the classes that are left out of them."""
+    rows = [
+        (entry.class_name, _number(entry.ap_11point), _number(entry.ap_area), str(entry.objects), str(entry.detections))
+        for entry in result.classes
+    ]
+    means = (
+        "mean",
+        _number(result.mean_11point),
+        _number(result.mean_area),
+        str(sum(entry.objects for entry in result.classes)),
+        str(sum(entry.detections for entry in result.classes)),
+    )
+    table = _format_table(("class", "AP 11-point", "AP area", "objects", "detections"), rows, [means])
+    notes = [f"PASCAL VOC, IoU > {result.iou_threshold:g}, {result.images} images; difficult objects not counted."]
+    if result.classes_without_objects:
+        notes.append(f"No objects, left out of the mean: {', '.join(result.classes_without_objects)}.")
+    return "\n".join([table, *notes]) + "\n"
+
+
+def format_recall_table(result: RecallResult) -> str:
+    """A row for each number of proposals: recall at IoU 0.5 and 0.7, and the mean over all thresholds."""
+    shown = [
+        (column, threshold)
+        for column, threshold in enumerate(result.iou_thresholds)
+        if threshold in SHOWN_IOU_THRESHOLDS
+    ]
+    first, last = result.iou_thresholds[0], result.iou_thresholds[-1]
+    header = (
+        "proposals", "per image", *(f"IoU {threshold:.2f}" for _, threshold in shown), f"IoU {first:.2f}:{last:.2f}"
+    )
+    rows = [
+        (
+            str(count),
+            "-" if math.isnan(proposals) else f"{proposals:.1f}",
+            *(_number(recalls[column]) for column, _ in shown),
+            _number(average),
+        )
+        for count, proposals, recalls, average in zip(
+            result.counts, result.mean_proposals, result.recalls, result.average_recalls, strict=True
+        )
+    ]
+    note = f"Recall of {result.objects} objects in {result.images} images; difficult objects not counted."
+    return "\n".join([_format_table(header, rows, []), note]) + "\n"
+
+
+def ap_to_json(result: VOCResult) -> dict:
+    """Plain values for `json.dump`, nan as None; without the curves, which are as long as the detections."""
+    return {
+        "iou_threshold": result.iou_threshold,
+        "images": result.images,
+        "mean_ap_11point": _json_number(result.mean_11point),
+        "mean_ap_area": _json_number(result.mean_area),
+        "classes_without_objects": list(result.classes_without_objects),
+        "classes": {
+            entry.class_name: {
+                "ap_11point": _json_number(entry.ap_11point),
+                "ap_area": _json_number(entry.ap_area),
+                "objects": entry.objects,
+                "detections": entry.detections,
+            }
+            for entry in result.classes
+        },
+    }
+
+
+def recall_to_json(result: RecallResult) -> dict:
+    """Plain values for `json.dump`, nan as None; a list entry for each number of proposals."""
+    return {
+        "images": result.images,
+        "objects": result.objects,
+        "proposals": [
+            {
+                "count": int(count),
+                "mean_proposals": _json_number(proposals),
+                "recall": {
+                    f"{threshold:.2f}": _json_number(recall)
+                    for threshold, recall in zip(result.iou_thresholds, recalls, strict=True)
+                },
+                "average_recall": _json_number(average),
+            }
+            for count, proposals, recalls, average in zip(
+                result.counts, result.mean_proposals, result.recalls, result.average_recalls, strict=True
+            )
+        ],
+    }
+
+
+def _format_table(header: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[Sequence[str]]) -> str:
+    """Columns two spaces apart, the first to the left and the others to the right, rules between the three parts."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, *footer, strict=True)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+
+    def line(cells):
+        first, *others = (
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join([first, *others])
+
+    parts = [[line(header)], [line(row) for row in rows], [line(row) for row in footer]]
+    return f"\n{rule}\n".join("\n".join(part) for part in parts if part)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _json_number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,238 @@
+"""Average precision as PASCAL VOC defines it, by the 11-point metric of 2007 and by the area of 2010 and later.
+
+Sources: the VOC2007 and VOC2012 development kits (`VOCevaldet.m`) and `voc_eval.py` of py-faster-rcnn, whose results
+are reproduced.  Where the rules are easily taken otherwise:
+
+- Official boxes are 1-based with inclusive corners, and the kit measures a width as `xmax - xmin + 1`.  Boxes here
+  have continuous corners, `x0 = xmin - 1` and `x1 = xmax`, converted where the files are read.  Then
+  `x1 - x0 = xmax - xmin + 1`, and intersections likewise: the official figures come out without any `+ 1` here.
+- A detection looks at the object of its class that it overlaps most, taken or not, and counts only if that overlap is
+  strictly above the threshold.  It does not fall back to its second best object.
+- A detection on a difficult object is neither right nor wrong.  A second detection of one object is wrong.
+- Detections of equal score keep the order they are given in, as with the stable sort of the kit; the unstable
+  `argsort` of `voc_eval.py` leaves that order to chance.
+- The eleven recall thresholds are those of `np.arange(0, 1.1, 0.1)`, without tolerance: the fourth lies a rounding
+  error above 0.3, so that a recall of 3 in 10 does not reach it.  `voc_eval.py` has the same.
+
+Axes: D detections by descending score and G objects, of all images together; K classes.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_frcnn.data.example import Example
+from keras_frcnn.errors import InputError
+from keras_frcnn.evaluation.detections_record import ImageDetections, check_record
+from keras_frcnn.evaluation.overlap import pairwise_iou
+
+
+class ClassAP(NamedTuple):
+    """The average precision of one class and the curve it is taken from."""
+
+    class_name: str
+    ap_11point: float  # nan where there is no object
+    ap_area: float  # nan where there is no object
+    objects: int  # G without the difficult ones
+    detections: int  # D, those on difficult objects included
+    recall: np.ndarray  # (D,) after each detection, best first; nan where there is no object
+    precision: np.ndarray  # (D,) after each detection, best first
+    scores: np.ndarray  # (D,) descending
+
+
+class VOCResult(NamedTuple):
+    """The average precision of all classes."""
+
+    classes: tuple[ClassAP, ...]  # in the order of the class names
+    mean_11point: float  # over the classes that have objects; nan where none has
+    mean_area: float  # likewise
+    iou_threshold: float
+    images: int
+    classes_without_objects: tuple[str, ...]  # left out of both means
+
+
+class _Objects(NamedTuple):
+    """The objects of all images together."""
+
+    images: np.ndarray  # (G,) position of each object's image
+    boxes: np.ndarray  # (G, 4) float64
+    classes: np.ndarray  # (G,)
+    difficult: np.ndarray  # (G,) bool
+
+
+class _Ranked(NamedTuple):
+    """The detections of all images together, by descending score."""
+
+    images: np.ndarray  # (D,) position of each detection's image
+    boxes: np.ndarray  # (D, 4) float64
+    classes: np.ndarray  # (D,)
+    scores: np.ndarray  # (D,) float64
+
+
+def evaluate_voc(
+    examples: Iterable[Example],
+    detections: Iterable[ImageDetections],
+    class_names: Sequence[str],
+    iou_threshold: float = 0.5,
+) -> VOCResult:
+    """Average precision of each class, and the means.
+
+    `examples` are all images of the split; one without a record in `detections` has no detections.  Boxes of both are
+    yxyx, continuous corners, pixels of the stored picture.  Class i is `class_names[i - 1]`.
+
+    Raises `InputError` where detections name an unknown image, one image twice, a class that is not in 1..K, or a
+    score or corner that is not a finite number; `ValueError` where two examples have the same id.
+    """
+    examples, detections = tuple(examples), tuple(detections)
+    positions = {example.image_id: position for position, example in enumerate(examples)}
+    if len(positions) != len(examples):
+        raise ValueError("two examples have the same image_id")
+    _check(detections, positions, len(class_names))
+
+    objects = _join_objects(examples)
+    ranked = _rank(detections, positions)
+    classes = tuple(
+        _evaluate_class(
+            class_name,
+            _Objects(*(field[objects.classes == class_index] for field in objects)),
+            _Ranked(*(field[ranked.classes == class_index] for field in ranked)),
+            iou_threshold,
+        )
+        for class_index, class_name in enumerate(class_names, start=1)
+    )
+
+    with_objects = [entry for entry in classes if entry.objects]
+    return VOCResult(
+        classes=classes,
+        mean_11point=_mean([entry.ap_11point for entry in with_objects]),
+        mean_area=_mean([entry.ap_area for entry in with_objects]),
+        iou_threshold=iou_threshold,
+        images=len(examples),
+        classes_without_objects=tuple(entry.class_name for entry in classes if not entry.objects),
+    )
+
+
+def average_precision_11point(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Mean over eleven recall thresholds of the best precision at that recall or a higher one (VOC2007).
+
+    Takes both (D,), by descending score.
+    """
+    best = [precision[recall >= threshold].max(initial=0.0) for threshold in np.arange(0.0, 1.1, 0.1)]
+    return float(np.mean(best))
+
+
+def average_precision_area(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Area under the curve of precision over recall, precision made monotone first (VOC2010 and later).
+
+    Takes both (D,), by descending score.
+    """
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+
+
+def _check(detections: Sequence[ImageDetections], positions: dict[str, int], class_count: int) -> None:
+    seen = set()
+    for record in detections:
+        check_record(record, class_count)
+        if record.image_id not in positions:
+            raise InputError(f"detections of image {record.image_id!r}", "the image is not in the evaluated split",
+                             "give the detections and the annotations of one split")
+        if record.image_id in seen:
+            raise InputError(f"detections of image {record.image_id!r}", "the image comes twice",
+                             "hand over its detections in one record")
+        seen.add(record.image_id)
+
+
+def _join_objects(examples: Sequence[Example]) -> _Objects:
+    return _Objects(
+        images=np.repeat(np.arange(len(examples)), [len(example.classes) for example in examples]),
+        boxes=_concatenate([example.boxes for example in examples], np.float64).reshape(-1, 4),
+        classes=_concatenate([example.classes for example in examples], np.int64),
+        difficult=_concatenate([example.difficult for example in examples], bool),
+    )
+
+
+def _rank(detections: Sequence[ImageDetections], positions: dict[str, int]) -> _Ranked:
+    image_positions = np.asarray([positions[record.image_id] for record in detections], np.int64)
+    joined = _Ranked(
+        images=np.repeat(image_positions, [len(record.classes) for record in detections]),
+        boxes=_concatenate([record.boxes for record in detections], np.float64).reshape(-1, 4),
+        classes=_concatenate([record.classes for record in detections], np.int64),
+        scores=_concatenate([record.scores for record in detections], np.float64),
+    )
+    order = np.argsort(-joined.scores, kind="stable")
+    return _Ranked(*(field[order] for field in joined))
+
+
+def _concatenate(arrays: Sequence[np.ndarray], dtype) -> np.ndarray:
+    """The values of all arrays in one row; empty where there is no array, which `np.concatenate` refuses."""
+    return np.concatenate([np.zeros(0, dtype), *(np.asarray(array, dtype).reshape(-1) for array in arrays)])
+
+
+def _evaluate_class(class_name: str, objects: _Objects, ranked: _Ranked, iou_threshold: float) -> ClassAP:
+    """Judge the detections of one class and take both average precisions."""
+    right, wrong = _judge(objects, ranked, iou_threshold)
+    right, wrong = np.cumsum(right), np.cumsum(wrong)
+    total = int(np.sum(~objects.difficult))
+    precision = right / np.maximum(right + wrong, 1)  # 0 while all detections are on difficult objects, as in the kit
+    recall = right / total if total else np.full(len(right), np.nan)
+    return ClassAP(
+        class_name=class_name,
+        ap_11point=average_precision_11point(recall, precision) if total else float("nan"),
+        ap_area=average_precision_area(recall, precision) if total else float("nan"),
+        objects=total,
+        detections=len(ranked.scores),
+        recall=recall,
+        precision=precision,
+        scores=ranked.scores,
+    )
+
+
+def _judge(objects: _Objects, ranked: _Ranked, iou_threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Say of each detection of one class whether it is right and whether it is wrong; (D,) bool both.
+
+    Neither is true of a detection on a difficult object.
+    """
+    best_object, best_iou = _best_objects(objects, ranked)
+    hits = np.flatnonzero(best_iou > iou_threshold)
+    hit_objects = best_object[hits]
+    on_difficult = objects.difficult[hit_objects]
+    _, first = np.unique(hit_objects, return_index=True)  # the best-scored hit on each object, as hits are ranked
+
+    right = np.zeros(len(ranked.scores), bool)
+    right[hits[first]] = True
+    right[hits[on_difficult]] = False
+    wrong = ~right
+    wrong[hits[on_difficult]] = False
+    return right, wrong
+
+
+def _best_objects(objects: _Objects, ranked: _Ranked) -> tuple[np.ndarray, np.ndarray]:
+    """The object of its image that each detection overlaps most, the first of equals, and their IoU.
+
+    Gives (D,) indices into `objects` and (D,) IoU; IoU 0 and index 0 where the image has no object.
+    """
+    best_object = np.zeros(len(ranked.scores), np.int64)
+    best_iou = np.zeros(len(ranked.scores))
+    if len(objects.images) == 0:
+        return best_object, best_iou
+
+    # Both are brought into the order of the images, so that an image's rows are one slice; only images that have an
+    # object of this class are visited, and those are few.
+    by_image = np.argsort(ranked.images, kind="stable")
+    images, starts, counts = np.unique(objects.images, return_index=True, return_counts=True)
+    lows = np.searchsorted(ranked.images[by_image], images, side="left")
+    highs = np.searchsorted(ranked.images[by_image], images, side="right")
+    for start, count, low, high in zip(starts, counts, lows, highs, strict=True):
+        if low == high:
+            continue
+        rows = by_image[low:high]
+        iou = pairwise_iou(ranked.boxes[rows], objects.boxes[start : start + count])
+        best_object[rows] = start + iou.argmax(axis=1)
+        best_iou[rows] = iou.max(axis=1)
+    return best_object, best_iou
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")

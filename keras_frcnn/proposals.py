@@ -1,0 +1,67 @@
+"""From the RPN's raw outputs to proposals (section 3.3): decode, clip, drop small, top-k, NMS, pad.
+
+Also the one non-maximum suppression that proposals and detections share.
+"""
+
+import tensorflow as tf
+
+from keras_frcnn import boxes as box_ops
+from keras_frcnn.structures import Proposals, RPNOutput
+
+
+def suppress(boxes, scores, valid, count: int, iou_threshold: float):
+    """Greedy NMS of one image: boxes (N, 4), scores (N,), valid (N,) -> indices (count,) int32, kept (count,) bool.
+
+    Best first; a box falls when its IoU with a kept one is over `iou_threshold`.  Boxes that are not valid, or with a
+    corner or score that is no number, are never kept: NMS over NaN would silently return indices.
+    """
+    finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1) & tf.math.is_finite(scores)
+    usable = valid & finite
+    # The kernel leaves out scores that are not above the threshold, so -inf never comes back.
+    indices, number = tf.raw_ops.NonMaxSuppressionV4(
+        boxes=tf.where(usable[:, None], boxes, 0.0),
+        scores=tf.where(usable, scores, -float("inf")),
+        max_output_size=count,
+        iou_threshold=iou_threshold,
+        score_threshold=-float("inf"),
+        pad_to_max_output_size=True,
+    )
+    return indices, tf.range(count) < number
+
+
+def make_proposals(output: RPNOutput, anchors, candidates, image_sizes, *, min_size, pre_nms_topk, post_nms_topk,
+                   iou_threshold) -> Proposals:
+    """Proposals of each image, best first, `post_nms_topk` rows.
+
+    output over A anchors (A, 4); candidates (B, A) bool are the anchors that stand on the image; image_sizes (B, 2).
+    `pre_nms_topk` 0 puts no cut before NMS.  Gradients do not flow through proposals: with them the loss diverges.
+    """
+    scores = tf.stop_gradient(tf.nn.softmax(tf.cast(output.logits, tf.float32))[..., 1])
+    deltas = tf.stop_gradient(tf.cast(output.deltas, tf.float32))
+    boxes = box_ops.clip(box_ops.decode(deltas, anchors[None]), image_sizes)
+    large = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= min_size, axis=-1)
+    valid = candidates & large
+
+    if pre_nms_topk:
+        count = tf.minimum(pre_nms_topk, tf.shape(scores)[1])
+        _, top = tf.math.top_k(tf.where(valid, scores, -1.0), count)
+        boxes, scores, valid = (tf.gather(value, top, batch_dims=1) for value in (boxes, scores, valid))
+
+    def one_image(inputs):
+        boxes, scores, valid = inputs
+        indices, kept = suppress(boxes, scores, valid, post_nms_topk, iou_threshold)
+        return Proposals(
+            boxes=tf.where(kept[:, None], tf.gather(boxes, indices), 0.0),
+            scores=tf.where(kept, tf.gather(scores, indices), 0.0),
+            valid=kept,
+        )
+
+    return tf.map_fn(
+        one_image,
+        (boxes, scores, valid),
+        fn_output_signature=Proposals(
+            tf.TensorSpec([post_nms_topk, 4], tf.float32),
+            tf.TensorSpec([post_nms_topk], tf.float32),
+            tf.TensorSpec([post_nms_topk], tf.bool),
+        ),
+    )

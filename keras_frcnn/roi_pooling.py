@@ -1,0 +1,53 @@
+"""RoI pooling: bilinear samples on a 2n x 2n grid, then 2x2 max pooling to n x n (Girshick 2015, 2.1).
+
+`tf.image.crop_and_resize` samples corner to corner of the grid between the first and the last cell.  The transform here is
+the aligned one: cell (i, j) stands at the middle of its stride x stride pixels, and samples at the middles of the bins.
+"""
+
+import tensorflow as tf
+
+
+def crop(features, boxes, image_sizes, crop_size: int, stride: int):
+    """Sample `features` (B, h, w, c) at the bin middles of `boxes` (B, R, 4): (B, R, crop_size, crop_size, c) float32.
+
+    boxes in pixels; image_sizes (B, 2) in pixels, so that samples beyond an image's last cell repeat that cell, as in
+    RoIAlign, and never read padding.
+    """
+    # One cell before, two behind: a box inside its image samples within [-0.5, cells + 0.5].
+    padded = _repeat_border(tf.cast(features, tf.float32), image_sizes // stride, before=1, behind=2)
+    batch, count = tf.shape(boxes)[0], tf.shape(boxes)[1]
+    flat = tf.reshape(boxes, [-1, 4]) / stride
+    top_left, bottom_right = flat[:, :2], flat[:, 2:]
+    half_bin = 0.5 * (bottom_right - top_left) / crop_size
+    # Continuous coordinate y is at grid position y - 0.5; the border adds 1.
+    first = top_left + half_bin - 0.5 + 1.0
+    last = bottom_right - half_bin - 0.5 + 1.0
+    extent = tf.cast(tf.shape(padded)[1:3] - 1, tf.float32)
+    crops = tf.image.crop_and_resize(
+        padded,
+        tf.concat([first / extent, last / extent], axis=-1),
+        tf.repeat(tf.range(batch), count),
+        [crop_size, crop_size],
+    )
+    return tf.reshape(crops, [batch, count, crop_size, crop_size, features.shape[-1]])
+
+
+def roi_pool(features, boxes, image_sizes, pool_size: int, stride: int):
+    """(B, h, w, c) features, (B, R, 4) boxes in pixels -> (B, R, pool_size, pool_size, c) float32."""
+    crops = crop(features, boxes, image_sizes, 2 * pool_size, stride)
+    shape = tf.shape(crops)
+    flat = tf.reshape(crops, [-1, 2 * pool_size, 2 * pool_size, features.shape[-1]])
+    pooled = tf.nn.max_pool2d(flat, 2, 2, "VALID")
+    return tf.reshape(pooled, [shape[0], shape[1], pool_size, pool_size, features.shape[-1]])
+
+
+def _repeat_border(features, cells, before: int, behind: int):
+    """Widen (B, h, w, c) by `before` and `behind` cells that repeat each image's own border; cells (B, 2) is its extent."""
+
+    def widen(x, limit, axis):
+        indices = tf.maximum(tf.range(-before, tf.shape(x)[axis] + behind), 0)
+        indices = tf.minimum(indices[None], limit[:, None] - 1)
+        return tf.gather(x, indices, axis=axis, batch_dims=1)
+
+    cells = tf.maximum(cells, 1)
+    return widen(widen(features, cells[:, 0], 1), cells[:, 1], 2)

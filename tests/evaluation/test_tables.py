@@ -1,0 +1,69 @@
+"""Tables and JSON of the evaluation results."""
+
+import json
+
+import numpy as np
+
+from keras_frcnn.data.example import Example
+from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.recall import proposal_recall
+from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
+from keras_frcnn.evaluation.voc_ap import evaluate_voc
+
+BOXES = np.array([(0, 0, 10, 10), (0, 100, 10, 110)], np.float32)
+EXAMPLES = [Example("a", "", 200, 200, BOXES, np.array([1, 1], np.int32), np.array([False, False]))]
+EMPTY = [EXAMPLES[0]._replace(boxes=BOXES[:0], classes=np.zeros(0, np.int32), difficult=np.zeros(0, bool))]
+DETECTIONS = [ImageDetections("a", BOXES[:1], np.array([1]), np.array([0.9]))]
+
+
+def ap_result(examples=EXAMPLES):
+    return evaluate_voc(examples, DETECTIONS, ["motorbike", "cow"])
+
+
+def test_ap_table():
+    assert format_ap_table(ap_result()) == (
+        "class      AP 11-point  AP area  objects  detections\n"
+        "----------------------------------------------------\n"
+        "motorbike        0.545    0.500        2           1\n"
+        "cow                  -        -        0           0\n"
+        "----------------------------------------------------\n"
+        "mean             0.545    0.500        2           1\n"
+        "PASCAL VOC, IoU > 0.5, 1 images; difficult objects not counted.\n"
+        "No objects, left out of the mean: cow.\n"
+    )
+
+
+def test_recall_table():
+    result = proposal_recall(EXAMPLES, {"a": np.array([(0, 0, 10, 7)])}, counts=(50, 1000))
+    assert format_recall_table(result) == (
+        "proposals  per image  IoU 0.50  IoU 0.70  IoU 0.50:0.95\n"
+        "-------------------------------------------------------\n"
+        "50               1.0     0.500     0.500          0.250\n"
+        "1000             1.0     0.500     0.500          0.250\n"
+        "Recall of 2 objects in 1 images; difficult objects not counted.\n"
+    )
+
+
+def test_ap_json_is_plain():
+    values = json.loads(json.dumps(ap_to_json(ap_result()), allow_nan=False))
+    assert values["mean_ap_area"] == 0.5 and values["images"] == 1 and values["iou_threshold"] == 0.5
+    assert values["classes"]["cow"] == {"ap_11point": None, "ap_area": None, "objects": 0, "detections": 0}
+    assert values["classes"]["motorbike"]["ap_11point"] == ap_result().mean_11point
+    assert values["classes_without_objects"] == ["cow"]
+
+
+def test_recall_json_is_plain():
+    result = proposal_recall(EXAMPLES, {"a": np.array([(0, 0, 10, 7)])}, counts=(50,))
+    values = json.loads(json.dumps(recall_to_json(result), allow_nan=False))
+    assert values["objects"] == 2
+    (entry,) = values["proposals"]
+    assert (entry["count"], entry["mean_proposals"], entry["average_recall"]) == (50, 1.0, 0.25)
+    assert entry["recall"]["0.70"] == 0.5 and entry["recall"]["0.75"] == 0.0 and len(entry["recall"]) == 10
+
+
+def test_nothing_measured_is_a_dash_and_null():
+    recall = proposal_recall(EMPTY, {"a": BOXES})
+    assert format_recall_table(recall).splitlines()[2].split() == ["50", "2.0", "-", "-", "-"]
+    assert recall_to_json(recall)["proposals"][0]["average_recall"] is None
+    assert "mean" in format_ap_table(ap_result(EMPTY))
+    assert ap_to_json(ap_result(EMPTY))["mean_ap_11point"] is None

@@ -1,0 +1,152 @@
+"""How good a detector is: VOC average precision of its detections, recall of its proposals.
+
+    python -m training.evaluate --model runs/synthetic --data synthetic --split test
+
+prints both tables and, with --out, writes them as JSON, with pictures and the official VOC result files beside.
+"""
+
+import argparse
+
+
+def detect_dataset(model, dataset, title: str, proposal_directory=None):
+    """Detections of every picture of `dataset`, as ImageDetections in pixels of the stored pictures.
+
+    With `proposal_directory` the regions are the first `config.test.post_nms_topk` proposals stored there, as for a
+    detector that shares no layers with an RPN (step 2); else they are the model's own.
+    """
+    import numpy as np
+    import tensorflow as tf
+    from tqdm import tqdm
+
+    from keras_frcnn.data.pipeline import evaluation_batches
+    from keras_frcnn.detections import to_original_pixels
+    from keras_frcnn.evaluation.detections_record import ImageDetections
+    from keras_frcnn.model import classify, detect
+    from keras_frcnn.structures import Proposals
+    from training.proposal_store import proposal_paths
+    from training.steps import image_features
+
+    paths = None if proposal_directory is None else proposal_paths(proposal_directory, dataset)
+    batches = evaluation_batches(dataset, model.config.image, proposal_paths=paths)
+
+    @tf.function(input_signature=[batches.element_spec])
+    def run(batch):
+        if paths is None:
+            detections = model((batch.images, batch.image_sizes))
+        else:
+            proposals = Proposals(*(field[:, : model.config.test.post_nms_topk] for field in batch.proposals))
+            output = classify(
+                model.head, image_features(model, batch), proposals.boxes, batch.image_sizes, model.config
+            )
+            detections = detect(output, proposals, batch.image_sizes, model.config)
+        return detections, to_original_pixels(detections.boxes, batch.image_sizes, batch.original_sizes)
+
+    records = []
+    for batch in tqdm(batches, total=len(dataset.examples), desc=title, unit="image", mininterval=1.0):
+        detections, boxes = run(batch)
+        for row, image_id in enumerate(batch.image_ids.numpy()):
+            valid = detections.valid[row].numpy()
+            fields = (np.asarray(field[row])[valid] for field in (boxes, detections.classes, detections.scores))
+            records.append(ImageDetections(image_id.decode(), *fields))
+    return records
+
+
+def measure_recall(directory, dataset, image_config):
+    """Recall of the proposals stored in `directory` for `dataset`."""
+    import numpy as np
+
+    from keras_frcnn.evaluation.recall import proposal_recall
+    from keras_frcnn.images import resized_size
+    from training.proposal_store import load_proposals
+
+    by_image = {}
+    for example, rows in zip(dataset.examples, load_proposals(directory, dataset), strict=True):
+        original = np.array([example.height, example.width])
+        resized = resized_size(original, image_config.short_side, image_config.long_side).numpy()
+        by_image[example.image_id] = rows[:, :4] * np.tile(original / resized, 2)
+    return proposal_recall(dataset.examples, by_image)
+
+
+def write_pictures(dataset, detections, directory, count: int, score_threshold: float):
+    """Draw the detections over `score_threshold` on the first `count` pictures; gives the paths written."""
+    import pathlib
+
+    import cv2
+    import tensorflow as tf
+
+    from keras_frcnn.images import decode_image
+    from keras_frcnn.visualize import draw_detections
+
+    directory = pathlib.Path(directory)
+    paths = []
+    for example, record in list(zip(dataset.examples, detections, strict=True))[:count]:
+        image = decode_image(tf.io.read_file(example.image_path)).numpy()
+        shown = record.scores >= score_threshold
+        drawn = draw_detections(
+            image, record.boxes[shown], record.classes[shown], record.scores[shown], dataset.class_names
+        )
+        path = directory / f"{example.image_id.replace('/', '_')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), drawn[..., ::-1])
+        paths.append(path)
+    return paths
+
+
+def parse_arguments(arguments=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description="Measure a trained detector: VOC AP and proposal recall."
+    )
+    parser.add_argument("--model", required=True, help="a run folder, or a .keras file")
+    parser.add_argument("--data", required=True, help="voc:PATH or synthetic[:SEED]")
+    parser.add_argument("--split", default="test", help="image sets, joined with +, e.g. VOC2007/test (default: test)")
+    parser.add_argument("--iou", type=float, default=0.5, help="IoU that a detection needs (default: 0.5)")
+    parser.add_argument("--out", help="a folder for evaluation.json, pictures and official VOC result files")
+    parser.add_argument("--strict", action="store_true", help="make annotation faults errors instead of repairing them")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = parse_arguments(arguments)
+    from keras_frcnn.errors import exit_on_input_error
+
+    with exit_on_input_error():
+        evaluate(options)
+
+
+def evaluate(options):
+    """Measure and print as `options` say; raises InputError."""
+    import pathlib
+    import tempfile
+
+    from keras_frcnn.data.sources import describe_problems, load_dataset
+    from keras_frcnn.evaluation.detections_record import write_voc_results
+    from keras_frcnn.evaluation.recall import COUNTS
+    from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
+    from keras_frcnn.evaluation.voc_ap import evaluate_voc
+    from keras_frcnn.model import load_model
+    from training.proposal_store import make_proposals
+    from training.run_folder import write_json
+
+    model = load_model(options.model)
+    dataset = load_dataset(options.data, options.split, class_names=model.class_names, strict=options.strict)
+    for line in describe_problems(dataset):
+        print(line)
+
+    detections = detect_dataset(model, dataset, "detections")
+    result = evaluate_voc(dataset.examples, detections, dataset.class_names, options.iou)
+    with tempfile.TemporaryDirectory() as directory:
+        make_proposals(model, dataset, directory, model.config.test.pre_nms_topk, max(COUNTS), "proposals")
+        recall = measure_recall(directory, dataset, model.config.image)
+    print(format_ap_table(result))
+    print(format_recall_table(recall))
+
+    if options.out:
+        out = pathlib.Path(options.out)
+        write_json(out / "evaluation.json", {"ap": ap_to_json(result), "recall": recall_to_json(recall)})
+        write_voc_results(out / "voc_results", detections, dataset.class_names)
+        write_pictures(dataset, detections, out / "pictures", count=12, score_threshold=0.5)
+        print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()

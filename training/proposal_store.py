@@ -1,0 +1,59 @@
+"""Proposals on disk: made once by an RPN, fixed while a detector trains (section 3.2).
+
+One file an image, a serialised (P, 5) float32 tensor: box (yxyx, pixels of the resized image) and score, best first.
+tf.data reads them by name, so that no data set is too large for memory.
+"""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.pipeline import evaluation_batches
+from keras_frcnn.model import FasterRCNN, propose
+from training.run_folder import write_atomically, write_json
+from training.steps import image_features
+
+
+def proposal_path(directory, image_id: str) -> pathlib.Path:
+    """Where the proposals of an image are; a year in its id becomes a folder."""
+    return pathlib.Path(directory) / f"{image_id}.tensor"
+
+
+def proposal_paths(directory, dataset: Dataset) -> list[pathlib.Path]:
+    """One path an example, in the data set's order."""
+    return [proposal_path(directory, example.image_id) for example in dataset.examples]
+
+
+def make_proposals(model: FasterRCNN, dataset: Dataset, directory, pre_nms_topk: int, post_nms_topk: int, title: str):
+    """Store the proposals of every picture of `dataset` in `directory`; does nothing where they are all there."""
+    finished = pathlib.Path(directory) / "finished.json"
+    if finished.is_file():
+        return
+    batches = evaluation_batches(dataset, model.config.image)
+
+    @tf.function(input_signature=[batches.element_spec])
+    def run(batch):
+        features = image_features(model, batch)
+        return propose(
+            model.rpn(features), features, batch.image_sizes, model.config,
+            pre_nms_topk=pre_nms_topk, post_nms_topk=post_nms_topk,
+        )
+
+    for batch in tqdm(batches, total=len(dataset.examples), desc=title, unit="image", mininterval=1.0):
+        proposals = run(batch)
+        for row, image_id in enumerate(batch.image_ids.numpy()):
+            valid = proposals.valid[row]
+            rows = tf.concat([proposals.boxes[row][valid], proposals.scores[row][valid][:, None]], axis=-1)
+            content = tf.io.serialize_tensor(rows).numpy()
+            write_atomically(proposal_path(directory, image_id.decode()), lambda path: path.write_bytes(content))
+    write_json(finished, {"images": len(dataset.examples), "post_nms_topk": post_nms_topk})
+
+
+def load_proposals(directory, dataset: Dataset) -> list[np.ndarray]:
+    """The stored (P, 5) proposals of each example."""
+    return [
+        tf.io.parse_tensor(path.read_bytes(), tf.float32).numpy() for path in proposal_paths(directory, dataset)
+    ]

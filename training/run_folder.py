@@ -1,0 +1,101 @@
+"""The run folder: what a training run leaves behind, and what it needs to go on.
+
+    config.json          every option of the run and the detector's configuration
+    labels.json          the label map, {"1": "name", ...}
+    weights/stepN.npz    the parts that step N trained, written when the step is done
+    proposals/stepN/     stored proposals of the RPN of step N, one file an image
+    evaluation/stepN.json, evaluation/pictures/
+    logs/                TensorBoard, and train.log
+    model.keras          the detector, when all four steps are done
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from keras_frcnn.errors import InputError
+
+
+def write_atomically(path, write):
+    """Call `write(temporary path)` and move the result to `path`: never half a file under the final name."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays: writers choose their format by it.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path):
+    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def write_json(path, value):
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+
+
+def _differences(old: dict, new: dict, prefix=""):
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key}", a, b
+
+
+def open_run(folder, configuration: dict, class_names) -> pathlib.Path:
+    """Make the run folder, or go on with the one that is there.
+
+    Raises InputError where it belongs to another configuration; nothing in it is touched then.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / "config.json"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "is a file, not a run folder", "give another folder with --run")
+    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+        raise InputError(folder, "is not empty and holds no config.json of a run", "give another folder with --run")
+    if path.is_file():
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(path, f"is not JSON ({error})", "restore it, or give another folder with --run") from error
+        # Through JSON, so that tuples and lists compare equal.
+        for field, old, new in _differences(stored, json.loads(json.dumps(configuration))):
+            raise InputError(
+                f"{path}, field {field}",
+                f"this run was started with {old!r}, now it is {new!r}",
+                "give the same options to go on, or another folder with --run",
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "labels.json", {str(i): name for i, name in enumerate(class_names, 1)})
+        write_json(path, configuration)
+    return folder
+
+
+def weights_path(folder, step: int) -> pathlib.Path:
+    """Where the weights that step `step` trained are; there only when the step is done."""
+    return pathlib.Path(folder) / "weights" / f"step{step}.npz"
+
+
+def save_parts(path, model, parts):
+    """Store all variables of the model's `parts`, keyed `part/layer/variable`."""
+    values = {f"{part}/{key}": value.numpy() for part in parts for key, value in _variables(getattr(model, part))}
+    write_atomically(path, lambda temporary: np.savez(temporary, **values))
+
+
+def load_part(path, model, part: str):
+    """Give one part of the model the values that `save_parts` stored."""
+    with np.load(path, allow_pickle=False) as stored:
+        for key, variable in _variables(getattr(model, part)):
+            variable.assign(stored[f"{part}/{key}"])
+
+
+def _variables(layer):
+    # A variable's path is "<layer>/.../<name>", with or without the names of the layers around it.
+    return [("/".join(variable.path.split("/")[-2:]), variable) for variable in layer.variables]

@@ -1,0 +1,63 @@
+"""What one training step computes: (model, batch) -> named sums of losses, and the count that divides them.
+
+Gradients reach the parts that the caller watches; sampling and targets lie outside of them by construction.
+"""
+
+import tensorflow as tf
+
+from keras_frcnn import targets
+from keras_frcnn.losses import head_loss_sums, rpn_loss_sums
+from keras_frcnn.model import FasterRCNN, classify, grid_anchors
+from keras_frcnn.structures import Batch
+
+
+def rpn_losses(model: FasterRCNN, batch: Batch, features):
+    """RPN losses over the sampled anchors of a batch, given its backbone features."""
+    config = model.config.rpn
+    rpn_targets = targets.rpn_targets(
+        grid_anchors(features, model.config),
+        batch.image_sizes,
+        batch.ground_truth,
+        batch.seeds,
+        positive_iou=config.positive_iou,
+        negative_iou=config.negative_iou,
+        batch_size=config.batch_size,
+        positive_fraction=config.positive_fraction,
+    )
+    return rpn_loss_sums(model.rpn(features), rpn_targets, config.box_loss_weight, config.smooth_l1_sigma)
+
+
+def head_losses(model: FasterRCNN, batch: Batch, features):
+    """Detector losses over RoIs sampled from the batch's stored proposals, given its backbone features."""
+    config = model.config.head
+    roi_targets = targets.roi_targets(
+        batch.proposals,
+        batch.ground_truth,
+        batch.seeds,
+        foreground_iou=config.foreground_iou,
+        background_iou=config.background_iou,
+        batch_size=config.batch_size,
+        foreground_fraction=config.foreground_fraction,
+        delta_std=config.delta_std,
+    )
+    output = classify(model.head, features, roi_targets.boxes, batch.image_sizes, model.config, batch.seeds)
+    return head_loss_sums(output, roi_targets, config.box_loss_weight, config.smooth_l1_sigma)
+
+
+def image_features(model: FasterRCNN, batch: Batch):
+    """Backbone features of a batch.  A batch of one image holds no padding, and saves masking it."""
+    alone = batch.images.shape[0] == 1
+    return model.backbone(batch.images, None if alone else batch.image_sizes)
+
+
+def loss_and_gradients(model: FasterRCNN, losses, batch: Batch, variables, train_backbone: bool):
+    """Mean losses of a batch by name, and the gradient of their sum for `variables` (Keras variables)."""
+    watched = [variable.value for variable in variables]
+    features = None if train_backbone else image_features(model, batch)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(watched)
+        sums, count = losses(model, batch, image_features(model, batch) if train_backbone else features)
+        count = tf.maximum(count, 1.0)  # a batch that samples nothing has no loss, not 0 / 0
+        means = {name: value / count for name, value in sums.items()}
+        total = tf.add_n(list(means.values()))
+    return means, total, tape.gradient(total, watched)
