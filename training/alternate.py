@@ -39,6 +39,7 @@ def parse_arguments(arguments=None):
     network.add_argument("--anchor-scales", type=float, nargs="+", help="square roots of areas (default: 128 256 512)")
     network.add_argument("--anchor-ratios", type=float, nargs="+", help="height / width (default: 0.5 1 2)")
     network.add_argument("--min-size", type=float, help="shortest side of a proposal, in pixels (default: 16)")
+    network.add_argument("--nms-iou", type=float, help="a detection over it falls to a better one (default: 0.3)")
     network.add_argument("--rois", type=int, help="RoIs sampled from an image to train the detector (default: 64)")
     network.add_argument("--fc-units", type=int, help="of fc6 and fc7 (default: 4096)")
 

@@ -123,6 +123,7 @@ def detector_config(options) -> DetectorConfig:
         "anchors": {"scales": options.anchor_scales, "ratios": options.anchor_ratios},
         "rpn": {"min_size": options.min_size},
         "head": {"batch_size": options.rois, "fc_units": options.fc_units},
+        "test": {"nms_iou": options.nms_iou},
     }
     paper = DetectorConfig()
     sections = {}
