@@ -1,7 +1,7 @@
 """Anchors: the reference boxes of the region proposal network (section 3.1.1).
 
-Everything is float32 from the first corner on: anchors in float64 on one side and float32 on the other break the ties of
-"highest IoU".
+Everything is float32 from the first corner on: anchors in float64 on one side and float32 on the other break the ties
+of "highest IoU".
 """
 
 import numpy as np

@@ -17,9 +17,9 @@ def layer_names() -> list[str]:
 class Backbone(keras.layers.Layer):
     """(B, H, W, 3) normalised images -> (B, H // 16, W // 16, 512) features.
 
-    Images of a padded batch come with their `image_sizes` (B, 2).  Past the first biased convolution padded cells are no
-    longer zero and would leak over the image's border: they are set to zero again before each convolution, so that an image
-    has the same features in any batch.  `image_sizes` None says that nothing is padded and saves that work.
+    Images of a padded batch come with their `image_sizes` (B, 2).  Past the first biased convolution padded cells are
+    no longer zero and would leak over the image's border: they are set to zero again before each convolution, so that
+    an image has the same features in any batch.  `image_sizes` None says that nothing is padded and saves that work.
     """
 
     def __init__(self, **kwargs):
@@ -28,7 +28,12 @@ class Backbone(keras.layers.Layer):
         for number, (channels, convolutions) in enumerate(BLOCKS, 1):
             for c in range(1, convolutions + 1):
                 convolution = keras.layers.Conv2D(
-                    channels, 3, padding="same", activation="relu", name=f"block{number}_conv{c}", dtype=self.dtype_policy
+                    channels,
+                    3,
+                    padding="same",
+                    activation="relu",
+                    name=f"block{number}_conv{c}",
+                    dtype=self.dtype_policy,
                 )
                 convolution.trainable = number > FROZEN_BLOCKS
                 self.convolutions.append(convolution)

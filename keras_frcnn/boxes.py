@@ -8,8 +8,8 @@ import math
 
 import tensorflow as tf
 
-# No delta may enlarge a box more than 1000/16 times, as in the released code of the paper's successors: exp() of an untrained
-# or diverged output would overflow, and NMS over infinite boxes silently returns indices.
+# No delta may enlarge a box more than 1000/16 times, as in the released code of the paper's successors: exp() of an
+# untrained or diverged output would overflow, and NMS over infinite boxes silently returns indices.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 
 

@@ -1,7 +1,9 @@
-"""What a detector is made of, as plain frozen data.  Every default is the paper's (arXiv 1506.01497v3), with its source.
+"""What a detector is made of, as plain frozen data.
 
-A `DetectorConfig` travels with the model: it is stored inside `model.keras` and in the run folder.  Lengths are in pixels
-of the resized image.
+Every default is the paper's (arXiv 1506.01497v3), with its source.
+
+A `DetectorConfig` travels with the model: it is stored inside `model.keras` and in the run folder.  Lengths are in
+pixels of the resized image.
 """
 
 import dataclasses
@@ -112,7 +114,9 @@ def config_from_dict(values: dict, where="configuration") -> DetectorConfig:
         known = {f.name for f in dataclasses.fields(SECTIONS[name])}
         for key in fields:
             if key not in known:
-                raise InputError(f"{where}, field {name}.{key}", "no such field", f"use one of {', '.join(sorted(known))}")
+                raise InputError(
+                    f"{where}, field {name}.{key}", "no such field", f"use one of {', '.join(sorted(known))}"
+                )
         plain = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
         sections[name] = SECTIONS[name](**plain)
     return DetectorConfig(**sections)

@@ -1,4 +1,4 @@
-"""From the detector's raw outputs to detections (section 3.3): per-class decode, threshold, NMS, the best of all classes."""
+"""From the detector's raw outputs to detections (section 3.3): decode, threshold and NMS within each class."""
 
 import tensorflow as tf
 
@@ -7,8 +7,9 @@ from keras_frcnn.proposals import suppress
 from keras_frcnn.structures import Detections, HeadOutput, Proposals
 
 
-def make_detections(output: HeadOutput, proposals: Proposals, image_sizes, *, delta_std, score_threshold, iou_threshold,
-                    max_detections) -> Detections:
+def make_detections(
+    output: HeadOutput, proposals: Proposals, image_sizes, *, delta_std, score_threshold, iou_threshold, max_detections
+) -> Detections:
     """Detections of each image in pixels of the resized image, best first, `max_detections` rows.
 
     output over P proposals and C classes; image_sizes (B, 2).  NMS runs within each class, so that objects of different

@@ -21,7 +21,10 @@ class Head(keras.layers.Layer):
 
         def dense(name, units, offset, stddev=0.01, activation=None):
             return keras.layers.Dense(
-                units, activation=activation, name=name, dtype=self.dtype_policy,
+                units,
+                activation=activation,
+                name=name,
+                dtype=self.dtype_policy,
                 kernel_initializer=keras.initializers.RandomNormal(stddev=stddev, seed=seed + offset),
             )
 

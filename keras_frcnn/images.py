@@ -11,7 +11,7 @@ CHANNEL_MEANS_BGR = (103.939, 116.779, 123.68)
 
 
 def decode_image(encoded):
-    """JPEG, PNG, GIF (first frame) or BMP bytes -> (H, W, 3) uint8 RGB.  Raises InvalidArgumentError for other bytes."""
+    """JPEG, PNG, GIF (first frame) or BMP bytes -> (H, W, 3) uint8 RGB.  Other bytes raise InvalidArgumentError."""
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
     return image

@@ -1,7 +1,7 @@
 """Faster R-CNN as one Keras functional model, and its forward pass, written once.
 
-Training, evaluation, detection and export all go through `propose`, `classify` and `detect` below; the functional graph of
-`FasterRCNN` is these three in a row.
+Training, evaluation, detection and export all go through `propose`, `classify` and `detect` below; the functional
+graph of `FasterRCNN` is these three in a row.
 """
 
 import keras
@@ -24,7 +24,9 @@ def grid_anchors(features, config: DetectorConfig):
     return anchor_rules.tile_anchors(config.anchors.scales, config.anchors.ratios, height, width, STRIDE)
 
 
-def propose(output: RPNOutput, features, image_sizes, config: DetectorConfig, *, pre_nms_topk, post_nms_topk) -> Proposals:
+def propose(
+    output: RPNOutput, features, image_sizes, config: DetectorConfig, *, pre_nms_topk, post_nms_topk
+) -> Proposals:
     """What the RPN proposes for each image: `post_nms_topk` rows, best first."""
     anchors = grid_anchors(features, config)
     return make_proposals(
@@ -89,8 +91,12 @@ class FasterRCNN(keras.Model):
         image_sizes = keras.Input((2,), dtype="int32", name="image_sizes")
         features = backbone(images, image_sizes)
         proposals = _Stage(propose, name="proposals")(
-            rpn(features), features, image_sizes, config=config,
-            pre_nms_topk=test.pre_nms_topk, post_nms_topk=test.post_nms_topk,
+            rpn(features),
+            features,
+            image_sizes,
+            config=config,
+            pre_nms_topk=test.pre_nms_topk,
+            post_nms_topk=test.post_nms_topk,
         )
         pooled = _Stage(roi_pool, name="roi_pooling")(
             features, proposals.boxes, image_sizes, pool_size=config.head.pool_size, stride=STRIDE
@@ -133,7 +139,11 @@ def load_model(path) -> FasterRCNN:
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(path, f"not a readable model ({error})"[:300], "give the model.keras of a run folder") from error
+        raise InputError(
+            path, f"not a readable model ({error})"[:300], "give the model.keras of a run folder"
+        ) from error
     if not isinstance(model, FasterRCNN):
-        raise InputError(path, f"holds a {type(model).__name__}, not a FasterRCNN", "give the model.keras of a run folder")
+        raise InputError(
+            path, f"holds a {type(model).__name__}, not a FasterRCNN", "give the model.keras of a run folder"
+        )
     return model

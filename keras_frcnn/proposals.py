@@ -29,8 +29,9 @@ def suppress(boxes, scores, valid, count: int, iou_threshold: float):
     return indices, tf.range(count) < number
 
 
-def make_proposals(output: RPNOutput, anchors, candidates, image_sizes, *, min_size, pre_nms_topk, post_nms_topk,
-                   iou_threshold) -> Proposals:
+def make_proposals(
+    output: RPNOutput, anchors, candidates, image_sizes, *, min_size, pre_nms_topk, post_nms_topk, iou_threshold
+) -> Proposals:
     """Proposals of each image, best first, `post_nms_topk` rows.
 
     output over A anchors (A, 4); candidates (B, A) bool are the anchors that stand on the image; image_sizes (B, 2).

@@ -1,7 +1,8 @@
 """RoI pooling: bilinear samples on a 2n x 2n grid, then 2x2 max pooling to n x n (Girshick 2015, 2.1).
 
-`tf.image.crop_and_resize` samples corner to corner of the grid between the first and the last cell.  The transform here is
-the aligned one: cell (i, j) stands at the middle of its stride x stride pixels, and samples at the middles of the bins.
+`tf.image.crop_and_resize` samples corner to corner of the grid between the first and the last cell.  The transform
+here is the aligned one: cell (i, j) stands at the middle of its stride x stride pixels, and samples at the middles of
+the bins.
 """
 
 import tensorflow as tf
@@ -42,7 +43,7 @@ def roi_pool(features, boxes, image_sizes, pool_size: int, stride: int):
 
 
 def _repeat_border(features, cells, before: int, behind: int):
-    """Widen (B, h, w, c) by `before` and `behind` cells that repeat each image's own border; cells (B, 2) is its extent."""
+    """Widen (B, h, w, c) by cells that repeat the border of each image's own extent, `cells` (B, 2)."""
 
     def widen(x, limit, axis):
         indices = tf.maximum(tf.range(-before, tf.shape(x)[axis] + behind), 0)

@@ -19,7 +19,12 @@ class RPN(keras.layers.Layer):
 
         def convolution(name, filters, size, offset, activation=None):
             return keras.layers.Conv2D(
-                filters, size, padding="same", activation=activation, name=name, dtype=self.dtype_policy,
+                filters,
+                size,
+                padding="same",
+                activation=activation,
+                name=name,
+                dtype=self.dtype_policy,
                 kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed + offset),
             )
 

@@ -58,8 +58,8 @@ def sample_balanced(positive, negative, count: int, positive_fraction: float, pr
     """Choose at most `count` boxes of each image, at most `positive_fraction` of them positive, by highest priority.
 
     positive, negative (B, N) bool, disjoint; priorities (B, N) in [0, 1), random numbers for a random choice.  Missing
-    positives are made up with negatives, not the other way round.  Returns the chosen positives and the chosen negatives,
-    both (B, N) bool.
+    positives are made up with negatives, not the other way round.  Returns the chosen positives and the chosen
+    negatives, both (B, N) bool.
     """
     most_positive = tf.fill([tf.shape(positive)[0]], int(count * positive_fraction))
     positive = _keep_highest(positive, priorities, most_positive)
@@ -67,9 +67,10 @@ def sample_balanced(positive, negative, count: int, positive_fraction: float, pr
     return positive, _keep_highest(negative, priorities, rest)
 
 
-def rpn_targets(anchors, image_sizes, gt: GroundTruth, seeds, *, positive_iou, negative_iou, batch_size,
-                positive_fraction) -> RPNTargets:
-    """Labels and deltas of `anchors` (A, 4) in each image; anchors that cross its border are ignored (section 3.1.2)."""
+def rpn_targets(
+    anchors, image_sizes, gt: GroundTruth, seeds, *, positive_iou, negative_iou, batch_size, positive_fraction
+) -> RPNTargets:
+    """Labels and deltas of `anchors` (A, 4); those that cross an image's border are ignored (section 3.1.2)."""
     candidates = anchor_rules.inside_image(anchors, image_sizes)
     ious = box_ops.pairwise_iou(anchors[None], gt.boxes)
     labels = label_anchors(ious, gt.valid, candidates, positive_iou, negative_iou)
@@ -83,8 +84,17 @@ def rpn_targets(anchors, image_sizes, gt: GroundTruth, seeds, *, positive_iou, n
     )
 
 
-def roi_targets(proposals: Proposals, gt: GroundTruth, seeds, *, foreground_iou, background_iou, batch_size,
-                foreground_fraction, delta_std) -> RoITargets:
+def roi_targets(
+    proposals: Proposals,
+    gt: GroundTruth,
+    seeds,
+    *,
+    foreground_iou,
+    background_iou,
+    batch_size,
+    foreground_fraction,
+    delta_std,
+) -> RoITargets:
     """Sample `batch_size` RoIs of each image and say what the detector should make of them (Girshick 2015, 2.3).
 
     The ground-truth boxes join the proposals.  Foreground: highest IoU >= `foreground_iou`; background: highest IoU in

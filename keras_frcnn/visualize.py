@@ -20,9 +20,26 @@ Colour = tuple[int, int, int]  # RGB
 
 # Bright enough for dark pictures, saturated enough for light ones, and no two alike.
 _PALETTE: tuple[Colour, ...] = (
-    (255, 56, 56), (0, 200, 255), (60, 220, 60), (255, 165, 0), (190, 90, 255), (0, 170, 140), (60, 110, 255),
-    (255, 120, 210), (190, 255, 90), (185, 110, 40), (130, 255, 215), (215, 20, 110), (255, 205, 165), (235, 150, 130),
-    (255, 240, 50), (120, 50, 220), (205, 190, 255), (20, 130, 50), (255, 95, 0), (110, 160, 215),
+    (255, 56, 56),
+    (0, 200, 255),
+    (60, 220, 60),
+    (255, 165, 0),
+    (190, 90, 255),
+    (0, 170, 140),
+    (60, 110, 255),
+    (255, 120, 210),
+    (190, 255, 90),
+    (185, 110, 40),
+    (130, 255, 215),
+    (215, 20, 110),
+    (255, 205, 165),
+    (235, 150, 130),
+    (255, 240, 50),
+    (120, 50, 220),
+    (205, 190, 255),
+    (20, 130, 50),
+    (255, 95, 0),
+    (110, 160, 215),
 )
 _FONT_WEIGHT = 450  # of 100..1000; a little over regular, as labels are small
 _DENSE = 60  # from this many boxes on, lines are thin, so that the picture stays visible
@@ -67,10 +84,15 @@ def draw_detections(
     Takes boxes (D, 4), classes (D,) in 1..len(class_names) and scores (D,); padding is already dropped.
     """
     boxes, classes, scores = _as_boxes(boxes), np.asarray(classes, int), np.asarray(scores, float)
-    return _draw(image, [
-        _Marked(boxes[i], class_colour(classes[i]), f"{_class_name(classes[i], class_names)} {scores[i]:.2f}", False)
-        for i in np.argsort(-scores, kind="stable")
-    ])
+    return _draw(
+        image,
+        [
+            _Marked(
+                boxes[i], class_colour(classes[i]), f"{_class_name(classes[i], class_names)} {scores[i]:.2f}", False
+            )
+            for i in np.argsort(-scores, kind="stable")
+        ],
+    )
 
 
 def draw_ground_truth(
@@ -100,9 +122,10 @@ def draw_anchors(image: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     sides = np.sqrt(np.prod(anchors[:, 2:] - anchors[:, :2], axis=1))
     # Half octaves: scales are further apart than that, and rounded corners within one scale are not.
     _, scales = np.unique(np.round(2 * np.log2(np.maximum(sides, 1e-6))), return_inverse=True)
-    return _draw(image, [
-        _Marked(anchor, class_colour(scale + 1), "", False) for anchor, scale in zip(anchors, scales, strict=True)
-    ])
+    return _draw(
+        image,
+        [_Marked(anchor, class_colour(scale + 1), "", False) for anchor, scale in zip(anchors, scales, strict=True)],
+    )
 
 
 def _draw(image: np.ndarray, marked: Sequence[_Marked]) -> np.ndarray:

@@ -2,8 +2,9 @@
 
     python -m training.alternate --data synthetic --weights torchvision --run runs/synthetic
 
-leaves the detector in runs/synthetic/model.keras and prints how good it is after each step.  A run folder with finished steps
-goes on from the first unfinished one: give the same command again.  The steps themselves stand in training/four_steps.py.
+leaves the detector in runs/synthetic/model.keras and prints how good it is after each step.  A run folder with
+finished steps goes on from the first unfinished one: give the same command again.  The steps themselves stand in
+training/four_steps.py.
 """
 
 import argparse
@@ -24,12 +25,15 @@ def parse_arguments(arguments=None):
     run = parser.add_argument_group("run")
     run.add_argument("--run", required=True, help="run folder; one with finished steps goes on")
     run.add_argument(
-        "--weights", required=True,
+        "--weights",
+        required=True,
         help="where VGG16 starts from: imagenet, imagenet-full, torchvision, none, or a .h5, .npz or .keras file",
     )
     run.add_argument("--seed", type=int, default=0)
     run.add_argument(
-        "--precision", choices=("float32", "mixed_bfloat16"), default="float32",
+        "--precision",
+        choices=("float32", "mixed_bfloat16"),
+        default="float32",
         help="of the network's layers while they train; geometry and losses are float32 (default: float32)",
     )
 
@@ -45,11 +49,19 @@ def parse_arguments(arguments=None):
 
     schedule = parser.add_argument_group("optimisation")
     schedule.add_argument(
-        "--steps", type=int, nargs=4, default=(80000, 40000, 80000, 40000), metavar=("N1", "N2", "N3", "N4"),
+        "--steps",
+        type=int,
+        nargs=4,
+        default=(80000, 40000, 80000, 40000),
+        metavar=("N1", "N2", "N3", "N4"),
         help="mini-batches of each step (default: 80000 40000 80000 40000)",
     )
     schedule.add_argument(
-        "--learning-rate", type=float, nargs=4, default=(0.001,) * 4, metavar=("L1", "L2", "L3", "L4"),
+        "--learning-rate",
+        type=float,
+        nargs=4,
+        default=(0.001,) * 4,
+        metavar=("L1", "L2", "L3", "L4"),
         help="of each step (default: 0.001)",
     )
     schedule.add_argument("--drop-at", type=float, default=0.75, help="share of a step after which it is a tenth")

@@ -5,7 +5,8 @@ import gc
 import pathlib
 import sys
 import time
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -41,8 +42,8 @@ class Step(NamedTuple):
     proposals_from: int | None  # the step whose RPN made the proposals that this one trains on
 
 
-# Steps 3 and 4 leave the convolutions of step 2 as they are, so that both networks share them.  What the RPN's own layers
-# start from in step 3 the paper leaves open: here they go on from step 1.
+# Steps 3 and 4 leave the convolutions of step 2 as they are, so that both networks share them.  What the RPN's own
+# layers start from in step 3 the paper leaves open: here they go on from step 1.
 STEPS = (
     Step(1, "RPN", ("backbone", "rpn"), backbone_from="pretrained", rpn_from="new", head_from=None,
          losses=rpn_losses, proposals_from=None),
@@ -82,14 +83,20 @@ def run_four_steps(options) -> int:
             results.append(_carry_out(step, run, model, pretrained))
         except KeyboardInterrupt:
             done = ", ".join(str(result["step"]) for result in results) or "none"
-            print(f"\ninterrupted in step {step.number}; finished steps kept: {done}. The same command goes on from "
-                  f"step {step.number}.", file=sys.stderr)
+            print(
+                f"\ninterrupted in step {step.number}; finished steps kept: {done}. The same command goes on from "
+                f"step {step.number}.",
+                file=sys.stderr,
+            )
             return 130
         except NonFiniteLoss as error:
             path = run.folder / "weights" / f"step{step.number}.last_good.npz"
             save_parts(path, model, step.trains)
-            print(f"error: step {step.number}: {error}; the last good weights are in {path}; lower --learning-rate and "
-                  "start another run", file=sys.stderr)
+            print(
+                f"error: step {step.number}: {error}; the last good weights are in {path}; lower --learning-rate and "
+                "start another run",
+                file=sys.stderr,
+            )
             return 1
         except tf.errors.InvalidArgumentError as error:
             # tf.data says that a picture could not be decoded, but not which.
@@ -164,7 +171,7 @@ def _start(model: FasterRCNN, sources: dict, run: Run, pretrained):
 
 
 def apply_pretrained(model: FasterRCNN, pretrained):
-    """Give the backbone its ImageNet convolutions, and the head fc6 and fc7 where the source and the sizes have them."""
+    """Give the backbone its ImageNet convolutions, and the head its fc6 and fc7 where the source has them."""
     for convolution in model.backbone.convolutions:
         convolution.set_weights(pretrained.layers[convolution.name])
     for layer, name in ((model.head.fc6, "fc1"), (model.head.fc7, "fc2")):
@@ -198,7 +205,9 @@ def _train(step: Step, run: Run, model: FasterRCNN):
         train(trainer, steps, logs / f"step{number}", log_file, f"step {number} {step.network}")
     save_parts(weights_path(run.folder, number), model, step.trains)
     minutes = (time.perf_counter() - started) / 60
-    write_json(run.folder / "logs" / f"step{number}.json", {"steps": steps, "images": steps * images, "minutes": minutes})
+    write_json(
+        run.folder / "logs" / f"step{number}.json", {"steps": steps, "images": steps * images, "minutes": minutes}
+    )
     del trainer, batches
     gc.collect()  # the optimiser's slots are as large as the model
 
@@ -212,8 +221,12 @@ def _measure_rpn(step: Step, run: Run, model: FasterRCNN) -> dict:
     rpn, test = run.config.rpn, run.config.test
     title = f"step {step.number} proposals"
     make_proposals(
-        model, run.train_set, _proposal_directory(run, step.number, "train"),
-        rpn.train_pre_nms_topk, rpn.train_post_nms_topk, f"{title}, train",
+        model,
+        run.train_set,
+        _proposal_directory(run, step.number, "train"),
+        rpn.train_pre_nms_topk,
+        rpn.train_post_nms_topk,
+        f"{title}, train",
     )
     directory = _proposal_directory(run, step.number, "val")
     make_proposals(model, run.val_set, directory, test.pre_nms_topk, max(COUNTS), f"{title}, val")
@@ -289,8 +302,8 @@ def _summary_table(results) -> str:
         training = result["training"]
         counts = (str(step.number), step.network, str(training["steps"]), str(training["images"]))
         rows.append((*counts, f"{training['minutes']:.1f}", recall, mean_11point, mean_area))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

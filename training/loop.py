@@ -20,7 +20,9 @@ class NonFiniteLoss(RuntimeError):
 
     def __init__(self, step: int, image_ids):
         self.step, self.image_ids = step, image_ids
-        super().__init__(f"the loss of mini-batch {step} or its gradient is not a finite number, on {', '.join(image_ids)}")
+        super().__init__(
+            f"the loss of mini-batch {step} or its gradient is not a finite number, on {', '.join(image_ids)}"
+        )
 
 
 class Trainer(orbit.AbstractTrainer):
@@ -78,7 +80,7 @@ class Trainer(orbit.AbstractTrainer):
 
 
 def train(trainer: Trainer, steps: int, summary_dir, log_file, title: str):
-    """Run `trainer` for `steps` steps with a progress bar, TensorBoard scalars in `summary_dir` and lines in `log_file`.
+    """Run `trainer` for `steps` steps, with a progress bar, TensorBoard scalars in `summary_dir` and a log.
 
     Raises NonFiniteLoss, and lets KeyboardInterrupt through.
     """

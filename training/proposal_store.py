@@ -4,6 +4,7 @@ One file an image, a serialised (P, 5) float32 tensor: box (yxyx, pixels of the 
 tf.data reads them by name, so that no data set is too large for memory.
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -38,8 +39,12 @@ def make_proposals(model: FasterRCNN, dataset: Dataset, directory, pre_nms_topk:
     def run(batch):
         features = image_features(model, batch)
         return propose(
-            model.rpn(features), features, batch.image_sizes, model.config,
-            pre_nms_topk=pre_nms_topk, post_nms_topk=post_nms_topk,
+            model.rpn(features),
+            features,
+            batch.image_sizes,
+            model.config,
+            pre_nms_topk=pre_nms_topk,
+            post_nms_topk=post_nms_topk,
         )
 
     for batch in tqdm(batches, total=len(dataset.examples), desc=title, unit="image", mininterval=1.0):
@@ -47,13 +52,13 @@ def make_proposals(model: FasterRCNN, dataset: Dataset, directory, pre_nms_topk:
         for row, image_id in enumerate(batch.image_ids.numpy()):
             valid = proposals.valid[row]
             rows = tf.concat([proposals.boxes[row][valid], proposals.scores[row][valid][:, None]], axis=-1)
-            content = tf.io.serialize_tensor(rows).numpy()
-            write_atomically(proposal_path(directory, image_id.decode()), lambda path: path.write_bytes(content))
+            path = proposal_path(directory, image_id.decode())
+            write_atomically(
+                path, functools.partial(pathlib.Path.write_bytes, data=tf.io.serialize_tensor(rows).numpy())
+            )
     write_json(finished, {"images": len(dataset.examples), "post_nms_topk": post_nms_topk})
 
 
 def load_proposals(directory, dataset: Dataset) -> list[np.ndarray]:
     """The stored (P, 5) proposals of each example."""
-    return [
-        tf.io.parse_tensor(path.read_bytes(), tf.float32).numpy() for path in proposal_paths(directory, dataset)
-    ]
+    return [tf.io.parse_tensor(path.read_bytes(), tf.float32).numpy() for path in proposal_paths(directory, dataset)]

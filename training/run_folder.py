@@ -1,12 +1,12 @@
 """The run folder: what a training run leaves behind, and what it needs to go on.
 
-    config.json          every option of the run and the detector's configuration
-    labels.json          the label map, {"1": "name", ...}
-    weights/stepN.npz    the parts that step N trained, written when the step is done
-    proposals/stepN/     stored proposals of the RPN of step N, one file an image
-    evaluation/stepN.json, evaluation/pictures/
-    logs/                TensorBoard, and train.log
-    model.keras          the detector, when all four steps are done
+config.json          every option of the run and the detector's configuration
+labels.json          the label map, {"1": "name", ...}
+weights/stepN.npz    the parts that step N trained, written when the step is done
+proposals/stepN/     stored proposals of the RPN of step N, one file an image
+evaluation/stepN.json, evaluation/pictures/
+logs/                TensorBoard, and train.log
+model.keras          the detector, when all four steps are done
 """
 
 import json

@@ -17,8 +17,8 @@ from keras_frcnn.structures import Batch, GroundTruth, Proposals
 def training_order(number_of_examples: int, seed: int) -> tf.data.Dataset:
     """An endless stream of (position, example index, flip or not).
 
-    Horizontal flips double the training set: each epoch holds every picture once as it is and once flipped, in an order of
-    its own.
+    Horizontal flips double the training set: each epoch holds every picture once as it is and once flipped, in an
+    order of its own.
     """
     count = 2 * number_of_examples
 
@@ -83,7 +83,7 @@ def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, seed: int
 
 
 def training_batches(dataset: Dataset, image_config: ImageConfig, batch_size: int, seed: int, proposal_paths=None):
-    """An endless stream of shuffled, flipped batches; `proposal_paths` names a stored proposal file for each example."""
+    """An endless stream of shuffled, flipped batches; `proposal_paths` has each example's stored proposals."""
     order = training_order(len(dataset.examples), seed)
     loaded = order.map(_load(dataset, image_config, proposal_paths, seed), num_parallel_calls=tf.data.AUTOTUNE)
     return _batch(loaded, batch_size)
@@ -108,5 +108,7 @@ def find_undecodable(dataset: Dataset) -> InputError | None:
         try:
             images.decode_image(tf.io.read_file(example.image_path))
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-            return InputError(example.image_path, f"not a readable picture ({error.message[:120]})", "replace or remove it")
+            return InputError(
+                example.image_path, f"not a readable picture ({error.message[:120]})", "replace or remove it"
+            )
     return None

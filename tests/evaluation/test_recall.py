@@ -80,7 +80,7 @@ def test_image_without_an_entry_is_refused():
 
 def slow_cover(iou):
     """Greedy matching as a sorted list of all pairs."""
-    pairs = sorted(((-iou[p, g], g, p) for p in range(iou.shape[0]) for g in range(iou.shape[1])))
+    pairs = sorted((-iou[p, g], g, p) for p in range(iou.shape[0]) for g in range(iou.shape[1]))
     objects, proposals, covered = set(), set(), []
     for overlap, g, p in pairs:
         if g not in objects and p not in proposals:
