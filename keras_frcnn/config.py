@@ -105,18 +105,23 @@ def config_to_dict(config: DetectorConfig) -> dict:
 def config_from_dict(values: dict, where="configuration") -> DetectorConfig:
     """The inverse of `config_to_dict`.  A missing field takes its default.
 
-    Raises InputError for a section or field that does not exist, naming `where`.
+    Raises InputError for a section or field that does not exist or has another type, naming `where`.
     """
+    if not isinstance(values, dict) or not all(isinstance(fields, dict) for fields in values.values()):
+        raise InputError(where, "is not an object of sections", "write each section as an object of fields")
     sections = {}
     for name, fields in values.items():
         if name not in SECTIONS:
             raise InputError(f"{where}, field {name}", "no such section", f"use one of {', '.join(SECTIONS)}")
-        known = {f.name for f in dataclasses.fields(SECTIONS[name])}
-        for key in fields:
-            if key not in known:
-                raise InputError(
-                    f"{where}, field {name}.{key}", "no such field", f"use one of {', '.join(sorted(known))}"
-                )
+        defaults = dataclasses.asdict(SECTIONS[name]())
         plain = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        for key, value in plain.items():
+            place = f"{where}, field {name}.{key}"
+            if key not in defaults:
+                raise InputError(place, "no such field", f"use one of {', '.join(sorted(defaults))}")
+            wanted = "a list of numbers" if isinstance(defaults[key], tuple) else "a number"
+            numbers = value if isinstance(defaults[key], tuple) else (value,)
+            if not isinstance(numbers, tuple) or not all(type(number) in (int, float) for number in numbers):
+                raise InputError(place, f"{value!r} is not {wanted}", f"give {wanted}")
         sections[name] = SECTIONS[name](**plain)
     return DetectorConfig(**sections)

@@ -64,6 +64,7 @@ def output_path(image_path, out):
 
 def main(arguments=None):
     options = parse_arguments(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
     # Heavy packages only from here on, so that --help answers at once.
     import cv2
 

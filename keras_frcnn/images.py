@@ -8,6 +8,8 @@ import tensorflow as tf
 
 # Oxford's VGG16 takes BGR with these channel means subtracted (keras.applications.vgg16.preprocess_input).
 CHANNEL_MEANS_BGR = (103.939, 116.779, 123.68)
+# Four 2x2 poolings leave one row of features of this many pixels; a thinner picture would leave none.
+LEAST_SIDE = 16
 
 
 def decode_image(encoded):
@@ -20,11 +22,11 @@ def decode_image(encoded):
 def resized_size(original_size, short_side: int, long_side: int):
     """Height and width (2,) int32 that bring the short side to `short_side`, the long one to at most `long_side`.
 
-    The aspect ratio is kept up to rounding, and no side falls under one pixel.
+    The aspect ratio is kept up to rounding, but no side falls under LEAST_SIDE.
     """
     size = tf.cast(original_size, tf.float32)
     factor = tf.minimum(short_side / tf.reduce_min(size), long_side / tf.reduce_max(size))
-    return tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
+    return tf.maximum(tf.cast(tf.round(size * factor), tf.int32), LEAST_SIDE)
 
 
 def resize(image, size):

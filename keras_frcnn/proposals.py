@@ -19,7 +19,7 @@ def suppress(boxes, scores, valid, count: int, iou_threshold: float):
     usable = valid & finite
     # The kernel leaves out scores that are not above the threshold, so -inf never comes back.
     indices, number = tf.raw_ops.NonMaxSuppressionV4(
-        boxes=tf.where(usable[:, None], boxes, 0.0),
+        boxes=boxes,
         scores=tf.where(usable, scores, -float("inf")),
         max_output_size=count,
         iou_threshold=iou_threshold,
@@ -41,7 +41,8 @@ def make_proposals(
     deltas = tf.stop_gradient(tf.cast(output.deltas, tf.float32))
     boxes = box_ops.clip(box_ops.decode(deltas, anchors[None]), image_sizes)
     large = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= min_size, axis=-1)
-    valid = candidates & large
+    # A score that is no number must not take a place in the cut: top_k ranks it as the best.
+    valid = candidates & large & tf.math.is_finite(scores)
 
     if pre_nms_topk:
         count = tf.minimum(pre_nms_topk, tf.shape(scores)[1])

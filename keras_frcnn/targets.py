@@ -22,8 +22,8 @@ def match(ious, gt_valid):
     # One column more, so that the maximum over no objects at all is 0 and not an error.
     ious = tf.pad(ious, [[0, 0], [0, 0], [0, 1]])
     best_iou = tf.reduce_max(ious, axis=-1)
-    best = tf.argmax(ious, axis=-1, output_type=tf.int32)
-    return tf.where(best_iou > 0.0, best, 0), best_iou
+    best = tf.argmax(ious, axis=-1, output_type=tf.int32)  # the first of equals
+    return best, best_iou
 
 
 def label_anchors(ious, gt_valid, candidates, positive_iou: float, negative_iou: float):

@@ -168,7 +168,7 @@ def _read_legacy_layout(root) -> dict[str, np.ndarray]:
     """One group a layer; its `weight_names` are kernel, bias in that order (the names themselves vary with age)."""
     arrays = {}
     for name in _layer_names() & set(root):
-        for part, weight_name in zip(("kernel", "bias"), root[name].attrs["weight_names"]):
+        for part, weight_name in zip(("kernel", "bias"), root[name].attrs["weight_names"], strict=False):
             arrays[f"{name}/{part}"] = root[name][weight_name][()]
     return arrays
 

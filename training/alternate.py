@@ -8,6 +8,7 @@ training/four_steps.py.
 """
 
 import argparse
+import os
 
 
 def parse_arguments(arguments=None):
@@ -74,6 +75,7 @@ def parse_arguments(arguments=None):
 
 def main(arguments=None):
     options = parse_arguments(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
     # Heavy packages only from here on, so that --help answers at once.
     from keras_frcnn.errors import exit_on_input_error
 

@@ -6,6 +6,7 @@ prints both tables and, with --out, writes them as JSON, with pictures and the o
 """
 
 import argparse
+import os
 
 
 def detect_dataset(model, dataset, title: str, proposal_directory=None):
@@ -107,6 +108,7 @@ def parse_arguments(arguments=None):
 
 def main(arguments=None):
     options = parse_arguments(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
     from keras_frcnn.errors import exit_on_input_error
 
     with exit_on_input_error():

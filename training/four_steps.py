@@ -74,9 +74,10 @@ def run_four_steps(options) -> int:
     Returns the exit status: 0, or 130 where the user interrupted it, 1 where the loss was no finite number.  Raises
     InputError.
     """
+    _check_schedule(options)
+    pretrained = load_pretrained(options.weights)  # before the run folder is made: it may be given wrongly
     run = _open(options)
     model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
-    pretrained = load_pretrained(options.weights)
     results = []
     for step in STEPS:
         try:
@@ -106,6 +107,18 @@ def run_four_steps(options) -> int:
     print(_summary_table(results))
     print(f"model:    {run.folder / 'model.keras'}\npictures: {run.folder / 'evaluation' / 'pictures'}")
     return 0
+
+
+def _check_schedule(options):
+    """Raise InputError for numbers that no schedule can be made of."""
+    for name, lowest in (("steps", 1), ("rpn_images", 1), ("head_images", 1), ("momentum", 0), ("weight_decay", 0)):
+        value = getattr(options, name)
+        if min(value if isinstance(value, list | tuple) else (value,)) < lowest:
+            raise InputError(f"--{name.replace('_', '-')} {value}", "is too small", f"give at least {lowest}")
+    if min(options.learning_rate) <= 0:
+        raise InputError(f"--learning-rate {options.learning_rate}", "is not positive", "give numbers over 0")
+    if not 0 < options.drop_at <= 1:
+        raise InputError(f"--drop-at {options.drop_at}", "is no share of a step", "give a number over 0, at most 1")
 
 
 def _open(options) -> Run:

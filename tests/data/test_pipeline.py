@@ -1,0 +1,220 @@
+"""The input pipeline: every picture in its turn, and boxes that stay on their objects through resizing and flipping."""
+
+import collections
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_frcnn import images
+from keras_frcnn.config import ImageConfig
+from keras_frcnn.data.example import Dataset, Example
+from keras_frcnn.data.pipeline import evaluation_batches, find_undecodable, training_batches, training_order
+
+CONFIG = ImageConfig(short_side=64, long_side=1000)
+RED, BLUE = (220, 20, 30), (20, 40, 200)
+BOX = (10.0, 5.0, 25.0, 20.0)  # yxyx in a picture of 40 x 60; the picture becomes 64 x 96, so times 1.6:
+RESIZED_BOX = [16.0, 8.0, 40.0, 32.0]
+FLIPPED_BOX = [16.0, 64.0, 40.0, 88.0]
+
+
+def write_picture(path, box=BOX, size=(40, 60), mode="RGB", **save):
+    """A blue picture with a red rectangle."""
+    pixels = np.full((*size, 3), BLUE, np.uint8)
+    y0, x0, y1, x1 = map(int, box)
+    pixels[y0:y1, x0:x1] = RED
+    Image.fromarray(pixels).convert(mode).save(path, **save)
+    return path
+
+
+def make_example(path, boxes=(BOX,), classes=None, difficult=None, size=(40, 60)):
+    count = len(boxes)
+    return Example(
+        Path(path).stem,
+        str(path),
+        *size,
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(classes or [1] * count, np.int32),
+        np.array(difficult or [False] * count, bool),
+    )
+
+
+def make_dataset(*examples):
+    return Dataset("drawn", ("cat", "dog"), examples, {})
+
+
+@pytest.fixture
+def one(tmp_path):
+    return make_dataset(make_example(write_picture(tmp_path / "one.png")))
+
+
+# The order.
+
+
+def take_order(number_of_examples, seed, count):
+    items = training_order(number_of_examples, seed).take(count).as_numpy_iterator()
+    return [(int(position), int(index), bool(flip)) for position, index, flip in items]
+
+
+def test_every_epoch_holds_every_picture_as_it_is_and_flipped():
+    order = take_order(7, seed=3, count=3 * 14)
+    assert [position for position, _, _ in order] == list(range(42))
+    epochs = [[item[1:] for item in order[start : start + 14]] for start in (0, 14, 28)]
+    for epoch in epochs:
+        assert sorted(epoch) == [(index, flip) for index in range(7) for flip in (False, True)]
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_the_order_is_a_function_of_the_seed():
+    assert take_order(7, 3, 28) == take_order(7, 3, 28)
+    assert take_order(7, 3, 28) != take_order(7, 4, 28)
+
+
+# Training batches.
+
+
+def take(batches, count):
+    return list(batches.take(count))
+
+
+def test_boxes_stay_on_their_object_through_resizing_and_flipping(one):
+    order = take_order(1, seed=5, count=4)
+    seen = collections.Counter()
+    for (_, _, flip), batch in zip(order, take(training_batches(one, CONFIG, 1, seed=5), 4), strict=True):
+        assert batch.images.shape == (1, 64, 96, 3) and batch.image_sizes.numpy().tolist() == [[64, 96]]
+        (box,) = batch.ground_truth.boxes[0].numpy().tolist()
+        np.testing.assert_allclose(box, FLIPPED_BOX if flip else RESIZED_BOX, atol=1e-4)
+        seen[flip] += 1
+        picture = images.denormalise(batch.images[0]).numpy().astype(int)
+        y0, x0, y1, x1 = np.round(box).astype(int)
+        inside = np.zeros((64, 96), bool)
+        inside[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] = True
+        outside = np.ones((64, 96), bool)
+        outside[y0 - 1 : y1 + 1, x0 - 1 : x1 + 1] = False
+        assert (np.abs(picture[inside] - RED) <= 1).all()
+        assert (np.abs(picture[outside] - BLUE) <= 1).all()
+    assert seen == {True: 2, False: 2}
+
+
+def test_difficult_objects_are_not_trained_on(tmp_path):
+    boxes = [(1, 1, 9, 9), BOX, (20, 30, 30, 50)]
+    example = make_example(write_picture(tmp_path / "a.png"), boxes, [1, 2, 1], [True, False, True])
+    for batch in take(training_batches(make_dataset(example), CONFIG, 1, seed=0), 2):
+        truth = batch.ground_truth
+        assert truth.classes.numpy().tolist() == [[2]] and truth.valid.numpy().tolist() == [[True]]
+        assert truth.boxes.numpy()[0, :, [0, 2]].ravel().tolist() == [16.0, 40.0]
+
+
+def test_a_batch_is_padded_with_zeros_and_says_the_sizes(tmp_path):
+    wide = make_example(write_picture(tmp_path / "wide.png"), [BOX, (1, 1, 9, 9)], [2, 1])
+    tall = make_example(write_picture(tmp_path / "tall.png", size=(50, 30)), (), size=(50, 30))
+    order = [index for _, index, _ in take_order(2, seed=1, count=16)]
+    batches = take(training_batches(make_dataset(wide, tall), CONFIG, 2, seed=1), 8)
+    mixed = [number for number in range(8) if sorted(order[2 * number : 2 * number + 2]) == [0, 1]]
+    assert mixed
+    for number in mixed:
+        batch = batches[number]
+        ids = [image_id.decode() for image_id in batch.image_ids.numpy()]
+        assert ids == [("wide", "tall")[index] for index in order[2 * number : 2 * number + 2]]
+        w, t = ids.index("wide"), ids.index("tall")
+        assert batch.images.shape == (2, 107, 96, 3)
+        assert batch.image_sizes.numpy()[[w, t]].tolist() == [[64, 96], [107, 64]]
+        assert batch.original_sizes.numpy()[[w, t]].tolist() == [[40, 60], [50, 30]]
+        pixels = batch.images.numpy()
+        assert (pixels[w, 64:] == 0).all() and (pixels[t, :, 64:] == 0).all()
+        assert (pixels[w, :64] != 0).any(axis=-1).all() and (pixels[t, :, :64] != 0).any(axis=-1).all()
+        truth = batch.ground_truth
+        assert truth.valid.numpy()[[w, t]].tolist() == [[True, True], [False, False]]
+        assert truth.classes.numpy()[[w, t]].tolist() == [[2, 1], [0, 0]]
+        assert (truth.boxes.numpy()[t] == 0).all()
+
+
+def test_pictures_without_any_object_are_fine(tmp_path):
+    dataset = make_dataset(make_example(write_picture(tmp_path / "a.png"), ()))
+    (batch,) = take(training_batches(dataset, CONFIG, 2, seed=0), 1)
+    assert batch.ground_truth.boxes.shape == (2, 0, 4) and batch.ground_truth.classes.shape == (2, 0)
+    assert batch.proposals.boxes.shape == (2, 0, 4) and batch.proposals.valid.shape == (2, 0)
+
+
+def test_each_place_in_the_stream_has_its_own_seed(one):
+    seeds = np.concatenate([batch.seeds for batch in take(training_batches(one, CONFIG, 2, seed=9), 4)])
+    assert seeds.tolist() == [[9, position] for position in range(8)]
+
+
+def test_stored_proposals_are_flipped_with_their_picture(tmp_path):
+    names = ("one", "two")
+    stored = {"one": [[*RESIZED_BOX, 0.75], [0.0, 0.0, 8.0, 10.0, 0.5]], "two": np.zeros((0, 5))}
+    paths = []
+    for name in names:
+        paths.append(tmp_path / f"{name}.tensor")
+        paths[-1].write_bytes(tf.io.serialize_tensor(tf.constant(stored[name], tf.float32)).numpy())
+    dataset = make_dataset(*(make_example(write_picture(tmp_path / f"{name}.png")) for name in names))
+    flips = [flip for _, _, flip in take_order(2, seed=2, count=16)]
+    rows = 0
+    for number, batch in enumerate(take(training_batches(dataset, CONFIG, 2, seed=2, proposal_paths=paths), 8)):
+        for row, image_id in enumerate(batch.image_ids.numpy()):
+            proposals = type(batch.proposals)(*(field[row].numpy() for field in batch.proposals))
+            if image_id == b"two":
+                assert not proposals.valid.any() and not proposals.boxes.any() and not proposals.scores.any()
+                continue
+            rows += 1
+            assert proposals.valid.tolist() == [True, True] and proposals.scores.tolist() == [0.75, 0.5]
+            np.testing.assert_allclose(proposals.boxes[0], batch.ground_truth.boxes[row, 0], atol=1e-4)
+            other = [0, 86, 8, 96] if flips[2 * number + row] else [0, 0, 8, 10]
+            assert proposals.boxes[1].tolist() == other
+    assert rows == 8
+
+
+# Evaluation batches.
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_evaluation_takes_every_picture_once_in_order_as_it_is(tmp_path, batch_size):
+    names = ["c", "a", "b"]
+    dataset = make_dataset(
+        *(make_example(write_picture(tmp_path / f"{name}.png"), difficult=[name == "a"]) for name in names)
+    )
+    batches = list(evaluation_batches(dataset, CONFIG, batch_size))
+    assert [image_id.decode() for batch in batches for image_id in batch.image_ids.numpy()] == names
+    for batch in batches:
+        for row, image_id in enumerate(batch.image_ids.numpy()):
+            if image_id != b"a":
+                np.testing.assert_allclose(batch.ground_truth.boxes[row], [RESIZED_BOX], atol=1e-4)
+            assert batch.ground_truth.valid[row].numpy().sum() == (image_id != b"a")
+
+
+# Picture files.
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("L", "jpg"), ("P", "png"), ("RGBA", "png"), ("RGB", "jpg")])
+def test_every_kind_of_jpeg_and_png_becomes_rgb(tmp_path, mode, suffix):
+    path = write_picture(tmp_path / f"a.{suffix}", mode=mode)
+    (batch,) = evaluation_batches(make_dataset(make_example(path)), CONFIG)
+    assert batch.images.shape == (1, 64, 96, 3)
+    picture = images.denormalise(batch.images[0]).numpy().astype(int)
+    with Image.open(path) as stored:
+        expected = np.array(stored.convert("RGB").resize((96, 64), Image.Resampling.BILINEAR), int)
+    assert np.abs(picture - expected).mean() < 2
+
+
+def test_the_exif_orientation_is_ignored(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to show
+    path = write_picture(tmp_path / "a.jpg", exif=exif)
+    (batch,) = evaluation_batches(make_dataset(make_example(path)), CONFIG)
+    assert batch.original_sizes.numpy().tolist() == [[40, 60]] and batch.images.shape == (1, 64, 96, 3)
+    picture = images.denormalise(batch.images[0]).numpy().astype(int)
+    assert np.abs(picture[18:38, 10:30] - RED).mean() < 10
+
+
+def test_the_picture_that_cannot_be_decoded_is_named(tmp_path):
+    good = make_example(write_picture(tmp_path / "good.jpg"))
+    cut = write_picture(tmp_path / "cut.jpg")
+    cut.write_bytes(cut.read_bytes()[:-300])
+    assert find_undecodable(make_dataset(good)) is None
+    message = str(find_undecodable(make_dataset(good, make_example(cut))))
+    assert message.startswith(f"{cut}: not a readable picture (") and message.endswith("; replace or remove it")
+    gone = tmp_path / "gone.jpg"
+    assert str(find_undecodable(make_dataset(good, make_example(gone)))).startswith(f"{gone}: ")

@@ -1,0 +1,455 @@
+"""The command lines, from end to end: what they leave behind, how they go on, and one line for each bad input."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"tensorflow", "keras", "cv2", "orbit", "numpy", "PIL"}
+SMALL = "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none".split()
+
+
+def command(module, *arguments):
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def run(module, *arguments, **options):
+    return subprocess.run(command(module, *arguments), env=environment(), capture_output=True, text=True, **options)
+
+
+def run_here(main, *arguments):
+    """The exit status of a command line called in this process."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        return exit_.code or 0
+    return 0
+
+
+def alternate(*arguments):
+    from training.alternate import main
+
+    return run_here(main, *arguments)
+
+
+def evaluate(*arguments):
+    from training.evaluate import main
+
+    return run_here(main, *arguments)
+
+
+def detect(*arguments):
+    from keras_frcnn.detect import main
+
+    return run_here(main, *arguments)
+
+
+def times(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "module", ["training.alternate", "training.evaluate", "keras_frcnn.detect", "keras_frcnn.data.synthetic"]
+)
+def test_help_answers_without_heavy_imports(module):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", module, "--help"], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0 and f"python -m {module}" in done.stdout
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not imported & HEAVY
+
+
+# Training from end to end.
+
+
+def training_options(tree, folder, steps=(2, 2, 2, 2)):
+    return ["--data", f"voc:{tree}", "--run", folder, *SMALL, "--steps", *steps]
+
+
+@pytest.fixture(scope="module")
+def finished(voc_tree, tmp_path_factory):
+    """A finished run: (folder, completed process)."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    return folder, run("training.alternate", *training_options(voc_tree, folder))
+
+
+@pytest.fixture
+def copied_run(finished, tmp_path):
+    return Path(shutil.copytree(finished[0], tmp_path / "run"))
+
+
+def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"]["steps"] == [2, 2, 2, 2] and config["detector"]["anchors"]["scales"] == [16, 32]
+    labels = json.loads((folder / "labels.json").read_text())
+    assert list(labels) == [str(i) for i in range(1, len(labels) + 1)] and "star" in labels.values()
+    for step in (1, 2, 3, 4):
+        result = json.loads((folder / "evaluation" / f"step{step}.json").read_text())
+        assert result["step"] == step and result["training"]["steps"] == 2
+        assert result["training"]["images"] == (2 if step in (1, 3) else 4)
+        assert ("recall" in result) == (step in (1, 3)) and ("ap" in result) == (step in (2, 4))
+        assert result["table"] in done.stdout
+        assert list((folder / "logs" / f"step{step}").rglob("events.out.tfevents*"))
+    for step in (1, 3):
+        for split, count in (("train", 4), ("val", 2)):
+            assert len(list((folder / "proposals" / f"step{step}" / split).glob("*.tensor"))) == count
+    assert "losses/head_class" in (folder / "logs" / "train.log").read_text()
+    assert len(list((folder / "evaluation" / "pictures").glob("*.png"))) == 2
+    assert "check: RPN and head share one backbone of 26 variables" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if re.match(r" +[1-4] +(RPN|detector) ", line)]
+    assert [row[:4] for row in rows] == [["1", "RPN", "2", "2"], ["2", "detector", "2", "4"],
+                                         ["3", "RPN", "2", "2"], ["4", "detector", "2", "4"]]  # fmt: skip
+    assert not [path for path in folder.rglob(".*")]  # no temporary file is left
+
+
+def test_each_step_trains_its_parts_and_the_detector_is_made_of_them(finished):
+    import keras
+
+    import keras_frcnn.model  # noqa: F401  known to keras.saving from here on
+
+    folder, _ = finished
+    stored = {step: dict(np.load(folder / "weights" / f"step{step}.npz")) for step in (1, 2, 3, 4)}
+    parts = {step: {key.split("/")[0] for key in values} for step, values in stored.items()}
+    assert parts == {1: {"backbone", "rpn"}, 2: {"backbone", "head"}, 3: {"rpn"}, 4: {"head"}}
+    frozen = [key for key in stored[1] if re.match("backbone/block[12]_", key)]
+    assert len(frozen) == 8 and all((stored[1][key] == stored[2][key]).all() for key in frozen)
+    for step, before in ((2, 1), (3, 1), (4, 2)):  # trained from the same start, or from that step
+        for key in stored[step].keys() & stored[before].keys() - set(frozen):
+            assert (stored[step][key] != stored[before][key]).any(), key
+    model = keras.saving.load_model(folder / "model.keras")
+    for part, step in (("backbone", 2), ("rpn", 3), ("head", 4)):
+        layer = getattr(model, part)
+        assert len(layer.variables) == sum(key.startswith(f"{part}/") for key in stored[step])
+        for variable in layer.variables:
+            key = f"{part}/{'/'.join(variable.path.split('/')[-2:])}"
+            np.testing.assert_array_equal(variable.numpy(), stored[step][key], err_msg=key)
+
+
+def test_the_same_command_again_trains_nothing(finished, voc_tree, capsys):
+    folder, done = finished
+    before = times(folder)
+    assert alternate(*training_options(voc_tree, folder)) == 0
+    assert times(folder) == before
+    assert done.stdout[done.stdout.index("step   network") :] in capsys.readouterr().out
+
+
+def test_a_run_goes_on_from_its_first_unfinished_step(finished, copied_run, voc_tree):
+    for name in ("weights/step3.npz", "weights/step4.npz", "evaluation/step3.json", "evaluation/step4.json",
+                 "logs/step3.json", "logs/step4.json", "model.keras"):  # fmt: skip
+        (copied_run / name).unlink()
+    shutil.rmtree(copied_run / "proposals" / "step3")
+    before = times(copied_run)
+    assert alternate(*training_options(voc_tree, copied_run)) == 0
+    after = times(copied_run)
+    rewritten = {str(path) for path in before if after[path] != before[path]}
+    assert all(name.startswith(("logs/train.log", "evaluation/pictures/")) for name in rewritten)
+    assert {path for path in times(finished[0]) if "tfevents" not in path.name} <= set(after)
+    for step in (3, 4):  # a step that is done again has the same result
+        ours, theirs = (np.load(folder / "weights" / f"step{step}.npz") for folder in (copied_run, finished[0]))
+        for key in theirs:
+            np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+def test_a_run_killed_right_after_its_weights_goes_on(copied_run, voc_tree):
+    for name in ("evaluation/step4.json", "logs/step4.json", "model.keras"):
+        (copied_run / name).unlink()
+    assert alternate(*training_options(voc_tree, copied_run)) == 0
+    assert (copied_run / "model.keras").is_file()
+
+
+def test_another_option_is_refused_by_name(finished, voc_tree, capsys):
+    folder, _ = finished
+    before = times(folder)
+    assert alternate(*training_options(voc_tree, folder, steps=(2, 2, 2, 3))) == 2
+    assert times(folder) == before
+    assert_one_error(capsys.readouterr().err, f"{folder}/config.json, field options.steps: this run was started with [2, 2, 2, 2]")
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
+    folder = tmp_path / "run"
+    arguments = training_options(voc_tree, folder, steps=(2, 2, 200, 2))
+    process = subprocess.Popen(
+        command("training.alternate", *arguments), env=environment(), stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while not list((folder / "logs" / "step3").rglob("events*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert "interrupted in step 3; finished steps kept: 1, 2. The same command goes on from step 3." in errors
+    before = times(folder)
+    assert Path("weights/step2.npz") in before and Path("weights/step3.npz") not in before
+    done = run("training.alternate", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "model.keras").is_file()
+    assert times(folder)[Path("weights/step2.npz")] == before[Path("weights/step2.npz")]
+
+
+# Using a detector.
+
+
+def test_detect_draws_pictures_and_prints_boxes(finished, tmp_path):
+    paths = [tmp_path / "wide.jpg", tmp_path / "tall.png"]
+    for path, size in zip(paths, ((50, 90), (120, 70)), strict=True):
+        pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    out = tmp_path / "out"
+    done = run("keras_frcnn.detect", *paths, "--model", finished[0], "--out", out, "--score", 0.06)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["image"] for line in lines] == [str(path) for path in paths]
+    assert [(line["height"], line["width"]) for line in lines] == [(50, 90), (120, 70)]
+    labels = set(json.loads((finished[0] / "labels.json").read_text()).values())
+    for line in lines:
+        assert line["detections"]
+        for found in line["detections"]:
+            y0, x0, y1, x1 = found["box"]
+            assert 0 <= y0 <= y1 <= line["height"] + 0.01 and 0 <= x0 <= x1 <= line["width"] + 0.01
+            assert found["class"] in labels and 0.06 <= found["score"] <= 1
+        with Image.open(line["picture"]) as drawn:
+            assert drawn.width * line["height"] == drawn.height * line["width"]  # enlarged, not stretched
+    assert sorted(path.name for path in out.iterdir()) == ["tall.detections.png", "wide.detections.png"]
+
+
+def test_evaluate_prints_and_writes_both_tables(finished, voc_tree, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate("--model", finished[0], "--data", f"voc:{voc_tree}", "--split", "val", "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "AP 11-point" in printed and "IoU 0.50:0.95" in printed and f"written to {out}" in printed
+    result = json.loads((out / "evaluation.json").read_text())
+    after_step_4 = json.loads((finished[0] / "evaluation" / "step4.json").read_text())
+    assert result["ap"] == after_step_4["ap"]  # the saved detector is the trained one
+    assert result["recall"]["images"] == 2
+    assert len(list((out / "pictures").glob("*.png"))) == 2
+    assert len(list((out / "voc_results").glob("comp4_det_test_*.txt"))) == len(result["ap"]["classes"])
+
+
+# Bad inputs.
+
+
+def assert_one_error(stderr, beginning):
+    """One line, `error: ` and what is wrong, and no traceback; a progress bar may stand before it."""
+    lines = [line for line in re.split(r"[\n\r]", stderr) if "error: " in line]
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith(f"error: {beginning}"), lines[0]
+    assert stderr.rstrip("\n").endswith(lines[0]) and "Traceback" not in stderr
+
+
+@pytest.fixture
+def tree(voc_tree, tmp_path):
+    """A copy of the VOC tree, to be damaged."""
+    return Path(shutil.copytree(voc_tree, tmp_path / "tree"))
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def first_xml(tree):
+    return sorted((tree / "Annotations").glob("train*.xml"))[0]
+
+
+def remove_tree(tree):
+    shutil.rmtree(tree / "Annotations")
+    return f"{tree}: is no VOC tree"
+
+
+def empty_split(tree):
+    path = tree / "ImageSets" / "Main" / "train.txt"
+    path.write_text("")
+    return f"{path}: lists no picture"
+
+
+def break_xml(tree):
+    first_xml(tree).write_text("<annotation><object>")
+    return f"{first_xml(tree)}: is not well-formed XML"
+
+
+def remove_size(tree):
+    text = re.sub(r"<size>.*</size>", "", first_xml(tree).read_text(), flags=re.DOTALL)
+    first_xml(tree).write_text(text)
+    return f"{first_xml(tree)}, size: is missing"
+
+
+def write_infinity(tree):
+    text = re.sub(r"<xmin>\d+</xmin>", "<xmin>inf</xmin>", first_xml(tree).read_text(), count=1)
+    assert "inf" in text
+    first_xml(tree).write_text(text)
+    return f"{first_xml(tree)}, object 1, object/bndbox/xmin: 'inf' is no finite number"
+
+
+def remove_picture(tree):
+    path = tree / "JPEGImages" / f"{first_xml(tree).stem}.jpg"
+    path.unlink()
+    return f"{first_xml(tree)}, filename: there is no picture"
+
+
+def write_text_for_a_picture(tree):
+    path = tree / "JPEGImages" / f"{first_xml(tree).stem}.jpg"
+    path.write_text("no picture")
+    return f"{path}: cannot be read as a picture"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [remove_tree, empty_split, break_xml, remove_size, write_infinity, remove_picture, write_text_for_a_picture],
+)
+def test_bad_data_are_one_line(tree, tmp_path, capsys, damage):
+    beginning = damage(tree)
+    assert alternate(*training_options(tree, tmp_path / "run")) == 2
+    assert_one_error(capsys.readouterr().err, beginning)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
+    beginning = break_xml(tree)
+    done = run("training.alternate", *training_options(tree, tmp_path / "run"))
+    assert done.returncode == 2
+    assert_one_error(done.stderr, beginning)
+
+
+@pytest.mark.parametrize(
+    ("options", "beginning"),
+    [
+        ("--weights imagenet21k", "--weights imagenet21k: no such source of weights; give `imagenet`"),
+        ("--weights /does/not/exist.h5", "/does/not/exist.h5"),
+        ("--train nothing", "{tree}/ImageSets/Main/nothing.txt: there is no such image set"),
+        ("--data /does/not/exist", "data '/does/not/exist': is no source of data"),
+        ("--data voc:/does/not/exist", "/does/not/exist: is no folder"),
+        ("--class-names horse", "{tree}/Annotations/train_00000"),
+        ("--class-names horse horse", "class names: horse given more than once"),
+        ("--short-side -64", "option for image.short_side: -64 is not positive"),
+        ("--long-side 0", "option for image.long_side: 0 is not positive"),
+        ("--anchor-scales 16 -32", "option for anchors.scales: (16.0, -32.0) is not positive"),
+        ("--fc-units -1", "option for head.fc_units: -1 is not positive"),
+        ("--rois -1", "option for head.batch_size: -1 is not positive"),
+        ("--steps 2 2 -2 2", ""),
+        ("--steps 0 2 2 2", ""),
+        ("--learning-rate 0.001 0.001 -1 0.001", ""),
+        ("--learning-rate 0.001 0.001 nan 0.001", ""),
+        ("--rpn-images 0", ""),
+        ("--head-images -2", ""),
+        ("--momentum -0.9", ""),
+        ("--momentum 1.5", ""),
+        ("--weight-decay -1", ""),
+        ("--drop-at -0.5", ""),
+        ("--seed 10000000000", ""),
+        ("--anchor-ratios nan", ""),
+    ],
+)
+def test_a_bad_option_is_one_line_and_leaves_no_run_folder(voc_tree, tmp_path, capsys, monkeypatch, options, beginning):
+    # Later options win.  A value that is not refused must not start to train here.
+    monkeypatch.setattr("training.four_steps._train", lambda *_: pytest.fail("it was not refused"))
+    folder = tmp_path / "run"
+    assert alternate(*training_options(voc_tree, folder), *options.split()) == 2
+    assert_one_error(capsys.readouterr().err, beginning.format(tree=voc_tree))
+    assert not folder.exists()  # else the mended command would be refused as another run's
+
+
+def test_a_cut_jpeg_stops_the_training_and_is_named(tree, tmp_path, capsys):
+    path = tree / "JPEGImages" / "train_000002.jpg"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert alternate(*training_options(tree, tmp_path / "run", steps=(8, 1, 1, 1))) == 2
+    assert_one_error(capsys.readouterr().err, f"{path}: not a readable picture (")
+
+
+def test_a_cut_jpeg_stops_the_evaluation_and_is_named(tree, finished, capsys):
+    path = tree / "JPEGImages" / "val_000001.jpg"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert evaluate("--model", finished[0], "--data", f"voc:{tree}", "--split", "val") == 2
+    assert_one_error(capsys.readouterr().err, f"{path}: not a readable picture (")
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    """A model of the classes cat, dog and hen."""
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(path)
+    return path
+
+
+def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):
+    text = tmp_path / "text.keras"
+    text.write_text("no model")
+    for options, beginning in (
+        (("--model", tmp_path), f"{tmp_path}/model.keras: no such model file"),
+        (("--model", text), f"{text}: not a .keras file"),
+        (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: there is no such image set"),
+        (("--data", "voc:/does/not/exist"), "/does/not/exist: is no folder"),
+        ((), f"{voc_tree}/Annotations/val_000000.xml, object 1, object/name: "),  # not the model's classes
+    ):
+        assert evaluate("--model", saved, "--data", f"voc:{voc_tree}", "--split", "val", *options) == 2
+        assert_one_error(capsys.readouterr().err, beginning)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (90, 60), (10, 200, 30)).save(path)
+    return path
+
+
+def test_bad_inputs_of_detect_are_one_line(saved, picture, tmp_path, capsys):
+    text, empty, cut = tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "cut.jpg"
+    text.write_text("no picture")
+    empty.write_bytes(b"")
+    Image.new("RGB", (90, 60)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:-200])
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(picture, other)
+    for arguments, beginning in (
+        (["gone.jpg"], "gone.jpg: no such file"),
+        ([tmp_path], f"{tmp_path}: no such file"),
+        ([text], f"{text}: not a readable picture ("),
+        ([empty], f"{empty}: not a readable picture ("),
+        ([cut], f"{cut}: not a readable picture ("),
+        ([picture, other / picture.name, "--out", tmp_path / "out"], f"{tmp_path}/out/picture.detections.png: two"),
+        ([picture, "--model", text], f"{text}: not a .keras file"),
+        ([picture, "--model", tmp_path / "gone"], f"{tmp_path / 'gone'}: no such model file"),
+    ):
+        assert detect("--model", saved, *arguments) == 2
+        assert_one_error(capsys.readouterr().err, beginning)
+
+
+def test_a_file_where_a_folder_should_be_is_one_line(saved, voc_tree, picture, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    assert detect("--model", saved, picture, "--out", file) == 2
+    assert_one_error(capsys.readouterr().err, f"{file}")
+    assert alternate(*training_options(voc_tree, file)) == 2
+    assert_one_error(capsys.readouterr().err, f"{file}: is a file, not a run folder")
+    assert alternate(*training_options(voc_tree, file / "run")) == 2
+    assert_one_error(capsys.readouterr().err, f"{file}")
+    assert file.read_text() == "in the way"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (400, 4), (3, 500)])
+def test_detect_takes_pictures_of_any_shape(saved, tmp_path, capsys, size):
+    path = tmp_path / "odd.png"
+    Image.new("RGB", size, (200, 100, 50)).save(path)
+    assert detect("--model", saved, path) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert (line["width"], line["height"]) == size and Path(line["picture"]).is_file()

@@ -1,0 +1,140 @@
+"""The four steps as the paper has them, and the rules around them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_frcnn.config import DetectorConfig, config_to_dict
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.errors import InputError
+from keras_frcnn.weights import PretrainedVGG16
+from training import four_steps
+from training.alternate import parse_arguments
+from training.four_steps import STEPS, Run, apply_pretrained, check_shared_backbone, detector_config
+from training.run_folder import save_parts, weights_path
+from training.steps import head_losses, rpn_losses
+
+REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
+
+
+def options_of(*arguments):
+    return parse_arguments([*REQUIRED, *arguments])
+
+
+def test_the_table_is_the_papers():
+    """Section 3.2: what each of the four steps trains, from what, and on whose proposals."""
+    assert [(step.number, step.network, step.trains) for step in STEPS] == [
+        (1, "RPN", ("backbone", "rpn")),
+        (2, "detector", ("backbone", "head")),
+        (3, "RPN", ("rpn",)),  # "we fix the shared convolutional layers"
+        (4, "detector", ("head",)),  # "keeping the shared convolutional layers fixed"
+    ]
+    assert [step.backbone_from for step in STEPS] == ["pretrained", "pretrained", 2, 2]
+    assert [step.head_from for step in STEPS] == [None, "pretrained", None, 2]
+    assert [step.rpn_from for step in STEPS] == ["new", None, 1, 3]
+    assert [step.losses for step in STEPS] == [rpn_losses, head_losses] * 2
+    assert [step.proposals_from for step in STEPS] == [None, 1, None, 3]
+
+
+def test_the_defaults_are_the_papers():
+    options = options_of()
+    assert detector_config(options) == DetectorConfig()
+    assert tuple(options.steps) == (80000, 40000, 80000, 40000)
+    assert tuple(options.learning_rate) == (0.001,) * 4 and options.drop_at == 0.75
+    assert (options.rpn_images, options.head_images) == (1, 2)
+    assert (options.momentum, options.weight_decay) == (0.9, 0.0005)
+
+
+def test_each_option_changes_its_field_alone():
+    given = {
+        "--short-side 64": ("image", "short_side", 64),
+        "--long-side 128": ("image", "long_side", 128),
+        "--anchor-scales 16 32": ("anchors", "scales", [16, 32]),
+        "--anchor-ratios 1": ("anchors", "ratios", [1]),
+        "--min-size 4": ("rpn", "min_size", 4),
+        "--rois 32": ("head", "batch_size", 32),
+        "--fc-units 256": ("head", "fc_units", 256),
+        "--nms-iou 0.5": ("test", "nms_iou", 0.5),
+    }
+    for arguments, (section, name, value) in given.items():
+        expected = config_to_dict(DetectorConfig())
+        assert expected[section][name] != value
+        expected[section][name] = value
+        assert config_to_dict(detector_config(options_of(*arguments.split()))) == expected
+
+
+@pytest.mark.parametrize("arguments", ["--short-side 0", "--fc-units -3", "--anchor-scales 16 -1", "--rois 0"])
+def test_a_value_that_makes_no_sense_is_refused(arguments):
+    with pytest.raises(InputError, match="is not positive; give a number over 0"):
+        detector_config(options_of(*arguments.split()))
+
+
+def random_layers(model, fc1_rows=7 * 7 * 512, units=32):
+    rng = np.random.default_rng(0)
+    shapes = {layer.name: layer.kernel.shape for layer in model.backbone.convolutions}
+    shapes |= {"fc1": (fc1_rows, units), "fc2": (units, units)}
+    return {
+        name: (rng.normal(size=shape).astype(np.float32), rng.normal(size=shape[-1]).astype(np.float32))
+        for name, shape in shapes.items()
+    }
+
+
+def test_pretrained_weights_fill_the_backbone_fc6_and_fc7(make_model):
+    model, layers = make_model(), None
+    others = [value.copy() for value in model.rpn.get_weights() + model.head.class_logits.get_weights()]
+    layers = random_layers(model)
+    apply_pretrained(model, PretrainedVGG16(layers, "file.h5"))
+    pairs = [(layer, layer.name) for layer in model.backbone.convolutions]
+    for layer, name in [*pairs, (model.head.fc6, "fc1"), (model.head.fc7, "fc2")]:
+        for a, b in zip(layer.get_weights(), layers[name], strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=name)
+    for a, b in zip(model.rpn.get_weights() + model.head.class_logits.get_weights(), others, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_pretrained_weights_without_fc_leave_the_head(make_model):
+    model = make_model()
+    layers = {name: value for name, value in random_layers(model).items() if name.startswith("block")}
+    before = model.head.get_weights()
+    apply_pretrained(model, PretrainedVGG16(layers, "file.h5"))
+    for a, b in zip(model.head.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_fc_layers_of_another_size_are_refused(make_model):
+    model = make_model()
+    pretrained = PretrainedVGG16(random_layers(model, units=64), "file.h5")
+    message = r"^--weights file.h5, layer fc1: has shape \(25088, 64\), the detector's fc6 \(25088, 32\); leave --fc-units"
+    with pytest.raises(InputError, match=message):
+        apply_pretrained(model, pretrained)
+
+
+def test_the_backbone_is_proved_to_be_that_of_step_2(make_model, tmp_path, capsys):
+    model = make_model()
+    none = Dataset("none", model.class_names, (), {})
+    run = Run(tmp_path, None, model.config, none, none)
+    save_parts(weights_path(tmp_path, 2), model, ("backbone", "head"))
+    check_shared_backbone(run, model)
+    assert "share one backbone of 26 variables, unchanged since step 2" in capsys.readouterr().out
+    kernel = model.backbone.convolutions[-1].kernel
+    values = kernel.numpy()
+    values[0, 0, 0, 0] = np.nextafter(values[0, 0, 0, 0], np.float32(9))  # one bit
+    kernel.assign(values)
+    with pytest.raises(AssertionError, match="changed after step 2"):
+        check_shared_backbone(run, model)
+
+
+def test_the_summary_has_a_row_for_each_step():
+    training = {"steps": 8, "images": 16, "minutes": 1.26}
+    recall = {"recall": {"proposals": [{"count": 300, "recall": {"0.50": 0.75}}]}}
+    ap = {"ap": {"mean_ap_11point": 0.5, "mean_ap_area": None}}
+    results = [{"step": n, "training": training, **(recall if n % 2 else ap)} for n in (1, 2, 3, 4)]
+    header, line, *rows = four_steps._summary_table(json.loads(json.dumps(results))).splitlines()
+    assert "recall@300" in header and "mAP 11-point" in header and set(line) == {"-"}
+    assert [row.split() for row in rows] == [
+        ["1", "RPN", "8", "16", "1.3", "0.750"],
+        ["2", "detector", "8", "16", "1.3", "0.500", "-"],
+        ["3", "RPN", "8", "16", "1.3", "0.750"],
+        ["4", "detector", "8", "16", "1.3", "0.500", "-"],
+    ]

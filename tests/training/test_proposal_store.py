@@ -1,0 +1,91 @@
+"""Stored proposals: what the RPN proposes is what a detector trains on, made once."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_frcnn.data.pipeline import evaluation_batches
+from keras_frcnn.data.sources import load_dataset
+from keras_frcnn.model import propose
+from training.evaluate import detect_dataset
+from training.proposal_store import load_proposals, make_proposals, proposal_path, proposal_paths
+from training.run_folder import read_json
+
+
+@pytest.fixture(scope="module")
+def dataset(voc_tree):
+    # With years in the identifiers, as in VOC 2007 and 2012.
+    dataset = load_dataset(f"voc:{voc_tree}", "val")
+    return dataset._replace(
+        examples=tuple(
+            example._replace(image_id=f"VOC{2000 + number}/{example.image_id}")
+            for number, example in enumerate(dataset.examples)
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def stored(model, dataset, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("proposals") / "step1" / "val"
+    make_proposals(model, dataset, directory, 0, 30, "test")
+    return directory
+
+
+def files(directory):
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
+
+
+def test_each_picture_has_its_file(dataset, stored):
+    assert proposal_path(stored, "VOC2007/000001") == stored / "VOC2007" / "000001.tensor"
+    assert set(files(stored)) == {*proposal_paths(stored, dataset), stored / "finished.json"}
+    assert len(proposal_paths(stored, dataset)) == 2
+    assert read_json(stored / "finished.json") == {"images": 2, "post_nms_topk": 30}
+
+
+def test_what_is_read_is_what_the_rpn_proposes(model, dataset, stored):
+    batches = evaluation_batches(dataset, model.config.image)
+    for batch, rows in zip(batches, load_proposals(stored, dataset), strict=True):
+        features = model.backbone(batch.images)
+        proposals = propose(
+            model.rpn(features), features, batch.image_sizes, model.config, pre_nms_topk=0, post_nms_topk=30
+        )
+        valid = proposals.valid[0].numpy()
+        assert rows.shape == (valid.sum(), 5) and valid.any() and rows.dtype == np.float32
+        np.testing.assert_allclose(rows[:, :4], proposals.boxes[0].numpy()[valid], atol=1e-3)
+        np.testing.assert_allclose(rows[:, 4], proposals.scores[0].numpy()[valid], atol=1e-5)
+        assert (np.diff(rows[:, 4]) <= 0).all()
+
+
+def test_the_pipeline_reads_them(model, dataset, stored):
+    batches = evaluation_batches(dataset, model.config.image, 2, proposal_paths(stored, dataset))
+    (batch,) = batches
+    for row, rows in enumerate(load_proposals(stored, dataset)):
+        valid = batch.proposals.valid[row].numpy()
+        np.testing.assert_array_equal(batch.proposals.boxes[row].numpy()[valid], rows[:, :4])
+        np.testing.assert_array_equal(batch.proposals.scores[row].numpy()[valid], rows[:, 4])
+
+
+def test_finished_proposals_are_kept_and_unfinished_ones_made_again(model, dataset, stored, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(stored, directory)
+    before = files(directory)
+    make_proposals(None, dataset, directory, 0, 30, "test")  # needs no model: there is nothing to do
+    assert files(directory) == before
+
+    (directory / "finished.json").unlink()
+    second = proposal_paths(directory, dataset)[1]
+    second.unlink()
+    make_proposals(model, dataset, directory, 0, 30, "test")
+    assert set(files(directory)) == set(before)
+    assert second.read_bytes() == proposal_paths(stored, dataset)[1].read_bytes()
+
+
+def test_a_picture_without_proposals_has_no_detections(model, dataset, stored, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(stored, directory)
+    proposal_paths(directory, dataset)[0].write_bytes(tf.io.serialize_tensor(tf.zeros((0, 5))).numpy())
+    first, second = detect_dataset(model, dataset, "test", directory)
+    assert len(first.boxes) == len(first.classes) == len(first.scores) == 0
+    assert len(second.boxes) > 0

@@ -1,0 +1,27 @@
+"""The learning rate falls at the mini-batch the paper names."""
+
+import pytest
+
+from training.schedules import step_decay
+
+
+@pytest.mark.parametrize(
+    ("steps", "drop_at", "first_dropped"),
+    [
+        (80000, 0.75, 60000),  # section 3.1.3: 60k mini-batches, then 20k
+        (40000, 0.75, 30000),
+        (70000, 50 / 70, 50000),  # approximate joint training
+        (8, 0.75, 6),
+        (4, 0.0, 0),
+        (4, 1.0, 4),
+    ],
+)
+def test_the_rate_is_a_tenth_from_its_share_of_the_steps_on(steps, drop_at, first_dropped):
+    schedule = step_decay(0.001, steps, drop_at)
+    for step in {0, first_dropped - 1, first_dropped, steps - 1}:
+        if 0 <= step < steps:
+            assert float(schedule(step)) == pytest.approx(0.0001 if step >= first_dropped else 0.001, rel=1e-6), step
+
+
+def test_the_rate_is_dropped_by_the_given_factor():
+    assert float(step_decay(0.5, 4, 0.5, drop_factor=0.25)(2)) == 0.125
