@@ -22,8 +22,9 @@ class Backbone(keras.layers.Layer):
     an image has the same features in any batch.  `image_sizes` None says that nothing is padded and saves that work.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
+        self.seed = seed
         self.convolutions = []
         for number, (channels, convolutions) in enumerate(BLOCKS, 1):
             for c in range(1, convolutions + 1):
@@ -34,6 +35,7 @@ class Backbone(keras.layers.Layer):
                     activation="relu",
                     name=f"block{number}_conv{c}",
                     dtype=self.dtype_policy,
+                    kernel_initializer=keras.initializers.GlorotUniform(seed + len(self.convolutions)),
                 )
                 convolution.trainable = number > FROZEN_BLOCKS
                 self.convolutions.append(convolution)
@@ -58,6 +60,9 @@ class Backbone(keras.layers.Layer):
     def compute_output_spec(self, images, image_sizes=None):
         height, width = (None if side is None else side // STRIDE for side in images.shape[1:3])
         return keras.KerasTensor((images.shape[0], height, width, BLOCKS[-1][0]), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
 
 
 def _cells_inside(sizes, features):

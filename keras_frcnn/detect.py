@@ -87,7 +87,10 @@ def main(arguments=None):
             boxes, classes, scores = detect_image(model, image)
             shown = scores >= options.score
             boxes, classes, scores = boxes[shown], classes[shown], scores[shown]
-            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(target.parent, f"is no folder to write to ({error})", "give another --out") from error
             drawn = draw_detections(image.numpy(), boxes, classes, scores, model.class_names)
             if not cv2.imwrite(str(target), drawn[..., ::-1]):
                 raise InputError(target, "cannot be written", "give a writable folder with --out")

@@ -22,6 +22,7 @@ def make_detections(
 
     def one_class(boxes, scores, valid):
         indices, kept = suppress(boxes, scores, valid & (scores > score_threshold), max_detections, iou_threshold)
+        boxes, scores = tf.pad(boxes, [[0, 1], [0, 0]]), tf.pad(scores, [[0, 1]])  # a row to gather where P is 0
         return tf.gather(boxes, indices), tf.where(kept, tf.gather(scores, indices), 0.0), kept
 
     def one_image(inputs):

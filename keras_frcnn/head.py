@@ -31,10 +31,10 @@ class Head(keras.layers.Layer):
             return keras.initializers.VarianceScaling(1 / 3, "fan_in", "untruncated_normal", seed=seed)
 
         normal = keras.initializers.RandomNormal
-        self.fc6 = dense("fc6", fc_units, by_inputs(seed + 10), "relu")
-        self.fc7 = dense("fc7", fc_units, by_inputs(seed + 11), "relu")
-        self.class_logits = dense("class_logits", num_classes, normal(stddev=0.01, seed=seed + 12))
-        self.box_deltas = dense("box_deltas", num_classes * 4, normal(stddev=0.001, seed=seed + 13))
+        self.fc6 = dense("fc6", fc_units, by_inputs(seed + 30), "relu")
+        self.fc7 = dense("fc7", fc_units, by_inputs(seed + 31), "relu")
+        self.class_logits = dense("class_logits", num_classes, normal(stddev=0.01, seed=seed + 32))
+        self.box_deltas = dense("box_deltas", num_classes * 4, normal(stddev=0.001, seed=seed + 33))
 
     def build(self, pooled_shape):
         rows, columns, channels = pooled_shape[-3:]

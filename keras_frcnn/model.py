@@ -4,6 +4,9 @@ Training, evaluation, detection and export all go through `propose`, `classify` 
 graph of `FasterRCNN` is these three in a row.
 """
 
+import pathlib
+import zipfile
+
 import keras
 
 from keras_frcnn import anchors as anchor_rules
@@ -79,7 +82,7 @@ class FasterRCNN(keras.Model):
     """
 
     def __init__(self, config: DetectorConfig, class_names, seed: int = 0, dtype="float32", name="faster_rcnn"):
-        backbone = Backbone(name="backbone", dtype=dtype)
+        backbone = Backbone(seed=seed, name="backbone", dtype=dtype)
         anchors_per_cell = len(config.anchors.scales) * len(config.anchors.ratios)
         rpn = RPN(anchors_per_cell, config.rpn.channels, seed=seed, name="rpn", dtype=dtype)
         head = Head(
@@ -126,9 +129,6 @@ def load_model(path) -> FasterRCNN:
 
     Raises InputError where there is none, or where the file is not a detector of this project.
     """
-    import pathlib
-    import zipfile
-
     path = pathlib.Path(path)
     if path.is_dir():
         path = path / "model.keras"
@@ -138,7 +138,7 @@ def load_model(path) -> FasterRCNN:
         raise InputError(path, "not a .keras file", "give the model.keras of a run folder")
     try:
         model = keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise InputError(
             path, f"not a readable model ({error})"[:300], "give the model.keras of a run folder"
         ) from error

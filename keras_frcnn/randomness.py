@@ -1,7 +1,7 @@
 """Random numbers as a pure function of a seed.
 
 Every image of a batch brings its own seed, made of the run's seed and the image's position in the training stream.
-What is drawn for it depends on nothing else: not on the batch it is in, nor on the replica that computes it.
+What is drawn for it depends on that seed and on the padded shape of the batch, not on the replica that computes it.
 """
 
 import tensorflow as tf

@@ -28,9 +28,9 @@ class RPN(keras.layers.Layer):
                 kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed + offset),
             )
 
-        self.shared = convolution("rpn_conv", channels, 3, 0, "relu")
-        self.scores = convolution("rpn_scores", 2 * anchors_per_cell, 1, 1)
-        self.box_deltas = convolution("rpn_deltas", 4 * anchors_per_cell, 1, 2)
+        self.shared = convolution("rpn_conv", channels, 3, 20, "relu")
+        self.scores = convolution("rpn_scores", 2 * anchors_per_cell, 1, 21)
+        self.box_deltas = convolution("rpn_deltas", 4 * anchors_per_cell, 1, 22)
 
     def build(self, feature_shape):
         self.shared.build(feature_shape)

@@ -1,4 +1,4 @@
-"""The detector as a whole: its backbone is VGG16's, a batch changes nothing, and a saved model is the same elsewhere."""
+"""The detector as a whole: its backbone is VGG16's, a batch changes nothing, a saved model is the same elsewhere."""
 
 import json
 import os

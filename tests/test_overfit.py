@@ -25,7 +25,10 @@ def test_four_steps_learn_four_pictures_by_heart(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "training.alternate", *arguments.split()], env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "training.alternate", *arguments.split()],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "run" / "evaluation" / "step4.json").read_text())

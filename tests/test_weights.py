@@ -45,7 +45,7 @@ def write_legacy_h5(path, arrays, names=("kernel:0", "bias:0"), under=""):
         for layer in layers:
             group = root.create_group(layer)
             group.attrs["weight_names"] = [f"{layer}_{name}".encode() for name in names]
-            for part, name in zip(("kernel", "bias"), names):
+            for part, name in zip(("kernel", "bias"), names, strict=True):
                 group[f"{layer}_{name}"] = arrays[f"{layer}/{part}"]
     return path
 

@@ -120,6 +120,7 @@ def evaluate(options):
     import pathlib
     import tempfile
 
+    from keras_frcnn.data.pipeline import naming_undecodable
     from keras_frcnn.data.sources import describe_problems, load_dataset
     from keras_frcnn.evaluation.detections_record import write_voc_results
     from keras_frcnn.evaluation.recall import COUNTS
@@ -134,7 +135,8 @@ def evaluate(options):
     for line in describe_problems(dataset):
         print(line)
 
-    detections = detect_dataset(model, dataset, "detections")
+    with naming_undecodable(dataset):
+        detections = detect_dataset(model, dataset, "detections")
     result = evaluate_voc(dataset.examples, detections, dataset.class_names, options.iou)
     with tempfile.TemporaryDirectory() as directory:
         make_proposals(model, dataset, directory, model.config.test.pre_nms_topk, max(COUNTS), "proposals")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import math
 import pathlib
 import sys
 import time
@@ -9,11 +10,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from keras_frcnn.config import DetectorConfig, config_to_dict
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pipeline import find_undecodable, training_batches
+from keras_frcnn.data.pipeline import naming_undecodable, training_batches
 from keras_frcnn.data.sources import describe_problems, load_dataset
 from keras_frcnn.errors import InputError
 from keras_frcnn.evaluation.recall import COUNTS
@@ -74,14 +74,15 @@ def run_four_steps(options) -> int:
     Returns the exit status: 0, or 130 where the user interrupted it, 1 where the loss was no finite number.  Raises
     InputError.
     """
-    _check_schedule(options)
+    _check_numbers(options)
     pretrained = load_pretrained(options.weights)  # before the run folder is made: it may be given wrongly
     run = _open(options)
     model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
     results = []
     for step in STEPS:
         try:
-            results.append(_carry_out(step, run, model, pretrained))
+            with naming_undecodable(run.train_set, run.val_set):
+                results.append(_carry_out(step, run, model, pretrained))
         except KeyboardInterrupt:
             done = ", ".join(str(result["step"]) for result in results) or "none"
             print(
@@ -99,9 +100,6 @@ def run_four_steps(options) -> int:
                 file=sys.stderr,
             )
             return 1
-        except tf.errors.InvalidArgumentError as error:
-            # tf.data says that a picture could not be decoded, but not which.
-            raise find_undecodable(run.train_set) or find_undecodable(run.val_set) or error from error
 
     _finish(run, model)
     print(_summary_table(results))
@@ -109,18 +107,26 @@ def run_four_steps(options) -> int:
     return 0
 
 
-def _check_schedule(options):
-    """Raise InputError for numbers that no schedule can be made of."""
-    for name, lowest in (("steps", 1), ("rpn_images", 1), ("head_images", 1), ("momentum", 0), ("weight_decay", 0)):
+def _check_numbers(options):
+    """Raise InputError for the first option whose numbers make no sense; a number that is no number never does."""
+    positive = (lambda x: 0 < x < math.inf, "numbers over 0")
+    share = (lambda x: 0 <= x < 1, "a number from 0, under 1")
+    rules = {
+        **dict.fromkeys(("steps", "rpn_images", "head_images", "rois", "fc_units"), positive),
+        **dict.fromkeys(("short_side", "long_side", "min_size", "anchor_scales", "anchor_ratios"), positive),
+        "learning_rate": positive,
+        "momentum": share,
+        "dropout": share,
+        "nms_iou": (lambda x: 0 < x <= 1, "a number over 0, at most 1"),
+        "drop_at": (lambda x: 0 < x <= 1, "a number over 0, at most 1"),
+        "weight_decay": (lambda x: 0 <= x < math.inf, "a number from 0"),
+        "seed": (lambda x: 0 <= x < 2**28, "a whole number from 0, under 2**28"),
+    }
+    for name, (holds, wanted) in rules.items():
         value = getattr(options, name)
-        if min(value if isinstance(value, list | tuple) else (value,)) < lowest:
-            raise InputError(f"--{name.replace('_', '-')} {value}", "is too small", f"give at least {lowest}")
-    if min(options.learning_rate) <= 0:
-        raise InputError(f"--learning-rate {options.learning_rate}", "is not positive", "give numbers over 0")
-    if options.dropout is not None and not 0 <= options.dropout < 1:
-        raise InputError(f"--dropout {options.dropout}", "is no share of units", "give a number from 0, under 1")
-    if not 0 < options.drop_at <= 1:
-        raise InputError(f"--drop-at {options.drop_at}", "is no share of a step", "give a number over 0, at most 1")
+        numbers = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        if not all(holds(number) for number in numbers):
+            raise InputError(f"--{name.replace('_', '-')} {value}", "makes no sense", f"give {wanted}")
 
 
 def _open(options) -> Run:
@@ -139,7 +145,7 @@ def _open(options) -> Run:
 
 
 def detector_config(options) -> DetectorConfig:
-    """The paper's configuration with what the options change.  Raises InputError for a value that makes no sense."""
+    """The paper's configuration with what the options change."""
     given = {
         "image": {"short_side": options.short_side, "long_side": options.long_side},
         "anchors": {"scales": options.anchor_scales, "ratios": options.anchor_ratios},
@@ -150,11 +156,11 @@ def detector_config(options) -> DetectorConfig:
     paper = DetectorConfig()
     sections = {}
     for section, fields in given.items():
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        changed = {name: value for name, value in fields.items() if value is not None}
-        for name, value in changed.items():
-            if name != "dropout" and min(value if isinstance(value, tuple) else (value,)) <= 0:
-                raise InputError(f"option for {section}.{name}", f"{value} is not positive", "give a number over 0")
+        changed = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+            if value is not None
+        }
         sections[section] = dataclasses.replace(getattr(paper, section), **changed)
     return dataclasses.replace(paper, **sections)
 
@@ -218,11 +224,9 @@ def _train(step: Step, run: Run, model: FasterRCNN):
     started = time.perf_counter()
     with open(logs / "train.log", "a", encoding="utf-8") as log_file:
         train(trainer, steps, logs / f"step{number}", log_file, f"step {number} {step.network}")
-    save_parts(weights_path(run.folder, number), model, step.trains)
     minutes = (time.perf_counter() - started) / 60
-    write_json(
-        run.folder / "logs" / f"step{number}.json", {"steps": steps, "images": steps * images, "minutes": minutes}
-    )
+    write_json(logs / f"step{number}.json", {"steps": steps, "images": steps * images, "minutes": minutes})
+    save_parts(weights_path(run.folder, number), model, step.trains)  # last: they say that the step is done
     del trainer, batches
     gc.collect()  # the optimiser's slots are as large as the model
 

@@ -72,7 +72,10 @@ def open_run(folder, configuration: dict, class_names) -> pathlib.Path:
                 "give the same options to go on, or another folder with --run",
             )
     else:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(folder, f"cannot be made ({error})", "give another folder with --run") from error
         write_json(folder / "labels.json", {str(i): name for i, name in enumerate(class_names, 1)})
         write_json(path, configuration)
     return folder

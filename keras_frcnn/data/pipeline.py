@@ -3,6 +3,8 @@
 The order of the pictures, and which are flipped, is a pure function of the seed and of the position in the stream.
 """
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -102,13 +104,16 @@ def _batch(loaded, batch_size: int):
     return loaded.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def find_undecodable(dataset: Dataset) -> InputError | None:
-    """The error that names the first picture whose pixels cannot be decoded: tf.data's own error names no file."""
-    for example in dataset.examples:
-        try:
-            images.decode_image(tf.io.read_file(example.image_path))
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-            return InputError(
-                example.image_path, f"not a readable picture ({error.message[:120]})", "replace or remove it"
-            )
-    return None
+@contextlib.contextmanager
+def naming_undecodable(*datasets: Dataset):
+    """Turn the error of a picture that cannot be decoded into an InputError that names it: tf.data's names no file."""
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+        for example in (example for dataset in datasets for example in dataset.examples):
+            try:
+                images.decode_image(tf.io.read_file(example.image_path))
+            except tf.errors.OpError as cause:
+                problem = f"not a readable picture ({cause.message[:120]})"
+                raise InputError(example.image_path, problem, "replace or remove it") from error
+        raise

@@ -11,7 +11,8 @@ from PIL import Image
 from keras_frcnn import images
 from keras_frcnn.config import ImageConfig
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.pipeline import evaluation_batches, find_undecodable, training_batches, training_order
+from keras_frcnn.data.pipeline import evaluation_batches, naming_undecodable, training_batches, training_order
+from keras_frcnn.errors import InputError
 
 CONFIG = ImageConfig(short_side=64, long_side=1000)
 RED, BLUE = (220, 20, 30), (20, 40, 200)
@@ -188,7 +189,9 @@ def test_evaluation_takes_every_picture_once_in_order_as_it_is(tmp_path, batch_s
 # Picture files.
 
 
-@pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("L", "jpg"), ("P", "png"), ("RGBA", "png"), ("RGB", "jpg")])
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "png"), ("L", "jpg"), ("P", "png"), ("RGBA", "png"), ("RGB", "jpg")]
+)
 def test_every_kind_of_jpeg_and_png_becomes_rgb(tmp_path, mode, suffix):
     path = write_picture(tmp_path / f"a.{suffix}", mode=mode)
     (batch,) = evaluation_batches(make_dataset(make_example(path)), CONFIG)
@@ -213,8 +216,15 @@ def test_the_picture_that_cannot_be_decoded_is_named(tmp_path):
     good = make_example(write_picture(tmp_path / "good.jpg"))
     cut = write_picture(tmp_path / "cut.jpg")
     cut.write_bytes(cut.read_bytes()[:-300])
-    assert find_undecodable(make_dataset(good)) is None
-    message = str(find_undecodable(make_dataset(good, make_example(cut))))
-    assert message.startswith(f"{cut}: not a readable picture (") and message.endswith("; replace or remove it")
-    gone = tmp_path / "gone.jpg"
-    assert str(find_undecodable(make_dataset(good, make_example(gone)))).startswith(f"{gone}: ")
+    dataset = make_dataset(good, make_example(cut))
+    with (
+        pytest.raises(InputError, match=rf"^{cut}: not a readable picture \(.*; replace or remove it$"),
+        naming_undecodable(dataset),
+    ):
+        list(evaluation_batches(dataset, CONFIG))
+
+
+def test_another_fault_of_the_graph_stays_what_it_is(tmp_path):
+    dataset = make_dataset(make_example(write_picture(tmp_path / "good.jpg")))
+    with pytest.raises(tf.errors.InvalidArgumentError), naming_undecodable(dataset):
+        tf.debugging.assert_equal(tf.constant(1), tf.constant(2))

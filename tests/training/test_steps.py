@@ -56,7 +56,8 @@ def test_a_batch_weighs_each_picture_by_its_samples(model, make_batch, part):
     losses, names = LOSSES[part]
     variables = variables_of(model, "backbone", part)
     batch = make_batch([(64, 96), (80, 70)])
-    batch = batch._replace(proposals=batch.proposals._replace(valid=tf.constant([[True] * 12, [True] * 5 + [False] * 7])))
+    fewer = tf.constant([[True] * 12, [True] * 5 + [False] * 7])
+    batch = batch._replace(proposals=batch.proposals._replace(valid=fewer))
     results, counts = [], []
     for picture in (batch, one_of(batch, 0), one_of(batch, 1)):
         results.append(loss_and_gradients(model, losses, picture, variables, True))
