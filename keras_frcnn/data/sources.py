@@ -9,7 +9,7 @@ from keras_frcnn.data.voc import load_voc
 from keras_frcnn.errors import InputError
 
 # Enough pictures for a VGG16 detector to learn six shapes in a few hundred steps, few enough to be drawn in seconds.
-SYNTHETIC_COUNTS = {"train": 300, "val": 60, "test": 60}
+SYNTHETIC_COUNTS = {"train": 200, "val": 60, "test": 60}
 SYNTHETIC_SIZE = (240, 320)  # height, width
 _POSSIBLE = "give voc:PATH, synthetic or synthetic:SEED"
 
