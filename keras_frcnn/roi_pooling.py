@@ -16,21 +16,46 @@ def crop(features, boxes, image_sizes, crop_size: int, stride: int):
     """
     # One cell before, two behind: a box inside its image samples within [-0.5, cells + 0.5].
     padded = _repeat_border(tf.cast(features, tf.float32), image_sizes // stride, before=1, behind=2)
-    batch, count = tf.shape(boxes)[0], tf.shape(boxes)[1]
-    flat = tf.reshape(boxes, [-1, 4]) / stride
-    top_left, bottom_right = flat[:, :2], flat[:, 2:]
+    top_left, bottom_right = boxes[..., :2] / stride, boxes[..., 2:] / stride
     half_bin = 0.5 * (bottom_right - top_left) / crop_size
     # Continuous coordinate y is at grid position y - 0.5; the border adds 1.
-    first = top_left + half_bin - 0.5 + 1.0
-    last = bottom_right - half_bin - 0.5 + 1.0
-    extent = tf.cast(tf.shape(padded)[1:3] - 1, tf.float32)
-    crops = tf.image.crop_and_resize(
-        padded,
-        tf.concat([first / extent, last / extent], axis=-1),
-        tf.repeat(tf.range(batch), count),
-        [crop_size, crop_size],
-    )
-    return tf.reshape(crops, [batch, count, crop_size, crop_size, features.shape[-1]])
+    return _sample(padded, top_left + half_bin - 0.5 + 1.0, bottom_right - half_bin - 0.5 + 1.0, crop_size)
+
+
+def _sample(grid, first, last, crop_size: int):
+    """Bilinear samples of `grid` (B, h, w, c) at a square of positions from `first` to `last`, both (B, R, 2).
+
+    The gradient for the grid is the transposed interpolation, as two matrix products.  TensorFlow's own on the CPU adds
+    from several threads without a lock: it loses some of the sums, and gives other gradients each time.
+    """
+
+    @tf.custom_gradient
+    def sample(grid):
+        batch, count = tf.shape(first)[0], tf.shape(first)[1]
+        height, width = tf.shape(grid)[1], tf.shape(grid)[2]
+        extent = tf.cast([height - 1, width - 1], tf.float32)
+        crops = tf.image.crop_and_resize(
+            grid,
+            tf.reshape(tf.concat([first / extent, last / extent], axis=-1), [-1, 4]),
+            tf.repeat(tf.range(batch), count),
+            [crop_size, crop_size],
+        )
+
+        def gradient(upstream):
+            rows = _interpolation(first[..., 0], last[..., 0], crop_size, height)
+            columns = _interpolation(first[..., 1], last[..., 1], crop_size, width)
+            along_rows = tf.matmul(columns[:, :, None], upstream, transpose_a=True)  # (B, R, crop_size, w, c)
+            return tf.einsum("brih,briwc->bhwc", rows, along_rows)
+
+        return tf.reshape(crops, [batch, count, crop_size, crop_size, grid.shape[-1]]), gradient
+
+    return sample(grid)
+
+
+def _interpolation(first, last, count: int, cells):
+    """Weights (B, R, count, cells) of linear interpolation at `count` positions from `first` to `last`, both (B, R)."""
+    positions = first[..., None] + (last - first)[..., None] * tf.linspace(0.0, 1.0, count)
+    return tf.nn.relu(1.0 - tf.abs(positions[..., None] - tf.range(tf.cast(cells, tf.float32))))
 
 
 def roi_pool(features, boxes, image_sizes, pool_size: int, stride: int):

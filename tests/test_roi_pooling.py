@@ -184,3 +184,25 @@ def test_the_gradient_is_the_slope():
         change[0, index[0], index[1], 0] = step
         slope = (value(features + change) - value(features - change)) / (2 * step)
         np.testing.assert_allclose(gradient[0, index[0], index[1], 0], slope, atol=2e-3)
+
+
+def test_the_gradient_is_the_transposed_interpolation_and_always_the_same():
+    """<crop(f), u> is linear in f: its gradient g has <g, f> = <crop(f), u>.  Many boxes meet on the same cells."""
+    rng = np.random.default_rng(5)
+    features = tf.constant(rng.normal(size=(2, 12, 16, 8)), tf.float32)
+    top_left = rng.uniform(0, 100, (2, 64, 2))
+    boxes = tf.constant(np.concatenate([top_left, top_left + rng.uniform(20, 90, (2, 64, 2))], axis=-1), tf.float32)
+    sizes = tf.constant([[192, 256], [192, 256]])
+    upstream = tf.constant(rng.normal(size=(2, 64, 14, 14, 8)), tf.float32)
+    gradients = []
+    for _ in range(5):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value = tf.reduce_sum(crop(features, boxes, sizes, 14, 16) * upstream)
+        gradients.append(tape.gradient(value, features).numpy())
+    assert all((gradient == gradients[0]).all() for gradient in gradients)
+    np.testing.assert_allclose(np.sum(gradients[0].astype(np.float64) * features), value, rtol=1e-4)
+    one_cell = np.zeros(features.shape, np.float32)
+    one_cell[1, 5, 6, 3] = 1.0
+    expected = np.sum(crop(tf.constant(one_cell), boxes, sizes, 14, 16).numpy().astype(np.float64) * upstream)
+    np.testing.assert_allclose(gradients[0][1, 5, 6, 3], expected, rtol=1e-4)

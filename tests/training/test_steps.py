@@ -50,12 +50,14 @@ def test_gradients_end_where_training_does(model, make_batch, part):
     assert len(frozen) == 8 and not {id(v) for v in frozen} & {id(v) for v in variables_of(model, "backbone", part)}
 
 
-@pytest.mark.parametrize("part", ["rpn", "head"])
-def test_a_batch_weighs_each_picture_by_its_samples(model, make_batch, part):
-    """Sums and counts of the pictures add up: (g1 n1 + g2 n2) / (n1 + n2), however the pictures are padded."""
+# Pictures of one size for the head: padding rounds the places that RoI pooling samples, by 1e-5 of a cell, which turns
+# near-ties of its maximum, along which gradients then flow elsewhere.
+@pytest.mark.parametrize(("part", "second_size"), [("rpn", (80, 70)), ("head", (64, 96))])
+def test_a_batch_weighs_each_picture_by_its_samples(model, make_batch, part, second_size):
+    """Sums and counts of the pictures add up: (g1 n1 + g2 n2) / (n1 + n2)."""
     losses, names = LOSSES[part]
     variables = variables_of(model, "backbone", part)
-    batch = make_batch([(64, 96), (80, 70)])
+    batch = make_batch([(64, 96), second_size])
     fewer = tf.constant([[True] * 12, [True] * 5 + [False] * 7])
     batch = batch._replace(proposals=batch.proposals._replace(valid=fewer))
     results, counts = [], []
@@ -69,9 +71,8 @@ def test_a_batch_weighs_each_picture_by_its_samples(model, make_batch, part):
         np.testing.assert_allclose(results[0][0][name], expected, rtol=1e-4)
     for variable, together, first, second in zip(variables, *(gradients for *_, gradients in results), strict=True):
         expected = share[0] * first.numpy() + share[1] * second.numpy()
-        # Rounding may turn a near-tie of a max pooling, which moves single gradients: the whole is compared.
         error = np.linalg.norm(together.numpy() - expected) / np.linalg.norm(expected)
-        assert error < 0.03, f"{variable.path}: {error}"
+        assert error < 1e-3, f"{variable.path}: {error}"
 
 
 def test_a_step_is_a_function_of_the_seeds(model, make_batch):
