@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_frcnn.cache import user_cache_dir
 from keras_frcnn.errors import InputError
 
 # Simonyan and Zisserman, arXiv:1409.1556, table 1, column D; names as in keras.applications.VGG16.
@@ -212,13 +213,6 @@ def fetch_keras_file(source: str) -> Path:
             f"give {OTHER_SOURCES} (such as {name}, downloaded by hand)",
         ) from error
     return Path(path)
-
-
-def user_cache_dir() -> Path:
-    """`keras_frcnn` in the user's cache folder (XDG base directory specification)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification says to ignore a path that is not absolute.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "keras_frcnn"
 
 
 def load_torchvision(cache_dir: Path, fetch: Callable[[], bytes] | None = None) -> dict:

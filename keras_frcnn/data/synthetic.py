@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from keras_frcnn.cache import user_cache_dir
 from keras_frcnn.errors import InputError, exit_on_input_error
 
 # NumPy and OpenCV are imported where something is drawn, so that `--help` answers at once.
@@ -71,7 +72,7 @@ def load_synthetic(
 
     _check_request(counts, seed, size)
     parts = [f"v{VERSION}", f"seed{seed}", f"{size[0]}x{size[1]}", *(f"{name}{n}" for name, n in counts.items())]
-    directory = Path(cache_directory or _default_cache_directory()) / "-".join(["synthetic", *parts])
+    directory = Path(cache_directory or user_cache_dir()) / "-".join(["synthetic", *parts])
     if not directory.exists():
         try:
             write_synthetic(directory, counts, seed, size)
@@ -102,12 +103,6 @@ def _check_request(counts: dict[str, int], seed: int, size: tuple[int, int]):
         raise InputError("synthetic data, seed", f"{seed} is negative", "give 0 or more")
     if min(size) < 64:
         raise InputError("synthetic data, size", f"{size[0]} x {size[1]} is too small", "give sides of at least 64")
-
-
-def _default_cache_directory() -> Path:
-    # The XDG rules: an empty or relative value is as none.
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "keras_frcnn"
 
 
 def _write_split(tree: Path, split: str, count: int, seed: int, size: tuple[int, int]):
