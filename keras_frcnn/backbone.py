@@ -8,6 +8,11 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolu
 FROZEN_BLOCKS = 2  # conv1_1 to conv2_2 are never trained
 
 
+def layer_names() -> list[str]:
+    """Keras' own names: block1_conv1 ... block5_conv3."""
+    return [f"block{b}_conv{c}" for b, (_, number) in enumerate(BLOCKS, 1) for c in range(1, number + 1)]
+
+
 @keras.saving.register_keras_serializable("keras_frcnn")
 class Backbone(keras.layers.Layer):
     """(B, H, W, 3) normalised images -> (B, H // 16, W // 16, 512) features.
