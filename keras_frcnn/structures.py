@@ -18,16 +18,24 @@ class GroundTruth(NamedTuple):
     valid: Tensor  # (B, G) bool; objects marked difficult are not valid, as they are not trained on
 
 
+class StoredFeatures(NamedTuple):
+    """Backbone features computed once and kept, where the backbone does not change."""
+
+    maps: Tensor  # (B, h, w, c) of each image alone, zero beyond its cells; h and w are 0 where none are stored
+    valid: Tensor  # (B,) bool, whether an image's features are stored; its pixels are not read then
+
+
 class Batch(NamedTuple):
     """What the input pipeline hands to a training step or to the evaluation."""
 
-    images: Tensor  # (B, H, W, 3) normalised, zero beyond each image's size
+    images: Tensor  # (B, H, W, 3) normalised, zero beyond each image's size; all zero where its features are stored
     image_sizes: Tensor  # (B, 2) int32, height and width of each resized image
     original_sizes: Tensor  # (B, 2) int32, height and width before resizing
     image_ids: Tensor  # (B,) string
     seeds: Tensor  # (B, 2) int32, one random stream an image: (run seed, position in the stream)
     ground_truth: GroundTruth
     proposals: "Proposals"  # stored proposals; P is 0 where a step uses none
+    features: StoredFeatures
 
 
 class RPNOutput(NamedTuple):

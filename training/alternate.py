@@ -71,6 +71,20 @@ def parse_arguments(arguments=None):
     schedule.add_argument("--head-images", type=int, default=2, help="images a mini-batch, steps 2 and 4 (default: 2)")
     schedule.add_argument("--momentum", type=float, default=0.9)
     schedule.add_argument("--weight-decay", type=float, default=0.0005)
+
+    cache = parser.add_argument_group("stored features", "In steps 3 and 4 the convolutions do not change.")
+    cache.add_argument(
+        "--feature-cache-gib",
+        type=float,
+        default=8.0,
+        help="room for their feature maps, computed once a picture; 0 stores none (default: 8)",
+    )
+    cache.add_argument(
+        "--feature-cache-folder", help="where to store them; /dev/shm/NAME is memory (default: in the run folder)"
+    )
+    cache.add_argument(
+        "--feature-cache-dtype", choices=("float32", "float16"), help="of the stored maps (default: as computed)"
+    )
     return parser.parse_args(arguments)
 
 

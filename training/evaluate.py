@@ -9,11 +9,12 @@ import argparse
 import os
 
 
-def detect_dataset(model, dataset, title: str, proposal_directory=None):
+def detect_dataset(model, dataset, title: str, proposal_directory=None, feature_files=None):
     """Detections of every picture of `dataset`, as ImageDetections in pixels of the stored pictures.
 
     With `proposal_directory` the regions are the first `config.test.post_nms_topk` proposals stored there, as for a
-    detector that shares no layers with an RPN (step 2); else they are the model's own.
+    detector that shares no layers with an RPN (step 2); else they are the model's own.  `feature_files` has backbone
+    features that need not be computed again.
     """
     import numpy as np
     import tensorflow as tf
@@ -22,25 +23,26 @@ def detect_dataset(model, dataset, title: str, proposal_directory=None):
     from keras_frcnn.data.pipeline import evaluation_batches
     from keras_frcnn.detections import to_original_pixels
     from keras_frcnn.evaluation.detections_record import ImageDetections
-    from keras_frcnn.model import classify, detect
+    from keras_frcnn.model import classify, detect, propose
     from keras_frcnn.structures import Proposals
     from training.proposal_store import proposal_paths
-    from training.steps import image_features
+    from training.steps import fixed_features
 
     paths = None if proposal_directory is None else proposal_paths(proposal_directory, dataset)
-    batches = evaluation_batches(dataset, model.config.image, proposal_paths=paths)
+    batches = evaluation_batches(dataset, model.config.image, proposal_paths=paths, feature_files=feature_files)
+    config, test = model.config, model.config.test
 
     @tf.function(input_signature=[batches.element_spec])
     def run(batch):
+        features, sizes = fixed_features(model, batch), batch.image_sizes
         if paths is None:
-            detections = model((batch.images, batch.image_sizes))
+            topk = {"pre_nms_topk": test.pre_nms_topk, "post_nms_topk": test.post_nms_topk}
+            proposals = propose(model.rpn(features), features, sizes, config, **topk)
         else:
-            proposals = Proposals(*(field[:, : model.config.test.post_nms_topk] for field in batch.proposals))
-            output = classify(
-                model.head, image_features(model, batch), proposals.boxes, batch.image_sizes, model.config
-            )
-            detections = detect(output, proposals, batch.image_sizes, model.config)
-        return detections, to_original_pixels(detections.boxes, batch.image_sizes, batch.original_sizes)
+            proposals = Proposals(*(field[:, : test.post_nms_topk] for field in batch.proposals))
+        output = classify(model.head, features, proposals.boxes, sizes, config)
+        detections = detect(output, proposals, sizes, config)
+        return detections, to_original_pixels(detections.boxes, sizes, batch.original_sizes)
 
     records = []
     for batch in tqdm(batches, total=len(dataset.examples), desc=title, unit="image", mininterval=1.0):

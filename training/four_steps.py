@@ -2,8 +2,10 @@
 
 import dataclasses
 import gc
+import hashlib
 import math
 import pathlib
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -13,8 +15,9 @@ import numpy as np
 
 from keras_frcnn.config import DetectorConfig, config_to_dict
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pipeline import naming_undecodable, training_batches
+from keras_frcnn.data.pipeline import naming_undecodable, training_batches, training_items
 from keras_frcnn.data.sources import describe_problems, load_dataset
+from keras_frcnn.data.stored_features import FeatureFiles
 from keras_frcnn.errors import InputError
 from keras_frcnn.evaluation.recall import COUNTS
 from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
@@ -22,8 +25,9 @@ from keras_frcnn.evaluation.voc_ap import evaluate_voc
 from keras_frcnn.model import FasterRCNN
 from keras_frcnn.weights import load_pretrained
 from training.evaluate import detect_dataset, measure_recall, write_pictures
+from training.feature_cache import FeatureCache
 from training.loop import NonFiniteLoss, Trainer, train
-from training.proposal_store import make_proposals, proposal_paths
+from training.proposal_store import are_made, make_proposals, proposal_paths
 from training.run_folder import load_part, open_run, read_json, save_parts, weights_path, write_atomically, write_json
 from training.schedules import step_decay
 from training.steps import head_losses, rpn_losses
@@ -54,6 +58,7 @@ STEPS = (
     Step(4, "detector", ("head",), backbone_from=2, rpn_from=3, head_from=2,
          losses=head_losses, proposals_from=3),
 )  # fmt: skip
+CHANGEABLE = ("run", "feature_cache_gib", "feature_cache_folder")  # options that change no result
 PICTURES = 12  # drawn after the last step
 PICTURE_THRESHOLD = 0.5
 
@@ -119,7 +124,7 @@ def _check_numbers(options):
         "dropout": share,
         "nms_iou": (lambda x: 0 < x <= 1, "a number over 0, at most 1"),
         "drop_at": (lambda x: 0 < x <= 1, "a number over 0, at most 1"),
-        "weight_decay": (lambda x: 0 <= x < math.inf, "a number from 0"),
+        **dict.fromkeys(("weight_decay", "feature_cache_gib"), (lambda x: 0 <= x < math.inf, "a number from 0")),
         "seed": (lambda x: 0 <= x < 2**28, "a whole number from 0, under 2**28"),
     }
     for name, (holds, wanted) in rules.items():
@@ -135,7 +140,7 @@ def _open(options) -> Run:
     for line in describe_problems(train_set) + describe_problems(val_set):
         print(line)
     config = detector_config(options)
-    plain = {name: value for name, value in vars(options).items() if name != "run"}
+    plain = {name: value for name, value in vars(options).items() if name not in CHANGEABLE}
     folder = open_run(options.run, {"options": plain, "detector": config_to_dict(config)}, train_set.class_names)
     print(
         f"{len(train_set.examples)} pictures to train on, {len(val_set.examples)} to measure on, "
@@ -172,10 +177,14 @@ def _carry_out(step: Step, run: Run, model: FasterRCNN, pretrained) -> dict:
     if done.is_file():
         sources.update({part: step.number for part in step.trains})
     _start(model, sources, run, pretrained)
+    cache = None
+    if "backbone" not in step.trains and run.options.feature_cache_gib > 0:
+        budget = int(run.options.feature_cache_gib * 2**30)
+        cache = FeatureCache(_feature_folder(run), model, budget, run.options.feature_cache_dtype)
     if not done.is_file():
-        _train(step, run, model)
+        _train(step, run, model, cache)
     measure = _measure_rpn if "rpn" in step.trains else _measure_detector
-    return measure(step, run, model)
+    return measure(step, run, model, cache)
 
 
 def _start(model: FasterRCNN, sources: dict, run: Run, pretrained):
@@ -207,7 +216,28 @@ def apply_pretrained(model: FasterRCNN, pretrained):
             layer.set_weights([kernel, bias])
 
 
-def _train(step: Step, run: Run, model: FasterRCNN):
+def _feature_folder(run: Run) -> pathlib.Path:
+    """In the run folder, or a folder of this run's own in the one given."""
+    given = run.options.feature_cache_folder
+    if given is None:
+        return run.folder / "features"
+    stamp = hashlib.sha256(str(run.folder.resolve()).encode()).hexdigest()[:8]
+    return pathlib.Path(given) / f"{run.folder.resolve().name}-{stamp}"
+
+
+def _stored_features(cache: FeatureCache | None, dataset: Dataset, items, title: str) -> FeatureFiles | None:
+    """Store the features of `items`, (example index, flip or not); None where nothing is to be stored."""
+    if cache is None:
+        return None
+    cache.fill(dataset, items, title)
+    return cache.files(dataset)
+
+
+def _upright(dataset: Dataset):
+    return [(index, False) for index in range(len(dataset.examples))]
+
+
+def _train(step: Step, run: Run, model: FasterRCNN, cache: FeatureCache | None):
     options, number = run.options, step.number
     steps = options.steps[number - 1]
     images = options.rpn_images if "rpn" in step.trains else options.head_images
@@ -216,7 +246,9 @@ def _train(step: Step, run: Run, model: FasterRCNN):
         stored = proposal_paths(_proposal_directory(run, step.proposals_from, "train"), run.train_set)
     # Each step has its own order of pictures and its own random choices.
     seed = options.seed * len(STEPS) + number
-    batches = training_batches(run.train_set, run.config.image, images, seed, stored)
+    items = training_items(len(run.train_set.examples), seed, steps * images)
+    features = _stored_features(cache, run.train_set, items, f"step {number} features, train")
+    batches = training_batches(run.train_set, run.config.image, images, seed, stored, features)
     schedule = step_decay(options.learning_rate[number - 1], steps, options.drop_at)
     trainer = Trainer(model, step.losses, step.trains, batches, schedule, options.momentum, options.weight_decay)
     logs = run.folder / "logs"
@@ -235,35 +267,35 @@ def _proposal_directory(run: Run, step: int, split: str) -> pathlib.Path:
     return run.folder / "proposals" / f"step{step}" / split
 
 
-def _measure_rpn(step: Step, run: Run, model: FasterRCNN) -> dict:
+def _measure_rpn(step: Step, run: Run, model: FasterRCNN, cache: FeatureCache | None) -> dict:
     """Make the proposals of this step's RPN, for the detector to train on and to measure recall, and print it."""
     rpn, test = run.config.rpn, run.config.test
-    title = f"step {step.number} proposals"
-    make_proposals(
-        model,
-        run.train_set,
-        _proposal_directory(run, step.number, "train"),
-        rpn.train_pre_nms_topk,
-        rpn.train_post_nms_topk,
-        f"{title}, train",
-    )
-    directory = _proposal_directory(run, step.number, "val")
-    make_proposals(model, run.val_set, directory, test.pre_nms_topk, max(COUNTS), f"{title}, val")
+    for dataset, split, pre_nms_topk, post_nms_topk in (
+        (run.train_set, "train", rpn.train_pre_nms_topk, rpn.train_post_nms_topk),
+        (run.val_set, "val", test.pre_nms_topk, max(COUNTS)),
+    ):
+        directory = _proposal_directory(run, step.number, split)
+        if not are_made(directory):
+            features = _stored_features(cache, dataset, _upright(dataset), f"step {step.number} features, {split}")
+            title = f"step {step.number} proposals, {split}"
+            make_proposals(model, dataset, directory, pre_nms_topk, post_nms_topk, title, features)
 
     def measure():
+        directory = _proposal_directory(run, step.number, "val")
         recall = measure_recall(directory, run.val_set, run.config.image)
         return format_recall_table(recall), {"recall": recall_to_json(recall)}
 
     return _measured(step, run, measure)
 
 
-def _measure_detector(step: Step, run: Run, model: FasterRCNN) -> dict:
+def _measure_detector(step: Step, run: Run, model: FasterRCNN, cache: FeatureCache | None) -> dict:
     """Measure the mAP of this step's detector and print it; after the last step the model proposes for itself."""
     shared = step is STEPS[-1]
     directory = None if shared else _proposal_directory(run, step.proposals_from, "val")
 
     def measure():
-        detections = detect_dataset(model, run.val_set, f"step {step.number} detections", directory)
+        features = _stored_features(cache, run.val_set, _upright(run.val_set), f"step {step.number} features, val")
+        detections = detect_dataset(model, run.val_set, f"step {step.number} detections", directory, features)
         result = evaluate_voc(run.val_set.examples, detections, run.val_set.class_names)
         if shared:
             pictures = run.folder / "evaluation" / "pictures"
@@ -293,6 +325,7 @@ def _finish(run: Run, model: FasterRCNN):
         final = FasterRCNN(run.config, model.class_names, seed=run.options.seed)
         final.set_weights(model.get_weights())
         write_atomically(path, final.save)
+    shutil.rmtree(_feature_folder(run), ignore_errors=True)  # of no more use
 
 
 def check_shared_backbone(run: Run, model: FasterRCNN):

@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pipeline import evaluation_batches
+from keras_frcnn.data.stored_features import FeatureFiles
 from keras_frcnn.model import FasterRCNN, propose
 from training.run_folder import write_atomically, write_json
-from training.steps import image_features
+from training.steps import fixed_features
 
 
 def proposal_path(directory, image_id: str) -> pathlib.Path:
@@ -28,16 +29,30 @@ def proposal_paths(directory, dataset: Dataset) -> list[pathlib.Path]:
     return [proposal_path(directory, example.image_id) for example in dataset.examples]
 
 
-def make_proposals(model: FasterRCNN, dataset: Dataset, directory, pre_nms_topk: int, post_nms_topk: int, title: str):
-    """Store the proposals of every picture of `dataset` in `directory`; does nothing where they are all there."""
-    finished = pathlib.Path(directory) / "finished.json"
-    if finished.is_file():
-        return
-    batches = evaluation_batches(dataset, model.config.image)
+def _finished(directory) -> pathlib.Path:
+    return pathlib.Path(directory) / "finished.json"
+
+
+def are_made(directory) -> bool:
+    """Whether the proposals of every picture are in `directory`."""
+    return _finished(directory).is_file()
+
+
+def make_proposals(
+    model: FasterRCNN,
+    dataset: Dataset,
+    directory,
+    pre_nms_topk: int,
+    post_nms_topk: int,
+    title: str,
+    feature_files: FeatureFiles | None = None,
+):
+    """Store the proposals of every picture of `dataset` in `directory`; `are_made` then."""
+    batches = evaluation_batches(dataset, model.config.image, feature_files=feature_files)
 
     @tf.function(input_signature=[batches.element_spec])
     def run(batch):
-        features = image_features(model, batch)
+        features = fixed_features(model, batch)
         return propose(
             model.rpn(features),
             features,
@@ -56,7 +71,7 @@ def make_proposals(model: FasterRCNN, dataset: Dataset, directory, pre_nms_topk:
             write_atomically(
                 path, functools.partial(pathlib.Path.write_bytes, data=tf.io.serialize_tensor(rows).numpy())
             )
-    write_json(finished, {"images": len(dataset.examples), "post_nms_topk": post_nms_topk})
+    write_json(_finished(directory), {"images": len(dataset.examples), "post_nms_topk": post_nms_topk})
 
 
 def load_proposals(directory, dataset: Dataset) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ Gradients reach the parts that the caller watches; sampling and targets lie outs
 import tensorflow as tf
 
 from keras_frcnn import targets
+from keras_frcnn.backbone import STRIDE
 from keras_frcnn.losses import head_loss_sums, rpn_loss_sums
 from keras_frcnn.model import FasterRCNN, classify, grid_anchors
 from keras_frcnn.structures import Batch
@@ -50,10 +51,43 @@ def image_features(model: FasterRCNN, batch: Batch):
     return model.backbone(batch.images, None if alone else batch.image_sizes)
 
 
+def fixed_features(model: FasterRCNN, batch: Batch):
+    """Backbone features of a batch, those stored with it as they are: for a backbone that does not change."""
+    stored = batch.features
+    maps = tf.cast(stored.maps, model.backbone.compute_dtype)
+    features = tf.cond(
+        tf.reduce_all(stored.valid),
+        lambda: maps,
+        lambda: tf.cond(
+            tf.reduce_any(stored.valid),
+            lambda: _missing_features(model, batch, maps),
+            lambda: image_features(model, batch),
+        ),
+    )
+    return tf.ensure_shape(features, [None, None, None, model.backbone.convolutions[-1].filters])
+
+
+def _missing_features(model: FasterRCNN, batch: Batch, maps):
+    """Row by row, so that only the rows without stored features are computed."""
+    cells = batch.image_sizes // STRIDE
+    most = tf.reduce_max(cells, axis=0)
+
+    def one_image(row):
+        (height, width), (rows, columns) = tf.unstack(batch.image_sizes[row]), tf.unstack(cells[row])
+        features = tf.cond(
+            batch.features.valid[row],
+            lambda: maps[row, :rows, :columns],
+            lambda: model.backbone(batch.images[row : row + 1, :height, :width])[0],
+        )
+        return tf.pad(features, [[0, most[0] - rows], [0, most[1] - columns], [0, 0]])
+
+    return tf.map_fn(one_image, tf.range(tf.shape(cells)[0]), fn_output_signature=maps.dtype)
+
+
 def loss_and_gradients(model: FasterRCNN, losses, batch: Batch, variables, train_backbone: bool):
     """Mean losses of a batch by name, and the gradient of their sum for `variables` (Keras variables)."""
     watched = [variable.value for variable in variables]
-    features = None if train_backbone else image_features(model, batch)
+    features = None if train_backbone else fixed_features(model, batch)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(watched)
         sums, count = losses(model, batch, image_features(model, batch) if train_backbone else features)

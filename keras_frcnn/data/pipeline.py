@@ -4,6 +4,7 @@ The order of the pictures, and which are flipped, is a pure function of the seed
 """
 
 import contextlib
+import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +13,11 @@ from keras_frcnn import boxes as box_ops
 from keras_frcnn import images, randomness
 from keras_frcnn.config import ImageConfig
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.stored_features import FeatureFiles, read_features
 from keras_frcnn.errors import InputError
-from keras_frcnn.structures import Batch, GroundTruth, Proposals
+from keras_frcnn.structures import Batch, GroundTruth, Proposals, StoredFeatures
+
+NO_FEATURES = tf.float32  # the type of features where none are stored
 
 
 def training_order(number_of_examples: int, seed: int) -> tf.data.Dataset:
@@ -32,7 +36,13 @@ def training_order(number_of_examples: int, seed: int) -> tf.data.Dataset:
     return items.enumerate().map(lambda position, item: (tf.cast(position, tf.int32), item // 2, item % 2 == 1))
 
 
-def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, seed: int):
+def training_items(number_of_examples: int, seed: int, count: int) -> list[tuple[int, bool]]:
+    """The (example index, flip or not) that the first `count` positions of `training_order` use, each once."""
+    order = training_order(number_of_examples, seed).take(min(count, 2 * number_of_examples))
+    return [(int(index), bool(flip)) for _, index, flip in order.as_numpy_iterator()]
+
+
+def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, feature_files: FeatureFiles | None, seed: int):
     """A function (position, index, flip) -> one picture's `Batch` without the batch axis."""
     examples = dataset.examples
     paths = tf.constant([example.image_path for example in examples])
@@ -47,12 +57,29 @@ def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, seed: int
     difficult = ragged("difficult", tf.bool)
     proposal_paths = None if proposal_paths is None else tf.constant([str(path) for path in proposal_paths])
 
-    def load(position, index, flip):
+    feature_type = tf.as_dtype(feature_files.dtype) if feature_files else NO_FEATURES
+    feature_paths = tf.constant(feature_files.paths) if feature_files else None
+
+    def from_picture(index, flip):
         image = images.decode_image(tf.io.read_file(paths[index]))
         original_size = tf.shape(image)[:2]
         image = images.prepare(image, image_config.short_side, image_config.long_side)
         image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
-        size = tf.shape(image)[:2]
+        no_features = StoredFeatures(maps=tf.zeros([0, 0, 0], feature_type), valid=False)
+        return image, no_features, tf.shape(image)[:2], original_size
+
+    def from_store(path):
+        features, size, original_size = read_features(path, feature_type)
+        return tf.zeros([0, 0, 3]), StoredFeatures(maps=features, valid=True), size, original_size
+
+    def load(position, index, flip):
+        if feature_paths is None:
+            image, features, size, original_size = from_picture(index, flip)
+        else:
+            path = feature_paths[index, tf.cast(flip, tf.int32)]
+            image, features, size, original_size = tf.cond(
+                path == "", lambda: from_picture(index, flip), lambda: from_store(path)
+            )
         width = tf.cast(size[1], tf.float32)
 
         def maybe_flip(rows):
@@ -79,23 +106,43 @@ def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, seed: int
             proposals=Proposals(
                 boxes=maybe_flip(stored[:, :4]), scores=stored[:, 4], valid=tf.ones_like(stored[:, 4], tf.bool)
             ),
+            features=features,
         )
 
     return load
 
 
-def training_batches(dataset: Dataset, image_config: ImageConfig, batch_size: int, seed: int, proposal_paths=None):
-    """An endless stream of shuffled, flipped batches; `proposal_paths` has each example's stored proposals."""
+def training_batches(
+    dataset: Dataset,
+    image_config: ImageConfig,
+    batch_size: int,
+    seed: int,
+    proposal_paths=None,
+    feature_files: FeatureFiles | None = None,
+):
+    """An endless stream of shuffled, flipped batches.
+
+    `proposal_paths` has each example's stored proposals; pictures with stored features are not decoded.
+    """
     order = training_order(len(dataset.examples), seed)
-    loaded = order.map(_load(dataset, image_config, proposal_paths, seed), num_parallel_calls=tf.data.AUTOTUNE)
-    return _batch(loaded, batch_size)
+    load = _load(dataset, image_config, proposal_paths, feature_files, seed)
+    return _batch(order.map(load, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
 
 
-def evaluation_batches(dataset: Dataset, image_config: ImageConfig, batch_size: int = 1, proposal_paths=None):
-    """Every picture once, in order, as it is."""
-    order = tf.data.Dataset.range(len(dataset.examples), output_type=tf.int32)
-    load = _load(dataset, image_config, proposal_paths, 0)
-    loaded = order.map(lambda index: load(index, index, tf.constant(False)), num_parallel_calls=tf.data.AUTOTUNE)
+def evaluation_batches(
+    dataset: Dataset,
+    image_config: ImageConfig,
+    batch_size: int = 1,
+    proposal_paths=None,
+    feature_files: FeatureFiles | None = None,
+    items=None,
+):
+    """Every picture once, in order, as it is; or the (example index, flip or not) of `items`."""
+    items = zip(range(len(dataset.examples)), itertools.repeat(False)) if items is None else items
+    indices, flips = zip(*items, strict=False)
+    order = tf.data.Dataset.from_tensor_slices((tf.constant(indices, tf.int32), tf.constant(flips, tf.bool)))
+    load = _load(dataset, image_config, proposal_paths, feature_files, 0)
+    loaded = order.map(lambda index, flip: load(index, index, flip), num_parallel_calls=tf.data.AUTOTUNE)
     return _batch(loaded, batch_size)
 
 

@@ -10,7 +10,7 @@ from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.sources import load_dataset
 from keras_frcnn.model import propose
 from training.evaluate import detect_dataset
-from training.proposal_store import load_proposals, make_proposals, proposal_path, proposal_paths
+from training.proposal_store import are_made, load_proposals, make_proposals, proposal_path, proposal_paths
 from training.run_folder import read_json
 
 
@@ -67,18 +67,19 @@ def test_the_pipeline_reads_them(model, dataset, stored):
         np.testing.assert_array_equal(batch.proposals.scores[row].numpy()[valid], rows[:, 4])
 
 
-def test_finished_proposals_are_kept_and_unfinished_ones_made_again(model, dataset, stored, tmp_path):
+def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_path):
     directory = tmp_path / "copy"
+    assert not are_made(directory)
     shutil.copytree(stored, directory)
+    assert are_made(directory)
     before = files(directory)
-    make_proposals(None, dataset, directory, 0, 30, "test")  # needs no model: there is nothing to do
-    assert files(directory) == before
 
     (directory / "finished.json").unlink()
     second = proposal_paths(directory, dataset)[1]
     second.unlink()
+    assert not are_made(directory)
     make_proposals(model, dataset, directory, 0, 30, "test")
-    assert set(files(directory)) == set(before)
+    assert set(files(directory)) == set(before) and are_made(directory)
     assert second.read_bytes() == proposal_paths(stored, dataset)[1].read_bytes()
 
 
