@@ -46,6 +46,7 @@ class RPNConfig:
     # The authors' alternating training puts no cut before NMS; 0 says so.
     train_pre_nms_topk: int = 0
     train_post_nms_topk: int = 2000
+    joint_pre_nms_topk: int = 12000  # approximate joint training, as released
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the networks should say: matching by IoU, balanced sampling and the targets of the RPN and of the detector.
 
 Axes: B images, A anchors, P proposals, R sampled RoIs, G ground-truth objects.  Boxes are float32, yxyx, pixels of the
-resized image.  Pure functions of tensors; randomness comes in as one seed an image.  Nothing here is
+resized image.  Pure functions of tensors; randomness comes in as numbers or as one seed an image.  Nothing here is
 differentiated: callers hand in plain boxes, and gradients stop before they enter.
 """
 
@@ -68,13 +68,15 @@ def sample_balanced(positive, negative, count: int, positive_fraction: float, pr
 
 
 def rpn_targets(
-    anchors, image_sizes, gt: GroundTruth, seeds, *, positive_iou, negative_iou, batch_size, positive_fraction
+    anchors, image_sizes, gt: GroundTruth, priorities, *, positive_iou, negative_iou, batch_size, positive_fraction
 ) -> RPNTargets:
-    """Labels and deltas of `anchors` (A, 4); those that cross an image's border are ignored (section 3.1.2)."""
+    """Labels and deltas of `anchors` (A, 4); those that cross an image's border are ignored (section 3.1.2).
+
+    Where there are too many, those with the highest `priorities` (B, A), random numbers, are sampled.
+    """
     candidates = anchor_rules.inside_image(anchors, image_sizes)
     ious = box_ops.pairwise_iou(anchors[None], gt.boxes)
     labels = label_anchors(ious, gt.valid, candidates, positive_iou, negative_iou)
-    priorities = randomness.uniform(seeds, randomness.ANCHOR_SAMPLING, [tf.shape(anchors)[0]])
     positive, negative = sample_balanced(labels == 1, labels == 0, batch_size, positive_fraction, priorities)
     best, _ = match(ious, gt.valid)
     deltas = box_ops.encode(_rows(gt.boxes, best), anchors[None])
@@ -110,7 +112,10 @@ def roi_targets(
     best, best_iou = match(box_ops.pairwise_iou(boxes, gt.boxes), gt.valid)
     foreground = valid & (best_iou >= foreground_iou)
     background = valid & (best_iou < foreground_iou) & (best_iou >= background_iou)
-    priorities = randomness.uniform(seeds, randomness.ROI_SAMPLING, [tf.shape(boxes)[1]])
+    # Objects draw from a stream of their own: how many proposals the batch is padded to must not matter to them.
+    of_proposals = randomness.uniform(seeds, randomness.ROI_SAMPLING, [tf.shape(proposals.boxes)[1]])
+    of_objects = randomness.uniform(seeds, randomness.OBJECT_SAMPLING, [tf.shape(gt.boxes)[1]])
+    priorities = tf.pad(tf.concat([of_proposals, of_objects], axis=1), [[0, 0], [0, short]])
     foreground, background = sample_balanced(foreground, background, batch_size, foreground_fraction, priorities)
 
     # Foreground first, then background, then rows that are not valid.

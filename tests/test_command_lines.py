@@ -46,6 +46,12 @@ def alternate(*arguments):
     return run_here(main, *arguments)
 
 
+def joint(*arguments):
+    from training.joint import main
+
+    return run_here(main, *arguments)
+
+
 def evaluate(*arguments):
     from training.evaluate import main
 
@@ -63,7 +69,8 @@ def times(folder):
 
 
 @pytest.mark.parametrize(
-    "module", ["training.alternate", "training.evaluate", "keras_frcnn.detect", "keras_frcnn.data.synthetic"]
+    "module",
+    ["training.alternate", "training.joint", "training.evaluate", "keras_frcnn.detect", "keras_frcnn.data.synthetic"]
 )
 def test_help_answers_without_heavy_imports(module):
     done = subprocess.run(
@@ -101,8 +108,9 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
     labels = json.loads((folder / "labels.json").read_text())
     assert list(labels) == [str(i) for i in range(1, len(labels) + 1)] and "star" in labels.values()
     for step in (1, 2, 3, 4):
-        result = json.loads((folder / "evaluation" / f"step{step}.json").read_text())
-        assert result["step"] == step and result["training"]["steps"] == 2
+        network = "rpn" if step in (1, 3) else "detector"
+        result = json.loads((folder / "evaluation" / f"step{step}.{network}.json").read_text())
+        assert result["name"] == f"step{step}" and result["training"]["steps"] == 2
         assert result["training"]["images"] == (2 if step in (1, 3) else 4)
         assert ("recall" in result) == (step in (1, 3)) and ("ap" in result) == (step in (2, 4))
         assert result["table"] in done.stdout
@@ -113,9 +121,9 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
     assert "losses/head_class" in (folder / "logs" / "train.log").read_text()
     assert len(list((folder / "evaluation" / "pictures").glob("*.png"))) == 2
     assert "check: RPN and head share one backbone of 26 variables" in done.stdout
-    rows = [line.split() for line in done.stdout.splitlines() if re.match(r" +[1-4] +(RPN|detector) ", line)]
-    assert [row[:4] for row in rows] == [["1", "RPN", "2", "2"], ["2", "detector", "2", "4"],
-                                         ["3", "RPN", "2", "2"], ["4", "detector", "2", "4"]]  # fmt: skip
+    rows = [line.split() for line in done.stdout.splitlines() if re.match(r" *step [1-4] (RPN|detector)  ", line)]
+    assert [row[1:5] for row in rows] == [["1", "RPN", "2", "2"], ["2", "detector", "2", "4"],
+                                          ["3", "RPN", "2", "2"], ["4", "detector", "2", "4"]]  # fmt: skip
     assert not [path for path in folder.rglob(".*")]  # no temporary file is left
 
 
@@ -147,14 +155,15 @@ def test_the_same_command_again_trains_nothing(finished, voc_tree, capsys):
     before = times(folder)
     assert alternate(*training_options(voc_tree, folder)) == 0
     assert times(folder) == before
-    assert done.stdout[done.stdout.index("step   network") :] in capsys.readouterr().out
+    assert done.stdout[done.stdout.index("recall@300") :] in capsys.readouterr().out
 
 
 def test_a_run_goes_on_from_its_first_unfinished_step(finished, copied_run, voc_tree):
-    for name in ("weights/step3.npz", "weights/step4.npz", "evaluation/step3.json", "evaluation/step4.json",
-                 "logs/step3.json", "logs/step4.json", "model.keras"):  # fmt: skip
+    for name in ("weights/step3.npz", "weights/step4.npz", "logs/step3.json", "logs/step4.json", "model.keras",
+                 "evaluation/step3.rpn.json", "evaluation/step4.detector.json"):  # fmt: skip
         (copied_run / name).unlink()
     shutil.rmtree(copied_run / "proposals" / "step3")
+    shutil.rmtree(copied_run / "detections" / "step4")
     before = times(copied_run)
     assert alternate(*training_options(voc_tree, copied_run)) == 0
     after = times(copied_run)
@@ -168,7 +177,7 @@ def test_a_run_goes_on_from_its_first_unfinished_step(finished, copied_run, voc_
 
 
 def test_a_run_killed_right_after_its_weights_goes_on(copied_run, voc_tree):
-    for name in ("evaluation/step4.json", "model.keras"):
+    for name in ("evaluation/step4.detector.json", "model.keras"):
         (copied_run / name).unlink()
     assert alternate(*training_options(voc_tree, copied_run)) == 0
     assert (copied_run / "model.keras").is_file()
@@ -197,13 +206,27 @@ def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in errors
-    assert "interrupted in step 3; finished steps kept: 1, 2. The same command goes on from step 3." in errors
+    assert "interrupted; what is done is kept. The same command goes on from here." in errors
     before = times(folder)
     assert Path("weights/step2.npz") in before and Path("weights/step3.npz") not in before
     done = run("training.alternate", *arguments)
     assert done.returncode == 0, done.stderr
     assert (folder / "model.keras").is_file()
     assert times(folder)[Path("weights/step2.npz")] == before[Path("weights/step2.npz")]
+
+
+def test_joint_training_leaves_a_detector(voc_tree, tmp_path, capsys):
+    folder = tmp_path / "run"
+    options = training_options(voc_tree, folder, steps=(3,))
+    assert joint(*options) == 0
+    printed = capsys.readouterr().out
+    (row,) = [line.split() for line in printed.splitlines() if line.lstrip().startswith("joint training  ")]
+    assert row[2:4] == ["3", "3"] and len(row) == 8
+    assert {path.name for path in (folder / "weights").iterdir()} == {"joint.npz"}
+    assert (folder / "model.keras").is_file() and len(list((folder / "evaluation" / "pictures").iterdir())) == 2
+    before = times(folder)
+    assert joint(*options) == 0  # again: nothing is left to do
+    assert times(folder) == before and printed[printed.index("recall@300") :] in capsys.readouterr().out
 
 
 # Using a detector.
@@ -238,7 +261,7 @@ def test_evaluate_prints_and_writes_both_tables(finished, voc_tree, tmp_path, ca
     printed = capsys.readouterr().out
     assert "AP 11-point" in printed and "IoU 0.50:0.95" in printed and f"written to {out}" in printed
     result = json.loads((out / "evaluation.json").read_text())
-    after_step_4 = json.loads((finished[0] / "evaluation" / "step4.json").read_text())
+    after_step_4 = json.loads((finished[0] / "evaluation" / "step4.detector.json").read_text())
     assert result["ap"] == after_step_4["ap"]  # the saved detector is the trained one
     assert result["recall"]["images"] == 2
     assert len(list((out / "pictures").glob("*.png"))) == 2
@@ -361,11 +384,18 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
         ("--dropout 1", "--dropout "),
         ("--nms-iou 0", "--nms-iou "),
         ("--min-size nan", "--min-size "),
+        ("--accumulate 0", "--accumulate "),
+        ("--clip-norm 0", "--clip-norm "),
+        ("--warmup -1", "--warmup "),
+        ("--checkpoint-steps 0", "--checkpoint-steps "),
+        ("--checkpoint-minutes nan", "--checkpoint-minutes "),
+        ("--checkpoints 0", "--checkpoints "),
+        ("--feature-cache-gib -1", "--feature-cache-gib "),
     ],
 )
 def test_a_bad_option_is_one_line_and_leaves_no_run_folder(voc_tree, tmp_path, capsys, monkeypatch, options, beginning):
     # Later options win.  A value that is not refused must not start to train here.
-    monkeypatch.setattr("training.four_steps._train", lambda *_: pytest.fail("it was not refused"))
+    monkeypatch.setattr("training.four_steps.train_parts", lambda *_: pytest.fail("it was not refused"))
     folder = tmp_path / "run"
     assert alternate(*training_options(voc_tree, folder), *options.split()) == 2
     assert_one_error(capsys.readouterr().err, beginning.format(tree=voc_tree))

@@ -1,7 +1,11 @@
 """Random numbers: a function of the seed and the purpose, and of nothing else."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keras_frcnn import randomness
 
@@ -12,6 +16,7 @@ PURPOSES = [
     randomness.ROI_SAMPLING,
     randomness.DROPOUT_FC6,
     randomness.DROPOUT_FC7,
+    randomness.OBJECT_SAMPLING,
 ]
 
 
@@ -44,9 +49,9 @@ def test_graph_and_eager_agree():
 
 
 def test_every_seed_and_purpose_has_its_own_numbers():
-    assert len(set(PURPOSES)) == 5
-    drawn = np.stack([randomness.uniform(SEEDS, purpose, [8]) for purpose in PURPOSES]).reshape(20, 8)
-    assert len(np.unique(drawn)) == 160
+    assert len(set(PURPOSES)) == 6
+    drawn = np.stack([randomness.uniform(SEEDS, purpose, [8]) for purpose in PURPOSES]).reshape(24, 8)
+    assert len(np.unique(drawn)) == 192
 
 
 def test_uniform_from_zero_to_one():
@@ -54,3 +59,19 @@ def test_uniform_from_zero_to_one():
     assert numbers.min() >= 0 and numbers.max() < 1
     shares, _ = np.histogram(numbers, bins=10, range=(0, 1))
     np.testing.assert_allclose(shares / 4000, 0.1, atol=0.02)
+
+
+@given(fewer=st.integers(0, 300), more=st.integers(0, 300), units=st.sampled_from([1, 3, 8]))
+def test_fewer_rows_are_the_first_of_more(fewer, more, units):
+    """What padded batches rest on: a row's numbers do not turn on how many rows are drawn."""
+    short = randomness.uniform(SEEDS, randomness.ROI_SAMPLING, [fewer, units])
+    long = randomness.uniform(SEEDS, randomness.ROI_SAMPLING, [fewer + more, units])
+    np.testing.assert_array_equal(short, long[:, :fewer])
+
+
+def test_a_cell_has_its_number_whatever_the_padding():
+    draw = functools.partial(randomness.uniform_on_grid, SEEDS, randomness.ANCHOR_SAMPLING, widest=12)
+    alone = draw((3, 5, 2)).numpy()
+    padded = draw((7, 12, 2)).numpy().reshape(4, 7, 12, 2)
+    np.testing.assert_array_equal(alone.reshape(4, 3, 5, 2), padded[:, :3, :5])
+    assert len(np.unique(padded)) == padded.size

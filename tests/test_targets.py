@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_frcnn import randomness
 from keras_frcnn.anchors import tile_anchors
 from keras_frcnn.structures import GroundTruth, Proposals
 from keras_frcnn.targets import label_anchors, match, roi_targets, rpn_targets, sample_balanced
@@ -204,6 +205,10 @@ def test_sampling_invariants(seed, boxes, count, fraction, coarse):
 # --- rpn_targets
 
 
+def numbers(anchors, seeds=((7, 0),)):
+    return randomness.uniform(tf.constant(seeds), randomness.ANCHOR_SAMPLING, [len(anchors)])
+
+
 def test_rpn_targets_by_hand():
     gt = ground_truth([[10, 10, 30, 30], [50, 10, 70, 30], [60, 60, 80, 80]], valid=[True, True, False])
     anchors = tf.constant([
@@ -214,7 +219,7 @@ def test_rpn_targets_by_hand():
         [-5, 10, 15, 30],  # crosses the border
         [50, 10, 70, 100.5],  # crosses the border
     ], tf.float32)
-    targets = rpn_targets(anchors, tf.constant([[100, 100]]), gt, SEED, **RPN)
+    targets = rpn_targets(anchors, tf.constant([[100, 100]]), gt, numbers(anchors), **RPN)
     assert targets.labels.numpy().tolist() == [[1, -1, 1, 0, -1, -1]]
     assert targets.labels.dtype == tf.int32 and targets.deltas.dtype == tf.float32
     # Third anchor: centre (60, 30) to (60, 20), 20 wide: tx = -10 / 20.
@@ -225,14 +230,14 @@ def test_rpn_delta_is_that_of_the_best_object():
     gt = ground_truth([[10, 10, 30, 26], [10, 10, 30, 34]])
     anchors = tf.constant([[10, 10, 30, 30], [60, 60, 80, 80]], tf.float32)
     # IoU 16/20 with the first, 20/24 with the second: 24 wide is what it should become.
-    targets = rpn_targets(anchors, tf.constant([[100, 100]]), gt, SEED, **RPN)
+    targets = rpn_targets(anchors, tf.constant([[100, 100]]), gt, numbers(anchors), **RPN)
     np.testing.assert_allclose(targets.deltas[0, 0], [0, 2 / 20, 0, math.log(24 / 20)], rtol=1e-6)
 
 
 def test_rpn_targets_of_an_image_without_objects():
     anchors = tile_anchors([16, 32], [1], 4, 4, 16)
     for gt in (ground_truth([]), ground_truth([[0, 0, 0, 0]], classes=[0], valid=[False])):
-        targets = rpn_targets(anchors, tf.constant([[64, 64]]), gt, SEED, **RPN)
+        targets = rpn_targets(anchors, tf.constant([[64, 64]]), gt, numbers(anchors), **RPN)
         # All that are inside are sampled as negatives: 16 anchors of 16 px, and of those of 32 px the 4 in the middle.
         inside = np.all((anchors >= 0) & (anchors <= 64), axis=-1)
         assert np.count_nonzero(inside) == 20
@@ -247,12 +252,12 @@ def many_anchors():
 
 def test_rpn_sample_is_of_the_wanted_size():
     anchors, size, gt = many_anchors()
-    labels = rpn_targets(anchors, size, gt, SEED, **RPN).labels.numpy()
+    labels = rpn_targets(anchors, size, gt, numbers(anchors), **RPN).labels.numpy()
     assert np.count_nonzero(labels == 1) == 1
     assert np.count_nonzero(labels == 0) == 255  # of 399
     # Many objects: half of the sample at most is positive.
     crowd = ground_truth(anchors[:300])
-    labels = rpn_targets(anchors, size, crowd, SEED, **RPN).labels.numpy()
+    labels = rpn_targets(anchors, size, crowd, numbers(anchors), **RPN).labels.numpy()
     assert np.count_nonzero(labels == 1) == 128
     assert np.count_nonzero(labels == 0) == 100  # all there are; positives do not make them up
 
@@ -260,17 +265,17 @@ def test_rpn_sample_is_of_the_wanted_size():
 def test_rpn_deltas_are_zero_where_nothing_was_sampled():
     anchors, size, _ = many_anchors()
     crowd = ground_truth(anchors[:300] + [0, 0, 2.0, 0])
-    targets = rpn_targets(anchors, size, crowd, SEED, **RPN)
+    targets = rpn_targets(anchors, size, crowd, numbers(anchors), **RPN)
     has_delta = np.any(targets.deltas != 0, axis=-1)
     np.testing.assert_array_equal(has_delta, targets.labels == 1)
 
 
-def test_rpn_sampling_depends_on_the_seed_alone():
+def test_rpn_sampling_depends_on_the_numbers_alone():
     anchors, size, gt = many_anchors()
-    one = rpn_targets(anchors, size, gt, SEED, **RPN)
-    again = rpn_targets(anchors, size, gt, SEED, **RPN)
+    one = rpn_targets(anchors, size, gt, numbers(anchors), **RPN)
+    again = rpn_targets(anchors, size, gt, numbers(anchors), **RPN)
     np.testing.assert_array_equal(one.labels, again.labels)
-    other = rpn_targets(anchors, size, gt, tf.constant([[7, 1]]), **RPN)
+    other = rpn_targets(anchors, size, gt, numbers(anchors, [[7, 1]]), **RPN)
     assert np.any(one.labels != other.labels)
     # The same image third in a batch of three, among others.
     crowd = ground_truth(anchors[300:301])
@@ -278,7 +283,7 @@ def test_rpn_sampling_depends_on_the_seed_alone():
         anchors,
         tf.constant([[100, 320], [200, 200], [320, 320]]),
         batch_of(crowd, crowd, gt),
-        tf.constant([[1, 1], [3, 4], [7, 0]]),
+        numbers(anchors, [[1, 1], [3, 4], [7, 0]]),
         **RPN,
     )
     np.testing.assert_array_equal(together.labels[2], one.labels[0])
@@ -394,3 +399,13 @@ def test_roi_sampling_depends_on_the_seed_alone():
         np.testing.assert_array_equal(field[0], field_together[2])
     assert np.any(one.boxes != other.boxes)
     assert np.all(one.valid) and np.all(other.valid)
+    # In a batch padded to more proposals and more objects.
+    more = tf.constant([[0, 0], [0, 9]])
+    padded = Proposals(
+        tf.pad(proposals.boxes, [[0, 0], [0, 9], [0, 0]]), tf.pad(proposals.scores, more), tf.pad(proposals.valid, more)
+    )
+    truth = GroundTruth(
+        tf.pad(gt.boxes, [[0, 0], [0, 9], [0, 0]]), tf.pad(gt.classes, more), tf.pad(gt.valid, more)
+    )  # fmt: skip
+    for field, field_padded in zip(one, roi_targets(padded, truth, SEED, **ROI), strict=True):
+        np.testing.assert_array_equal(field, field_padded)

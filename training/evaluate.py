@@ -9,30 +9,26 @@ import argparse
 import os
 
 
-def detect_dataset(model, dataset, title: str, proposal_directory=None, feature_files=None):
+def detect_dataset(model, dataset, directory, title: str, proposal_directory=None, feature_files=None):
     """Detections of every picture of `dataset`, as ImageDetections in pixels of the stored pictures.
 
-    With `proposal_directory` the regions are the first `config.test.post_nms_topk` proposals stored there, as for a
-    detector that shares no layers with an RPN (step 2); else they are the model's own.  `feature_files` has backbone
-    features that need not be computed again.
+    They are kept in `directory`: what is there already is not computed again.  With `proposal_directory` the regions
+    are the first `config.test.post_nms_topk` proposals stored there, as for a detector that shares no layers with an
+    RPN (step 2); else they are the model's own.  `feature_files` has backbone features that need not be computed again.
     """
     import numpy as np
     import tensorflow as tf
-    from tqdm import tqdm
 
-    from keras_frcnn.data.pipeline import evaluation_batches
     from keras_frcnn.detections import to_original_pixels
     from keras_frcnn.evaluation.detections_record import ImageDetections
     from keras_frcnn.model import classify, detect, propose
     from keras_frcnn.structures import Proposals
-    from training.proposal_store import proposal_paths
+    from training.row_store import is_complete, load_rows, row_paths, store_rows
     from training.steps import fixed_features
 
-    paths = None if proposal_directory is None else proposal_paths(proposal_directory, dataset)
-    batches = evaluation_batches(dataset, model.config.image, proposal_paths=paths, feature_files=feature_files)
+    paths = None if proposal_directory is None else row_paths(proposal_directory, dataset)
     config, test = model.config, model.config.test
 
-    @tf.function(input_signature=[batches.element_spec])
     def run(batch):
         features, sizes = fixed_features(model, batch), batch.image_sizes
         if paths is None:
@@ -42,16 +38,17 @@ def detect_dataset(model, dataset, title: str, proposal_directory=None, feature_
             proposals = Proposals(*(field[:, : test.post_nms_topk] for field in batch.proposals))
         output = classify(model.head, features, proposals.boxes, sizes, config)
         detections = detect(output, proposals, sizes, config)
-        return detections, to_original_pixels(detections.boxes, sizes, batch.original_sizes)
+        boxes = to_original_pixels(detections.boxes, sizes, batch.original_sizes)
+        classes = tf.cast(detections.classes, tf.float32)
+        return tf.concat([boxes, classes[..., None], detections.scores[..., None]], axis=-1), detections.valid
 
-    records = []
-    for batch in tqdm(batches, total=len(dataset.examples), desc=title, unit="image", mininterval=1.0):
-        detections, boxes = run(batch)
-        for row, image_id in enumerate(batch.image_ids.numpy()):
-            valid = detections.valid[row].numpy()
-            fields = (np.asarray(field[row])[valid] for field in (boxes, detections.classes, detections.scores))
-            records.append(ImageDetections(image_id.decode(), *fields))
-    return records
+    if not is_complete(directory):
+        stored = {"proposal_paths": paths, "feature_files": feature_files}
+        store_rows(directory, run, dataset, config.image, title, **stored)
+    return [
+        ImageDetections(example.image_id, rows[:, :4], rows[:, 4].astype(np.int32), rows[:, 5])
+        for example, rows in zip(dataset.examples, load_rows(directory, dataset), strict=True)
+    ]
 
 
 def measure_recall(directory, dataset, image_config):
@@ -60,10 +57,10 @@ def measure_recall(directory, dataset, image_config):
 
     from keras_frcnn.evaluation.recall import proposal_recall
     from keras_frcnn.images import resized_size
-    from training.proposal_store import load_proposals
+    from training.row_store import load_rows
 
     by_image = {}
-    for example, rows in zip(dataset.examples, load_proposals(directory, dataset), strict=True):
+    for example, rows in zip(dataset.examples, load_rows(directory, dataset), strict=True):
         original = np.array([example.height, example.width])
         resized = resized_size(original, image_config.short_side, image_config.long_side).numpy()
         by_image[example.image_id] = rows[:, :4] * np.tile(original / resized, 2)
@@ -137,12 +134,12 @@ def evaluate(options):
     for line in describe_problems(dataset):
         print(line)
 
-    with naming_undecodable(dataset):
-        detections = detect_dataset(model, dataset, "detections")
+    with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):
+        proposals, found = (pathlib.Path(directory) / name for name in ("proposals", "detections"))
+        detections = detect_dataset(model, dataset, found, "detections")
+        make_proposals(model, dataset, proposals, model.config.test.pre_nms_topk, max(COUNTS), "proposals")
+        recall = measure_recall(proposals, dataset, model.config.image)
     result = evaluate_voc(dataset.examples, detections, dataset.class_names, options.iou)
-    with tempfile.TemporaryDirectory() as directory:
-        make_proposals(model, dataset, directory, model.config.test.pre_nms_topk, max(COUNTS), "proposals")
-        recall = measure_recall(directory, dataset, model.config.image)
     print(format_ap_table(result))
     print(format_recall_table(recall))
 

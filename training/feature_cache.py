@@ -14,14 +14,17 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from keras_frcnn.backbone import STRIDE
 from keras_frcnn.config import config_to_dict
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.stored_features import FeatureFiles, read_features, write_features
+from keras_frcnn.images import resized_size
 from keras_frcnn.model import FasterRCNN
+from training.distribution import is_chief, map_pictures, wait_for_all
 from training.run_folder import read_json, write_atomically, write_json
+
+RECORD_BYTES = 128  # of a file, beside the features
 
 
 class FeatureCache:
@@ -42,12 +45,14 @@ class FeatureCache:
         }
         key_path = self._folder / "key.json"
         stored = read_json(key_path) if key_path.is_file() else None
-        if stored != key:
+        wait_for_all()
+        if stored != key and is_chief():
             if stored is not None:
                 changed = ", ".join(sorted(name for name in key if stored.get(name) != key[name]))
                 print(f"stored features are of another {changed}: deleted", file=sys.stderr)
             shutil.rmtree(self._folder, ignore_errors=True)
             write_json(key_path, key)
+        wait_for_all()
 
     def files(self, dataset: Dataset) -> FeatureFiles:
         """The files that are there and whole; the pipeline reads them instead of the pictures."""
@@ -65,11 +70,32 @@ class FeatureCache:
         damaged = sum(self._check(path) for path in wanted)
         if damaged:
             print(f"{damaged} files of stored features were damaged and are made anew", file=sys.stderr)
-        missing = {path: item for path, item in wanted.items() if path not in self._whole}
-        problem = self._store(dataset, missing, title) if missing else None
+        missing = {item: path for path, item in wanted.items() if path not in self._whole}
+        affordable = self._affordable(dataset, missing)
+        wait_for_all()  # before any process writes: all must find the same ones missing
+        problem = self._store(dataset, affordable, missing, title)
+        wait_for_all()
+        for path in missing.values():  # what other processes stored
+            self._check(path)
         left = sum(path not in self._whole for path in wanted)
-        if left:
+        if left and is_chief():
+            problem = problem or f"the budget of {self._budget / 2**30:.2f} GiB is used up (--feature-cache-gib)"
             print(f"{left} of {len(wanted)} feature maps are not stored but computed at each use: {problem}")
+
+    def _affordable(self, dataset: Dataset, items) -> list:
+        """The first of `items`, as many as the budget has room for."""
+        image, channels = self._model.config.image, self._model.backbone.convolutions[-1].filters
+        room = self._budget - sum(path.stat().st_size for path in self._folder.glob("*.tfrecord"))
+        affordable = []
+        for index, flip in items:
+            example = dataset.examples[index]
+            size = resized_size((example.height, example.width), image.short_side, image.long_side)
+            cells = int(tf.reduce_prod(size // STRIDE))
+            room -= cells * channels * tf.as_dtype(self.dtype).size + RECORD_BYTES
+            if room < 0:
+                break
+            affordable.append((index, flip))
+        return affordable
 
     def _path(self, dataset: Dataset, item) -> pathlib.Path:
         index, flip = item
@@ -87,30 +113,28 @@ class FeatureCache:
         self._whole.add(path)
         return False
 
-    def _store(self, dataset: Dataset, missing: dict, title: str) -> str | None:
-        """Compute and store; returns what stopped it, if anything."""
-        used = sum(path.stat().st_size for path in self._folder.glob("*.tfrecord"))
-        batches = evaluation_batches(dataset, self._model.config.image, items=missing.values())
-        compute = tf.function(lambda images: tf.cast(self._model.backbone(images), self.dtype), reduce_retracing=True)
-        with tqdm(total=len(missing), desc=title, unit="map", mininterval=1.0) as bar:
-            for path, batch in zip(missing, batches, strict=True):
-                features = compute(batch.images)[0]
-                used += features.shape.num_elements() * features.dtype.size
-                if used > self._budget:
-                    return f"the budget of {self._budget / 2**30:.2f} GiB is used up (--feature-cache-gib)"
-                write = functools.partial(
-                    write_features,
-                    features=features,
-                    image_size=batch.image_sizes[0],
-                    original_size=batch.original_sizes[0],
-                )
-                try:
-                    write_atomically(path, write)
-                except (OSError, tf.errors.OpError) as error:
-                    return f"{self._folder} cannot be written ({error})"
-                self._whole.add(path)
-                bar.update()
-        return None
+    def _store(self, dataset: Dataset, items: list, paths: dict, title: str) -> str | None:
+        """Compute and store; returns what kept it from writing, if anything."""
+
+        def compute(batch):
+            return tf.cast(self._model.backbone(batch.images), self.dtype)
+
+        problem = None
+        for item, batch, features in map_pictures(compute, dataset, self._model.config.image, items, title):
+            if problem is not None:
+                continue  # other processes go on
+            write = functools.partial(
+                write_features,
+                features=features[0],
+                image_size=batch.image_sizes[0],
+                original_size=batch.original_sizes[0],
+            )
+            try:
+                write_atomically(paths[item], write)
+                self._whole.add(paths[item])
+            except (OSError, tf.errors.OpError) as error:
+                problem = f"{self._folder} cannot be written ({error})"
+        return problem
 
 
 def _stamped_path(folder: pathlib.Path, image_path: str, flip: bool) -> pathlib.Path:

@@ -3,10 +3,13 @@
 config.json          every option of the run and the detector's configuration
 labels.json          the label map, {"1": "name", ...}
 weights/stepN.npz    the parts that step N trained, written when the step is done
-proposals/stepN/     stored proposals of the RPN of step N, one file an image
+checkpoints/stepN/   the last states of the step that is in training
+features/            backbone features of steps 3 and 4, deleted at the end
+proposals/stepN/     stored proposals of the RPN of step N, one file a picture
+detections/stepN/    what the detector of step N finds, one file a picture
 evaluation/stepN.json, evaluation/pictures/
 logs/                TensorBoard, and train.log
-model.keras          the detector, when all four steps are done
+model.keras          the detector, when all is done
 """
 
 import json
@@ -17,18 +20,31 @@ import numpy as np
 
 from keras_frcnn.errors import InputError
 
+PARTIAL = "partial."  # how names of files begin that are being written
+
 
 def write_atomically(path, write):
     """Call `write(temporary path)` and move the result to `path`: never half a file under the final name."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: writers choose their format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{PARTIAL}{os.getpid()}.{path.name}")
     try:
         write(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_halves(folder):
+    """Remove what `write_atomically` was writing when it was killed."""
+    for path in pathlib.Path(folder).rglob(f".{PARTIAL}*"):
+        path.unlink(missing_ok=True)
+
+
+def _is_start(entry: pathlib.Path) -> bool:
+    """Whether it is what a run leaves that was killed before it wrote config.json."""
+    return entry.name == "labels.json" or entry.name.startswith(f".{PARTIAL}")
 
 
 def read_json(path):
@@ -48,7 +64,7 @@ def _differences(old: dict, new: dict, prefix=""):
             yield f"{prefix}{key}", a, b
 
 
-def open_run(folder, configuration: dict, class_names) -> pathlib.Path:
+def open_folder(folder, configuration: dict, class_names) -> pathlib.Path:
     """Make the run folder, or go on with the one that is there.
 
     Raises InputError where it belongs to another configuration; nothing in it is touched then.
@@ -57,7 +73,7 @@ def open_run(folder, configuration: dict, class_names) -> pathlib.Path:
     path = folder / "config.json"
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "is a file, not a run folder", "give another folder with --run")
-    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+    if folder.is_dir() and not path.is_file() and any(not _is_start(entry) for entry in folder.iterdir()):
         raise InputError(folder, "is not empty and holds no config.json of a run", "give another folder with --run")
     if path.is_file():
         try:
@@ -81,9 +97,9 @@ def open_run(folder, configuration: dict, class_names) -> pathlib.Path:
     return folder
 
 
-def weights_path(folder, step: int) -> pathlib.Path:
-    """Where the weights that step `step` trained are; there only when the step is done."""
-    return pathlib.Path(folder) / "weights" / f"step{step}.npz"
+def weights_path(folder, name: str) -> pathlib.Path:
+    """Where the weights of the training `name` are; there only when it is done."""
+    return pathlib.Path(folder) / "weights" / f"{name}.npz"
 
 
 def save_parts(path, model, parts):

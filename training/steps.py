@@ -1,38 +1,73 @@
-"""What one training step computes: (model, batch) -> named sums of losses, and the count that divides them.
+"""What one training step computes: (model, batch) -> sums of losses by name, and the counts that divide them.
 
 Gradients reach the parts that the caller watches; sampling and targets lie outside of them by construction.
 """
 
 import tensorflow as tf
 
-from keras_frcnn import targets
+from keras_frcnn import randomness, targets
 from keras_frcnn.backbone import STRIDE
 from keras_frcnn.losses import head_loss_sums, rpn_loss_sums
-from keras_frcnn.model import FasterRCNN, classify, grid_anchors
-from keras_frcnn.structures import Batch
+from keras_frcnn.model import FasterRCNN, classify, grid_anchors, propose
+from keras_frcnn.structures import Batch, Proposals, RPNOutput
 
 
 def rpn_losses(model: FasterRCNN, batch: Batch, features):
     """RPN losses over the sampled anchors of a batch, given its backbone features."""
+    return _rpn_losses(model, batch, features, model.rpn(features))
+
+
+def head_losses(model: FasterRCNN, batch: Batch, features):
+    """Detector losses over RoIs sampled from the batch's stored proposals, given its backbone features."""
+    return _head_losses(model, batch, features, batch.proposals)
+
+
+def joint_losses(model: FasterRCNN, batch: Batch, features):
+    """The losses of both networks, the detector's on what the RPN proposes in this step (approximate joint training).
+
+    The gradient of the proposals' coordinates is left out (section 3.2).
+    """
+    output, config = model.rpn(features), model.config.rpn
+    proposals = propose(
+        RPNOutput(*map(tf.stop_gradient, output)),
+        tf.stop_gradient(features),
+        batch.image_sizes,
+        model.config,
+        pre_nms_topk=config.joint_pre_nms_topk,
+        post_nms_topk=config.train_post_nms_topk,
+    )
+    rpn_sums, rpn_counts = _rpn_losses(model, batch, features, output)
+    head_sums, head_counts = _head_losses(model, batch, features, proposals)
+    return rpn_sums | head_sums, rpn_counts | head_counts
+
+
+def _rpn_losses(model: FasterRCNN, batch: Batch, features, output: RPNOutput):
     config = model.config.rpn
+    height, width = tf.unstack(tf.shape(features)[1:3])
+    priorities = randomness.uniform_on_grid(
+        batch.seeds,
+        randomness.ANCHOR_SAMPLING,
+        (height, width, model.rpn.anchors_per_cell),
+        widest=model.config.image.long_side // STRIDE,
+    )
     rpn_targets = targets.rpn_targets(
         grid_anchors(features, model.config),
         batch.image_sizes,
         batch.ground_truth,
-        batch.seeds,
+        priorities,
         positive_iou=config.positive_iou,
         negative_iou=config.negative_iou,
         batch_size=config.batch_size,
         positive_fraction=config.positive_fraction,
     )
-    return rpn_loss_sums(model.rpn(features), rpn_targets, config.box_loss_weight, config.smooth_l1_sigma)
+    sums, count = rpn_loss_sums(output, rpn_targets, config.box_loss_weight, config.smooth_l1_sigma)
+    return sums, dict.fromkeys(sums, count)
 
 
-def head_losses(model: FasterRCNN, batch: Batch, features):
-    """Detector losses over RoIs sampled from the batch's stored proposals, given its backbone features."""
+def _head_losses(model: FasterRCNN, batch: Batch, features, proposals: Proposals):
     config = model.config.head
     roi_targets = targets.roi_targets(
-        batch.proposals,
+        proposals,
         batch.ground_truth,
         batch.seeds,
         foreground_iou=config.foreground_iou,
@@ -42,7 +77,8 @@ def head_losses(model: FasterRCNN, batch: Batch, features):
         delta_std=config.delta_std,
     )
     output = classify(model.head, features, roi_targets.boxes, batch.image_sizes, model.config, batch.seeds)
-    return head_loss_sums(output, roi_targets, config.box_loss_weight, config.smooth_l1_sigma)
+    sums, count = head_loss_sums(output, roi_targets, config.box_loss_weight, config.smooth_l1_sigma)
+    return sums, dict.fromkeys(sums, count)
 
 
 def image_features(model: FasterRCNN, batch: Batch):
@@ -84,14 +120,20 @@ def _missing_features(model: FasterRCNN, batch: Batch, maps):
     return tf.map_fn(one_image, tf.range(tf.shape(cells)[0]), fn_output_signature=maps.dtype)
 
 
-def loss_and_gradients(model: FasterRCNN, losses, batch: Batch, variables, train_backbone: bool):
-    """Mean losses of a batch by name, and the gradient of their sum for `variables` (Keras variables)."""
+def loss_and_gradients(model: FasterRCNN, losses, batch: Batch, variables, train_backbone: bool, loss_scale=1.0):
+    """Mean losses of a batch by name, their total, and the gradient of `loss_scale` times it for `variables`.
+
+    In a replica, its share of each: counts are those of all replicas, so that shares add up to the whole.
+    """
     watched = [variable.value for variable in variables]
     features = None if train_backbone else fixed_features(model, batch)
+    replicas = tf.distribute.get_replica_context()
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(watched)
-        sums, count = losses(model, batch, image_features(model, batch) if train_backbone else features)
-        count = tf.maximum(count, 1.0)  # a batch that samples nothing has no loss, not 0 / 0
-        means = {name: value / count for name, value in sums.items()}
+        sums, counts = losses(model, batch, image_features(model, batch) if train_backbone else features)
+        counts = replicas.all_reduce(tf.distribute.ReduceOp.SUM, counts)
+        # A batch that samples nothing has no loss, not 0 / 0.
+        means = {name: value / tf.maximum(counts[name], 1.0) for name, value in sums.items()}
         total = tf.add_n(list(means.values()))
-    return means, total, tape.gradient(total, watched)
+        scaled = total * loss_scale
+    return means, total, tape.gradient(scaled, watched)

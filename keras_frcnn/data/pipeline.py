@@ -5,6 +5,7 @@ The order of the pictures, and which are flipped, is a pure function of the seed
 
 import contextlib
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,8 +21,19 @@ from keras_frcnn.structures import Batch, GroundTruth, Proposals, StoredFeatures
 NO_FEATURES = tf.float32  # the type of features where none are stored
 
 
-def training_order(number_of_examples: int, seed: int) -> tf.data.Dataset:
-    """An endless stream of (position, example index, flip or not).
+class Share(NamedTuple):
+    """Which mini-batches of a global batch one input pipeline gives: those of the replicas that it feeds."""
+
+    pipeline: int = 0
+    pipelines: int = 1
+    replicas: int = 1  # of one pipeline
+
+
+WHOLE = Share()
+
+
+def training_order(number_of_examples: int, seed: int, start: int = 0) -> tf.data.Dataset:
+    """An endless stream of (position, example index, flip or not), from position `start` on.
 
     Horizontal flips double the training set: each epoch holds every picture once as it is and once flipped, in an
     order of its own.
@@ -32,8 +44,10 @@ def training_order(number_of_examples: int, seed: int) -> tf.data.Dataset:
         key = tf.random.experimental.stateless_fold_in([seed, tf.cast(epoch, tf.int32)], randomness.FLIP_AND_ORDER)
         return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(count), key))
 
-    items = tf.data.Dataset.range(2**31).flat_map(one_epoch)
-    return items.enumerate().map(lambda position, item: (tf.cast(position, tf.int32), item // 2, item % 2 == 1))
+    first_epoch, position_in_epoch = divmod(start, count)
+    items = tf.data.Dataset.range(first_epoch, 2**31).flat_map(one_epoch).skip(position_in_epoch)
+    items = items.enumerate(start)
+    return items.map(lambda position, item: (tf.cast(position, tf.int32), item // 2, item % 2 == 1))
 
 
 def training_items(number_of_examples: int, seed: int, count: int) -> list[tuple[int, bool]]:
@@ -119,12 +133,16 @@ def training_batches(
     seed: int,
     proposal_paths=None,
     feature_files: FeatureFiles | None = None,
+    start: int = 0,
+    share: Share = WHOLE,
 ):
-    """An endless stream of shuffled, flipped batches.
+    """An endless stream of shuffled, flipped batches of `batch_size` for one replica after the other.
 
-    `proposal_paths` has each example's stored proposals; pictures with stored features are not decoded.
+    The first picture of all replicas' first batches is that at position `start`.  `proposal_paths` has each example's
+    stored proposals; pictures with stored features are not decoded.
     """
-    order = training_order(len(dataset.examples), seed)
+    order = training_order(len(dataset.examples), seed, start)
+    order = order.batch(batch_size * share.replicas).shard(share.pipelines, share.pipeline).unbatch()
     load = _load(dataset, image_config, proposal_paths, feature_files, seed)
     return _batch(order.map(load, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches, training_items
 from keras_frcnn.data.sources import load_dataset
 from training.feature_cache import FeatureCache
-from training.loop import Trainer
-from training.proposal_store import load_proposals, make_proposals, proposal_paths
-from training.schedules import step_decay
+from training.loop import Optimisation, Trainer
+from training.proposal_store import make_proposals
+from training.row_store import load_rows, row_paths
+from training.schedules import StepDecay
 from training.steps import fixed_features, head_losses, image_features, rpn_losses
 
 PLENTY = 2**30
@@ -178,8 +179,8 @@ def test_the_type_is_as_computed_or_half(model, dataset, tmp_path, dtype, tolera
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_training_on_stored_features_gives_the_same_weights(make_model, dataset, tmp_path, losses, parts, batch_size):
     make_proposals(make_model(), dataset, tmp_path / "proposals", 0, 30, "test")
-    proposals = proposal_paths(tmp_path / "proposals", dataset)
-    assert sum(len(rows) for rows in load_proposals(tmp_path / "proposals", dataset)) > 0
+    proposals = row_paths(tmp_path / "proposals", dataset)
+    assert sum(len(rows) for rows in load_rows(tmp_path / "proposals", dataset)) > 0
     results = []
     for items in ([], training_items(4, 7, 6 * batch_size), training_items(4, 7, 3)):
         model = make_model()
@@ -187,7 +188,9 @@ def test_training_on_stored_features_gives_the_same_weights(make_model, dataset,
         if items:
             cache.fill(dataset, items, "test")
         batches = training_batches(dataset, model.config.image, batch_size, 7, proposals, cache.files(dataset))
-        Trainer(model, losses, parts, batches, step_decay(0.001, 6, 0.75), 0.9, 0.0005).train(6)
+        trainer = Trainer(model, losses, parts, StepDecay(0.001, 6, 0.75), Optimisation())
+        trainer.feed(batches)
+        trainer.train(6)
         results.append(np.concatenate([value.ravel() for value in getattr(model, parts[0]).get_weights()]))
         shutil.rmtree(tmp_path / "features")
     start = np.concatenate([value.ravel() for value in getattr(make_model(), parts[0]).get_weights()])

@@ -1,14 +1,14 @@
 """The training loop: what it changes and what it leaves, the solver by hand, and a loss that is no number."""
 
 import io
+import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.loop import NonFiniteLoss, Trainer, train
-from training.schedules import step_decay
+from training.loop import Checkpoints, NonFiniteLoss, Optimisation, Trainer, train
+from training.schedules import StepDecay
 from training.steps import head_losses, rpn_losses
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 0.1
@@ -30,12 +30,17 @@ def changed(before, after):
     return {path.removeprefix("faster_rcnn/").split("/")[0] for path in before if (before[path] != after[path]).any()}
 
 
-def constant(rate):
-    return keras.optimizers.schedules.PiecewiseConstantDecay([100], [rate, rate])
+def trainer_of(model, losses, parts, batches, schedule=None, **changes):
+    optimisation = Optimisation(MOMENTUM, DECAY)._replace(**changes)
+    trainer = Trainer(model, losses, parts, schedule or StepDecay(RATE, 100, 1.0), optimisation)
+    trainer.feed(batches)
+    return trainer
 
 
-def trainer_of(model, losses, parts, batches, rate=RATE, decay=DECAY):
-    return Trainer(model, losses, parts, batches, constant(rate), MOMENTUM, decay)
+def run(trainer, steps, folder, log=None):
+    checkpoints = Checkpoints(trainer, folder / "checkpoints", 1000, 1000.0, 2)
+    checkpoints.restore()
+    train(trainer, steps, checkpoints, folder / "logs", log or io.StringIO(), "step 2 detector", quiet=False)
 
 
 def test_only_the_named_parts_change_and_never_the_first_two_blocks(make_model, make_batch):
@@ -64,7 +69,7 @@ def test_only_the_head_changes(make_model, good):
     assert int(trainer.global_step) == 3
     assert set(output) == {
         "losses/head_class", "losses/head_box", "losses/loss", "learning_rate", "images_per_second",
-        "data_wait_share",
+        "data_wait_share", "gradient_norm",
     }  # fmt: skip
     total = output["losses/head_class"] + output["losses/head_box"]
     assert output["losses/loss"] == pytest.approx(total, rel=1e-5) and total > 0
@@ -136,11 +141,9 @@ def test_infinite_weights_stop_at_once(make_model, good):
 
 
 def test_a_run_leaves_summaries_and_a_log(make_model, good, tmp_path, capsys):
-    trainer = Trainer(
-        make_model(), head_losses, ("head",), stream(good).repeat(), step_decay(RATE, 12, 0.75), MOMENTUM, DECAY
-    )
+    trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat(), StepDecay(RATE, 12, 0.75))
     log = io.StringIO()
-    train(trainer, 12, tmp_path / "logs", log, "step 2 detector")
+    run(trainer, 12, tmp_path, log)
     assert int(trainer.global_step) == 12
     captured = capsys.readouterr()
     assert captured.out == "" and "step 2 detector" in captured.err  # the progress bar
@@ -159,4 +162,143 @@ def test_an_interruption_comes_through(make_model, good, tmp_path):
     trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
     trainer.train = lambda num_steps: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(trainer, 4, tmp_path, io.StringIO(), "step 2 detector")
+        run(trainer, 4, tmp_path)
+
+
+# Going on from a checkpoint.
+
+
+def numbered(make_batch, start=0):
+    """An endless stream of mini-batches that all differ, from number `start` on."""
+    batches = [make_batch([(64, 96)] * 2, seed=3, first_position=2 * number) for number in range(8)]
+    return stream(*batches[start:]).concatenate(stream(*batches).repeat())
+
+
+def test_a_restored_trainer_goes_on_to_the_same_bits(make_model, make_batch, tmp_path):
+    schedule = StepDecay(0.01, 8, 0.5, warmup=2)
+    results = []
+    for stops in ((8,), (3, 4, 8)):
+        model = make_model()
+        start = values(model)
+        folder = tmp_path / f"{len(stops)}"
+        for stop in stops:
+            model = make_model(seed=1 if stop != stops[0] else 0)  # what is restored must come from the checkpoint
+            trainer = Trainer(model, head_losses, ("head",), schedule, Optimisation())
+            checkpoints = Checkpoints(trainer, folder / "checkpoints", 3, 1000.0, 2)
+            if stop != stops[0]:
+                model.backbone.set_weights(make_model().backbone.get_weights())  # not trained, so not in it
+            done = checkpoints.restore()
+            trainer.feed(numbered(make_batch, done))
+            train(trainer, stop, checkpoints, folder / "logs", io.StringIO(), "test", quiet=True)
+            assert int(trainer.global_step) == stop and trainer.seconds > 0
+        results.append(values(model))
+    assert changed(start, results[0]) == {"head"}
+    for path, value in results[0].items():
+        if "head" in path:
+            np.testing.assert_array_equal(results[1][path], value, err_msg=path)
+
+
+def test_checkpoints_come_when_due_and_the_last_are_kept(make_model, good, tmp_path, monkeypatch):
+    trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
+    checkpoints = Checkpoints(trainer, tmp_path, 3, 1000.0, keep=2)
+
+    def kept():
+        return sorted(path.stem for path in tmp_path.glob("*.index"))
+
+    assert checkpoints.restore() == 0
+    for expected in ([], [], ["ckpt-3"], ["ckpt-3"]):
+        trainer.train(1)
+        checkpoints.save_if_due()
+        assert kept() == expected
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1001.0)
+    checkpoints.save_if_due()
+    assert kept() == ["ckpt-3", "ckpt-4"]
+    checkpoints.save()  # nothing is new
+    trainer.train(1)
+    checkpoints.save()
+    assert kept() == ["ckpt-4", "ckpt-5"]
+
+
+def test_half_a_checkpoint_is_not_used_and_removed(make_model, good, tmp_path):
+    trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
+    checkpoints = Checkpoints(trainer, tmp_path, 1, 1000.0, keep=2)
+    checkpoints.restore()
+    trainer.train(1)
+    checkpoints.save()
+    whole = sorted(path.name for path in tmp_path.iterdir())
+    for name in ("ckpt-2.data-00000-of-00001", "ckpt-2.data-00000-of-00001.tempstate7", "ckpt-2.index"):
+        (tmp_path / name).write_bytes(b"half")
+    again = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
+    assert Checkpoints(again, tmp_path, 1, 1000.0, keep=2).restore() == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == whole
+
+
+# Larger and smaller gradients.
+
+
+def one_step(make_model, batches, **changes):
+    """How far one step without momentum, decay or warm-up moves the head: the gradient times -RATE."""
+    model = make_model()
+    before = [value.copy() for value in model.head.get_weights()]
+    trainer = trainer_of(model, head_losses, ("head",), batches, **{"momentum": 0.0, "weight_decay": 0.0} | changes)
+    output = trainer.train(1)
+    return [after - start for after, start in zip(model.head.get_weights(), before, strict=True)], output
+
+
+def norm_of(moves):
+    return np.sqrt(sum(np.sum(np.square(move, dtype=np.float64)) for move in moves)) / RATE
+
+
+def test_accumulated_mini_batches_are_averaged(make_model, make_batch):
+    first, second = (make_batch([(64, 96)] * 2, seed=3, first_position=2 * number) for number in range(2))
+    alone = [one_step(make_model, stream(batch))[0] for batch in (first, second)]
+    together, output = one_step(make_model, stream(first, second), accumulate=2)
+    for move, a, b in zip(together, *alone, strict=True):
+        np.testing.assert_allclose(move, (a + b) / 2, rtol=1e-3, atol=1e-7)
+    assert norm_of(alone[0]) > 0.1
+    assert output["gradient_norm"] == pytest.approx(norm_of(together), rel=1e-3)
+
+
+def test_a_long_gradient_is_clipped_and_a_short_one_is_not(make_model, good):
+    whole, output = one_step(make_model, stream(good))
+    length = norm_of(whole)
+    assert output["gradient_norm"] == pytest.approx(length, rel=1e-3)
+    clipped, output = one_step(make_model, stream(good), clip_norm=length / 4)
+    assert output["gradient_norm"] == pytest.approx(length, rel=1e-3)  # what it was
+    for move, expected in zip(clipped, whole, strict=True):
+        np.testing.assert_allclose(move, expected / 4, rtol=1e-3, atol=1e-8)
+    for move, expected in zip(one_step(make_model, stream(good), clip_norm=2 * length)[0], whole, strict=True):
+        np.testing.assert_array_equal(move, expected)
+
+
+def test_half_precision_scales_the_loss_and_skips_what_overflows(make_model, good):
+    """The scale is halved until gradients are finite; a skipped step takes its data and its learning rate with it."""
+    model = make_model(dtype="mixed_float16")
+    before = values(model)
+    trainer = trainer_of(model, head_losses, ("head",), stream(good).repeat())
+    trainer.loss_scale.assign(2.0**40)
+    output = trainer.train(2)
+    assert output["loss_scale"] == 2.0**38 and output["skipped_steps"] == 2 and "gradient_norm" not in output
+    assert changed(before, values(model)) == set() and int(trainer.global_step) == 2
+    trainer.loss_scale.assign(2.0**10)
+    output = trainer.train(2)
+    assert output["loss_scale"] == 2.0**10 and output["skipped_steps"] == 2 and output["gradient_norm"] > 0
+    assert changed(before, values(model)) == {"head"} and np.isfinite(output["losses/loss"])
+    trainer.good_steps.assign(1999)
+    assert trainer.train(1)["loss_scale"] == 2.0**11
+    assert int(trainer.good_steps) == 0
+
+
+def test_the_scale_changes_no_step(make_model, good):
+    """Powers of two: what is scaled and unscaled in float16 is what it was."""
+    results = []
+    for scale in (2.0**4, 2.0**8):
+        model = make_model(dtype="mixed_float16")
+        trainer = trainer_of(model, head_losses, ("head",), stream(good))
+        trainer.loss_scale.assign(scale)
+        start = values(model)
+        trainer.train(1)
+        results.append({path: value - start[path] for path, value in values(model).items() if "head" in path})
+    for path, move in results[0].items():
+        assert np.linalg.norm(move - results[1][path]) <= 0.02 * np.linalg.norm(move), path

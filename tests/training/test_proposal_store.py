@@ -10,7 +10,8 @@ from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.sources import load_dataset
 from keras_frcnn.model import propose
 from training.evaluate import detect_dataset
-from training.proposal_store import are_made, load_proposals, make_proposals, proposal_path, proposal_paths
+from training.proposal_store import make_proposals
+from training.row_store import is_complete, load_rows, row_path, row_paths
 from training.run_folder import read_json
 
 
@@ -38,15 +39,15 @@ def files(directory):
 
 
 def test_each_picture_has_its_file(dataset, stored):
-    assert proposal_path(stored, "VOC2007/000001") == stored / "VOC2007" / "000001.tensor"
-    assert set(files(stored)) == {*proposal_paths(stored, dataset), stored / "finished.json"}
-    assert len(proposal_paths(stored, dataset)) == 2
-    assert read_json(stored / "finished.json") == {"images": 2, "post_nms_topk": 30}
+    assert row_path(stored, "VOC2007/000001") == stored / "VOC2007" / "000001.tensor"
+    assert set(files(stored)) == {*row_paths(stored, dataset), stored / "finished.json"}
+    assert len(row_paths(stored, dataset)) == 2
+    assert read_json(stored / "finished.json") == {"images": 2}
 
 
 def test_what_is_read_is_what_the_rpn_proposes(model, dataset, stored):
     batches = evaluation_batches(dataset, model.config.image)
-    for batch, rows in zip(batches, load_proposals(stored, dataset), strict=True):
+    for batch, rows in zip(batches, load_rows(stored, dataset), strict=True):
         features = model.backbone(batch.images)
         proposals = propose(
             model.rpn(features), features, batch.image_sizes, model.config, pre_nms_topk=0, post_nms_topk=30
@@ -59,9 +60,9 @@ def test_what_is_read_is_what_the_rpn_proposes(model, dataset, stored):
 
 
 def test_the_pipeline_reads_them(model, dataset, stored):
-    batches = evaluation_batches(dataset, model.config.image, 2, proposal_paths(stored, dataset))
+    batches = evaluation_batches(dataset, model.config.image, 2, row_paths(stored, dataset))
     (batch,) = batches
-    for row, rows in enumerate(load_proposals(stored, dataset)):
+    for row, rows in enumerate(load_rows(stored, dataset)):
         valid = batch.proposals.valid[row].numpy()
         np.testing.assert_array_equal(batch.proposals.boxes[row].numpy()[valid], rows[:, :4])
         np.testing.assert_array_equal(batch.proposals.scores[row].numpy()[valid], rows[:, 4])
@@ -69,24 +70,25 @@ def test_the_pipeline_reads_them(model, dataset, stored):
 
 def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_path):
     directory = tmp_path / "copy"
-    assert not are_made(directory)
+    assert not is_complete(directory)
     shutil.copytree(stored, directory)
-    assert are_made(directory)
+    assert is_complete(directory)
     before = files(directory)
 
     (directory / "finished.json").unlink()
-    second = proposal_paths(directory, dataset)[1]
+    first, second = row_paths(directory, dataset)
     second.unlink()
-    assert not are_made(directory)
+    assert not is_complete(directory)
     make_proposals(model, dataset, directory, 0, 30, "test")
-    assert set(files(directory)) == set(before) and are_made(directory)
-    assert second.read_bytes() == proposal_paths(stored, dataset)[1].read_bytes()
+    assert set(files(directory)) == set(before) and is_complete(directory)
+    assert second.read_bytes() == row_paths(stored, dataset)[1].read_bytes()
+    assert files(directory)[first] == before[first]  # it was there, and is not made again
 
 
 def test_a_picture_without_proposals_has_no_detections(model, dataset, stored, tmp_path):
     directory = tmp_path / "copy"
     shutil.copytree(stored, directory)
-    proposal_paths(directory, dataset)[0].write_bytes(tf.io.serialize_tensor(tf.zeros((0, 5))).numpy())
-    first, second = detect_dataset(model, dataset, "test", directory)
+    row_paths(directory, dataset)[0].write_bytes(tf.io.serialize_tensor(tf.zeros((0, 5))).numpy())
+    first, second = detect_dataset(model, dataset, tmp_path / "detections", "test", directory)
     assert len(first.boxes) == len(first.classes) == len(first.scores) == 0
     assert len(second.boxes) > 0

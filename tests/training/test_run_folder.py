@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 
 from keras_frcnn.errors import InputError
-from training.run_folder import load_part, open_run, read_json, save_parts, weights_path, write_atomically, write_json
+from training.run_folder import (
+    load_part,
+    open_folder,
+    read_json,
+    save_parts,
+    weights_path,
+    write_atomically,
+    write_json,
+)
 
 CONFIGURATION = {"options": {"seed": 0, "steps": (2, 2, 2, 2)}, "detector": {"head": {"fc_units": 32}}}
 
 
 def test_a_new_folder_holds_the_configuration_and_the_labels(tmp_path):
-    folder = open_run(tmp_path / "runs" / "new", CONFIGURATION, ("cat", "dog"))
+    folder = open_folder(tmp_path / "runs" / "new", CONFIGURATION, ("cat", "dog"))
     assert folder == tmp_path / "runs" / "new"
     assert read_json(folder / "config.json") == json.loads(json.dumps(CONFIGURATION))
     assert read_json(folder / "labels.json") == {"1": "cat", "2": "dog"}
@@ -20,15 +28,15 @@ def test_a_new_folder_holds_the_configuration_and_the_labels(tmp_path):
 
 
 def test_an_empty_folder_is_taken(tmp_path):
-    open_run(tmp_path, CONFIGURATION, ("cat",))
+    open_folder(tmp_path, CONFIGURATION, ("cat",))
     assert (tmp_path / "config.json").is_file()
 
 
 def test_the_same_configuration_goes_on(tmp_path):
-    open_run(tmp_path, CONFIGURATION, ("cat",))
+    open_folder(tmp_path, CONFIGURATION, ("cat",))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = {"options": {"seed": 0, "steps": [2, 2, 2, 2]}, "detector": {"head": {"fc_units": 32}}}
-    assert open_run(tmp_path, again, ("cat",)) == tmp_path
+    assert open_folder(tmp_path, again, ("cat",)) == tmp_path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
@@ -42,28 +50,28 @@ def test_the_same_configuration_goes_on(tmp_path):
     ],
 )
 def test_another_configuration_is_refused_and_nothing_is_touched(tmp_path, other, field, old, new):
-    open_run(tmp_path, CONFIGURATION, ("cat",))
+    open_folder(tmp_path, CONFIGURATION, ("cat",))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     message = f"^{tmp_path}/config.json, field {field}: this run was started with {old}, now it is {new}; give the"
     with pytest.raises(InputError, match=message):
-        open_run(tmp_path, {**CONFIGURATION, **other}, ("dog",))
+        open_folder(tmp_path, {**CONFIGURATION, **other}, ("dog",))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_what_is_no_run_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match=f"^{tmp_path}: is not empty and holds no config.json of a run; give another"):
-        open_run(tmp_path, CONFIGURATION, ("cat",))
+        open_folder(tmp_path, CONFIGURATION, ("cat",))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(InputError, match="thesis.txt: is a file, not a run folder; give another folder with --run$"):
-        open_run(tmp_path / "thesis.txt", CONFIGURATION, ("cat",))
+        open_folder(tmp_path / "thesis.txt", CONFIGURATION, ("cat",))
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 def test_a_broken_configuration_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"options": ')
     with pytest.raises(InputError, match=f"^{tmp_path}/config.json: is not JSON .*; restore it, or give"):
-        open_run(tmp_path, CONFIGURATION, ("cat",))
+        open_folder(tmp_path, CONFIGURATION, ("cat",))
     assert (tmp_path / "config.json").read_text() == '{"options": '
 
 
@@ -98,7 +106,7 @@ def test_nothing_stands_under_the_final_name_while_writing(tmp_path):
 
 def test_parts_come_back_as_they_were(make_model, tmp_path):
     source, target = make_model(seed=1), make_model(seed=2)
-    path = weights_path(tmp_path, 3)
+    path = weights_path(tmp_path, "step3")
     save_parts(path, source, ("backbone", "head"))
     assert path == tmp_path / "weights" / "step3.npz"
     with np.load(path) as stored:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.schedules import step_decay
+from training.schedules import StepDecay
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,19 @@ from training.schedules import step_decay
     ],
 )
 def test_the_rate_is_a_tenth_from_its_share_of_the_steps_on(steps, drop_at, first_dropped):
-    schedule = step_decay(0.001, steps, drop_at)
+    schedule = StepDecay(0.001, steps, drop_at)
     for step in {0, first_dropped - 1, first_dropped, steps - 1}:
         if 0 <= step < steps:
             assert float(schedule(step)) == pytest.approx(0.0001 if step >= first_dropped else 0.001, rel=1e-6), step
 
 
-def test_the_rate_is_dropped_by_the_given_factor():
-    assert float(step_decay(0.5, 4, 0.5, drop_factor=0.25)(2)) == 0.125
+def test_the_rate_rises_in_a_line_over_the_warmup():
+    schedule = StepDecay(0.8, 20, 0.75, warmup=4)
+    rates = [float(schedule(step)) for step in range(20)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, *[0.8] * 12, *[0.08] * 5])
+
+
+def test_a_schedule_is_made_again_from_its_configuration():
+    schedule = StepDecay(0.5, 40, 0.75, warmup=3)
+    again = StepDecay.from_config(schedule.get_config())
+    assert [float(again(step)) for step in range(40)] == [float(schedule(step)) for step in range(40)]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_frcnn.model import propose
 from keras_frcnn.structures import Batch, GroundTruth, Proposals
-from training.steps import head_losses, image_features, loss_and_gradients, rpn_losses
+from training.steps import head_losses, image_features, joint_losses, loss_and_gradients, rpn_losses
 
 LOSSES = {"rpn": (rpn_losses, {"rpn_class", "rpn_box"}), "head": (head_losses, {"head_class", "head_box"})}
 
@@ -63,9 +64,10 @@ def test_a_batch_weighs_each_picture_by_its_samples(model, make_batch, part, sec
     results, counts = [], []
     for picture in (batch, one_of(batch, 0), one_of(batch, 1)):
         results.append(loss_and_gradients(model, losses, picture, variables, True))
-        counts.append(losses(model, picture, image_features(model, picture))[1].numpy())
+        (count,) = {float(count) for count in losses(model, picture, image_features(model, picture))[1].values()}
+        counts.append(count)
     assert counts[0] == counts[1] + counts[2] and 0 < counts[1] != counts[2] > 0
-    share = counts[1:] / counts[0]
+    share = np.array(counts[1:]) / counts[0]
     for name in names:
         expected = share[0] * results[1][0][name] + share[1] * results[2][0][name]
         np.testing.assert_allclose(results[0][0][name], expected, rtol=1e-4)
@@ -106,3 +108,27 @@ def test_a_batch_that_samples_nothing_has_no_loss(model, make_batch):
     batch = without_objects(make_batch([(64, 96)]), proposals=False)
     _, total, gradients = loss_and_gradients(model, head_losses, batch, variables_of(model, "head"), False)
     assert total == 0 and all((gradient.numpy() == 0).all() for gradient in gradients)
+
+
+def test_joint_training_is_both_networks_on_this_steps_proposals(model, make_batch):
+    """Its losses are the RPN's and the head's on what the RPN proposes; its gradient leaves out the coordinates."""
+    batch = make_batch([(64, 96)])
+    variables = variables_of(model, "backbone", "rpn", "head")
+    means, _, gradients = loss_and_gradients(model, joint_losses, batch, variables, True)
+    features = image_features(model, batch)
+    rpn = model.config.rpn
+    proposals = propose(
+        model.rpn(features), features, batch.image_sizes, model.config,
+        pre_nms_topk=rpn.joint_pre_nms_topk, post_nms_topk=rpn.train_post_nms_topk,
+    )  # fmt: skip
+    assert np.count_nonzero(proposals.valid) > 5
+    alone = [
+        loss_and_gradients(model, losses, batch._replace(proposals=proposals), variables, True)
+        for losses in (rpn_losses, head_losses)
+    ]
+    for name, value in (alone[0][0] | alone[1][0]).items():
+        np.testing.assert_allclose(means[name], value, rtol=1e-5)
+    for variable, together, of_rpn, of_head in zip(variables, gradients, alone[0][2], alone[1][2], strict=True):
+        parts = [part.numpy() for part in (of_rpn, of_head) if part is not None]
+        np.testing.assert_allclose(together, sum(parts), rtol=1e-3, atol=1e-5 * np.abs(sum(parts)).max())
+        assert len(parts) == (2 if "backbone" in variable.path else 1)

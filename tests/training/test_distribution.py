@@ -1,0 +1,124 @@
+"""The same steps on one device, on two, and in two processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_frcnn.data.pipeline import Share, training_batches
+from keras_frcnn.data.sources import load_dataset
+from keras_frcnn.errors import InputError
+from training.distribution import make_strategy, map_pictures
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("train_on_replicas.py")
+
+
+def start(mode, tree, folder, name, task=None):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if task is not None:
+        environment["TF_CONFIG"] = json.dumps(task)
+    command = [sys.executable, SCRIPT, mode, tree, folder / "proposals", folder / f"{name}.npz"]
+    return subprocess.Popen(
+        [str(part) for part in command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def weights(folder, name):
+    """The weights of each replica that a process held."""
+    stored = dict(np.load(folder / f"{name}.npz"))
+    numbers = sorted({key.partition("/")[0] for key in stored})
+    return [{key[2:]: value for key, value in stored.items() if key.startswith(f"{number}/")} for number in numbers]
+
+
+@pytest.fixture(scope="module")
+def one_device(voc_tree, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    process = start("one", voc_tree, folder, "one")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    (result,) = weights(folder, "one")
+    return result
+
+
+def assert_same_training(expected, replicas):
+    assert len(replicas) == 2 and replicas[0].keys() == expected.keys()
+    for path, value in expected.items():
+        np.testing.assert_array_equal(replicas[0][path], replicas[1][path], err_msg=path)
+        difference = np.linalg.norm(replicas[0][path] - value) / np.linalg.norm(value) if np.any(value) else 0.0
+        assert difference < 1e-5, f"{path}: {difference}"
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one(one_device, voc_tree, tmp_path):
+    process = start("two", voc_tree, tmp_path, "two")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "2 replicas" in output
+    assert_same_training(one_device, weights(tmp_path, "two"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(one_device, voc_tree, tmp_path):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    workers = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
+    for server in sockets:
+        server.close()
+    processes = [
+        start(
+            "worker", voc_tree, tmp_path, f"worker{index}",
+            {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}},
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    for process in processes:
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        assert "2 replicas" in output
+    assert_same_training(one_device, [weights(tmp_path, f"worker{index}")[0] for index in range(2)])
+
+
+def test_every_picture_goes_to_one_replica(voc_tree, model):
+    """What pipelines and replicas take, put together, are the batches of one device."""
+    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    whole = training_batches(dataset, model.config.image, 4, seed=5, start=8).take(3)
+    expected = [seeds.tolist() for batch in whole for seeds in batch.seeds.numpy()]
+    shares = [
+        iter(training_batches(dataset, model.config.image, 1, seed=5, start=8, share=Share(pipeline, 2, 2)))
+        for pipeline in range(2)
+    ]
+    dealt = [next(share).seeds.numpy()[0].tolist() for _ in range(3) for share in shares for _ in range(2)]
+    assert dealt == expected
+
+
+def test_the_stream_goes_on_from_any_position(voc_tree, model):
+    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    for start in (0, 3, 8, 21):
+        expected = list(training_batches(dataset, model.config.image, 1, seed=5).skip(start).take(2))
+        found = list(training_batches(dataset, model.config.image, 1, seed=5, start=start).take(2))
+        for a, b in zip(expected, found, strict=True):
+            assert a.seeds.numpy().tolist() == b.seeds.numpy().tolist() == [[5, int(a.seeds[0, 1])]]
+            np.testing.assert_array_equal(a.images, b.images)
+
+
+def test_one_device_maps_each_picture_once(voc_tree, model):
+    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    items = [(2, False), (0, True), (2, True)]
+    found = list(map_pictures(lambda batch: batch.image_sizes, dataset, model.config.image, items, "test"))
+    assert [item for item, _, _ in found] == items
+    for (index, _), batch, sizes in found:
+        assert batch.image_ids.numpy()[0].decode() == dataset.examples[index].image_id
+        np.testing.assert_array_equal(sizes, batch.image_sizes)
+    assert list(map_pictures(lambda batch: batch.image_sizes, dataset, model.config.image, [], "test")) == []
+
+
+@pytest.mark.parametrize("value", ["{", "[]", '{"cluster": []}'])
+def test_an_unreadable_cluster_is_named(monkeypatch, value):
+    monkeypatch.setenv("TF_CONFIG", value)
+    with pytest.raises(InputError, match="^TF_CONFIG: cannot be read"):
+        make_strategy()

@@ -1,0 +1,70 @@
+"""Train a small detector for 20 steps on the replicas asked for, and store the weights of each.
+
+    python train_on_replicas.py one|two|worker TREE PROPOSALS OUT
+
+one: one device, a batch of two; two: two logical CPU devices with one picture each; worker: as TF_CONFIG says, one
+picture each.
+"""
+
+import os
+import sys
+
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_frcnn.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
+from keras_frcnn.data.pipeline import training_batches
+from keras_frcnn.data.sources import load_dataset
+from keras_frcnn.model import FasterRCNN
+from training.distribution import make_strategy, spread
+from training.loop import Optimisation, Trainer
+from training.proposal_store import make_proposals
+from training.row_store import row_paths
+from training.schedules import StepDecay
+from training.steps import head_losses, rpn_losses
+
+STEPS = 20
+CONFIG = DetectorConfig(
+    anchors=AnchorConfig(scales=(16.0, 32.0)),
+    image=ImageConfig(short_side=64, long_side=128),
+    rpn=RPNConfig(channels=32, min_size=4.0, train_post_nms_topk=50),
+    head=HeadConfig(fc_units=32, batch_size=32, dropout=0.5),
+)
+
+
+def main(mode, tree, proposals, out):
+    if mode == "two":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    else:
+        strategy = make_strategy()
+    with strategy.scope():
+        dataset = load_dataset(f"voc:{tree}", "train")
+        images = 2 // strategy.num_replicas_in_sync
+        keras.utils.set_random_seed(0)
+        model = FasterRCNN(CONFIG, dataset.class_names, seed=0)
+        make_proposals(model, dataset, proposals, 0, 50, "proposals")
+        for losses, parts, seed in ((rpn_losses, ("backbone", "rpn"), 1), (head_losses, ("backbone", "head"), 2)):
+            trainer = Trainer(model, losses, parts, StepDecay(0.001, STEPS, 0.75), Optimisation())
+
+            def batches(share, seed=seed):
+                return training_batches(
+                    dataset, CONFIG.image, images, seed, row_paths(proposals, dataset), share=share
+                )
+
+            trainer.feed(spread(batches))
+            output = trainer.train(STEPS)
+            print(mode, strategy.num_replicas_in_sync, "replicas", output, flush=True)
+        replicas = {}
+        for variable in model.variables:
+            for number, value in enumerate(strategy.experimental_local_results(variable.value)):
+                replicas[f"{number}/{variable.path}"] = value.numpy()
+    np.savez(out, **replicas)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
