@@ -30,7 +30,7 @@ STAGES = {  # what a file that appears in the run folder says is going on
     "proposals of step 3": "proposals/step3/",
     "step 4": "checkpoints/step4/",
     "detections of step 4": "detections/step4/",
-    "half a checkpoint": r"checkpoints/.*tempstate",
+    "half a checkpoint": "checkpoints/.*_temp/",
     "half a file": r".*\.partial\.",
     "weights": "weights/",
 }
@@ -48,7 +48,7 @@ def files(folder):
     """Every file in the folder, without the number of the process that writes it."""
     found = set()
     for directory, _, names in os.walk(folder):
-        found |= {re.sub(r"(partial\.|tempstate)\d+", r"\1N", f"{directory}/{name}") for name in names}
+        found |= {re.sub(r"(\.partial\.|tempstate)\d+", r"\1N", f"{directory}/{name}") for name in names}
     return {path.removeprefix(f"{folder}/") for path in found if "tfevents" not in path}
 
 

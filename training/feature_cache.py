@@ -108,7 +108,7 @@ class FeatureCache:
         try:
             read_features(str(path), tf.as_dtype(self.dtype))
         except tf.errors.OpError:
-            path.unlink()
+            path.unlink(missing_ok=True)
             return True
         self._whole.add(path)
         return False

@@ -8,6 +8,7 @@ nothing.
 import collections
 import contextlib
 import pathlib
+import shutil
 import time
 from typing import NamedTuple
 
@@ -82,20 +83,21 @@ class Trainer(orbit.AbstractTrainer):
         weight_decay = self.optimisation.weight_decay / strategy.num_replicas_in_sync  # each replica adds its share
 
         def compute_one(batch):
-            means, total, gradients = loss_and_gradients(
+            means, total, gradients, samples = loss_and_gradients(
                 self._model, self._losses, batch, variables, self._train_backbone, self.loss_scale
             )
             infinite = [tf.reduce_any(~tf.math.is_finite(value)) for value in (total, *gradients)]
-            counts = [tf.cast(infinite[0], tf.int32), tf.cast(tf.reduce_any(infinite[1:]), tf.int32)]
-            losses, counts = _sum_over_replicas({**means, "loss": total}), _sum_over_replicas(counts)
-            return losses, counts[0] > 0, counts[1] > 0, gradients
+            counts = {"losses": infinite[0], "gradients": tf.reduce_any(infinite[1:])}
+            counts = {name: tf.cast(value, tf.float32) for name, value in counts.items()}  # integers take another way
+            losses, samples, counts = _sum_over_replicas(({**means, "loss": total}, samples, counts))
+            return losses, samples, counts["losses"] > 0.0, counts["gradients"] > 0.0, gradients
 
         def norm_one(gradients):
-            return tf.linalg.global_norm(_sum_over_replicas(gradients))
+            return tf.linalg.global_norm(_sum_over_replicas([*map(tf.identity, gradients)]))
 
         def update_one(gradients, factor):
-            if self._rescales:
-                gradients = [gradient * factor for gradient in gradients]
+            # The sums over replicas go to where their terms are: what a graph is given is nowhere yet.
+            gradients = [gradient * factor if self._rescales else tf.identity(gradient) for gradient in gradients]
             decayed = [
                 gradient + weight_decay * variable if variable.name == "kernel" else gradient
                 for gradient, variable in zip(gradients, variables, strict=True)
@@ -136,6 +138,7 @@ class Trainer(orbit.AbstractTrainer):
         seconds = time.perf_counter() - start
         self.seconds.assign_add(seconds)
         output = {f"losses/{name}": value / record.batches for name, value in record.losses.items()}
+        output |= {f"samples/{name}_per_image": value / record.images for name, value in record.samples.items()}
         output["learning_rate"] = float(self.schedule(self.global_step - 1))
         output["images_per_second"] = record.images / seconds
         output["data_wait_share"] = record.waited / seconds
@@ -169,13 +172,14 @@ class Trainer(orbit.AbstractTrainer):
         asked = time.perf_counter()
         batch = next(self._batches)
         record.waited += time.perf_counter() - asked
-        losses, infinite_loss, infinite_gradients, gradients = self._compute(batch)
+        losses, samples, infinite_loss, infinite_gradients, gradients = self._compute(batch)
         finite = not self._first(infinite_gradients)
         if self._first(infinite_loss) or (not finite and self.loss_scale <= 1.0):
             local = self._strategy.experimental_local_results(batch.image_ids)
             ids = [image_id.decode() for image_ids in local for image_id in image_ids.numpy()]
             raise NonFiniteLoss(int(self.global_step.numpy()) + 1, ids)
         record.losses.update({name: float(self._first(value)) for name, value in losses.items()})
+        record.samples.update({name: float(self._first(value)) for name, value in samples.items()})
         local = self._strategy.experimental_local_results(batch.image_sizes)
         record.images += sum(map(len, local)) * self._strategy.num_replicas_in_sync // len(local)
         record.batches += 1
@@ -198,7 +202,8 @@ class _Record:
     """What happened in a loop of steps."""
 
     def __init__(self):
-        self.losses, self.batches, self.images, self.waited, self.gradient_norm = collections.Counter(), 0, 0, 0.0, None
+        self.losses, self.samples = collections.Counter(), collections.Counter()
+        self.batches, self.images, self.waited, self.gradient_norm = 0, 0, 0.0, None
 
 
 def _sum_over_replicas(values):
@@ -213,7 +218,7 @@ class Checkpoints:
     """
 
     def __init__(self, trainer: Trainer, folder, steps: int, seconds: float, keep: int):
-        self._trainer, self._steps, self._seconds = trainer, steps, seconds
+        self._trainer, self.steps, self._seconds = trainer, steps, seconds
         self._manager = tf.train.CheckpointManager(trainer.checkpoint, str(folder), max_to_keep=keep)
         self._writes = tf.distribute.get_strategy().extended.should_checkpoint
 
@@ -231,12 +236,14 @@ class Checkpoints:
         """Files of checkpoints whose writing was interrupted."""
         whole = {pathlib.Path(path).name for path in self._manager.checkpoints}
         for path in pathlib.Path(self._manager.directory).glob("ckpt-*"):
-            if path.name.partition(".")[0] not in whole:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.stem not in whole:
                 path.unlink()
 
     def save_if_due(self):
         step = int(self._trainer.global_step.numpy())
-        if step // self._steps > self._saved // self._steps or time.monotonic() > self._saved_at + self._seconds:
+        if step // self.steps > self._saved // self.steps or time.monotonic() > self._saved_at + self._seconds:
             self.save()
 
     def save(self):
@@ -271,7 +278,7 @@ def train(trainer: Trainer, steps: int, checkpoints: Checkpoints, summary_dir, l
             global_step=trainer.global_step,
             trainer=trainer,
             train_actions=[show],
-            steps_per_loop=min(SUMMARY_INTERVAL, steps),
+            steps_per_loop=min(SUMMARY_INTERVAL, checkpoints.steps, steps),
             summary_dir=str(summary_dir) if is_chief else None,
         )
         with contextlib.redirect_stdout(log_file):  # orbit prints a block for every loop

@@ -1,7 +1,9 @@
-"""What one training step computes: (model, batch) -> sums of losses by name, and the counts that divide them.
+"""What one training step computes: (model, batch) -> sums of losses and the counts that divide them.
 
 Gradients reach the parts that the caller watches; sampling and targets lie outside of them by construction.
 """
+
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -10,6 +12,14 @@ from keras_frcnn.backbone import STRIDE
 from keras_frcnn.losses import head_loss_sums, rpn_loss_sums
 from keras_frcnn.model import FasterRCNN, classify, grid_anchors, propose
 from keras_frcnn.structures import Batch, Proposals, RPNOutput
+
+
+class Losses(NamedTuple):
+    """What a batch says of the networks, by name; all scalars."""
+
+    sums: dict  # losses, summed over what was sampled
+    counts: dict  # of each loss, how many were sampled
+    samples: dict  # positive anchors and foreground RoIs among them
 
 
 def rpn_losses(model: FasterRCNN, batch: Batch, features):
@@ -36,12 +46,12 @@ def joint_losses(model: FasterRCNN, batch: Batch, features):
         pre_nms_topk=config.joint_pre_nms_topk,
         post_nms_topk=config.train_post_nms_topk,
     )
-    rpn_sums, rpn_counts = _rpn_losses(model, batch, features, output)
-    head_sums, head_counts = _head_losses(model, batch, features, proposals)
-    return rpn_sums | head_sums, rpn_counts | head_counts
+    of_rpn = _rpn_losses(model, batch, features, output)
+    of_head = _head_losses(model, batch, features, proposals)
+    return Losses(*(one | other for one, other in zip(of_rpn, of_head, strict=True)))
 
 
-def _rpn_losses(model: FasterRCNN, batch: Batch, features, output: RPNOutput):
+def _rpn_losses(model: FasterRCNN, batch: Batch, features, output: RPNOutput) -> Losses:
     config = model.config.rpn
     height, width = tf.unstack(tf.shape(features)[1:3])
     priorities = randomness.uniform_on_grid(
@@ -61,10 +71,11 @@ def _rpn_losses(model: FasterRCNN, batch: Batch, features, output: RPNOutput):
         positive_fraction=config.positive_fraction,
     )
     sums, count = rpn_loss_sums(output, rpn_targets, config.box_loss_weight, config.smooth_l1_sigma)
-    return sums, dict.fromkeys(sums, count)
+    positive = tf.math.count_nonzero(rpn_targets.labels == 1, dtype=tf.float32)
+    return Losses(sums, dict.fromkeys(sums, count), {"positive_anchors": positive})
 
 
-def _head_losses(model: FasterRCNN, batch: Batch, features, proposals: Proposals):
+def _head_losses(model: FasterRCNN, batch: Batch, features, proposals: Proposals) -> Losses:
     config = model.config.head
     roi_targets = targets.roi_targets(
         proposals,
@@ -78,7 +89,8 @@ def _head_losses(model: FasterRCNN, batch: Batch, features, proposals: Proposals
     )
     output = classify(model.head, features, roi_targets.boxes, batch.image_sizes, model.config, batch.seeds)
     sums, count = head_loss_sums(output, roi_targets, config.box_loss_weight, config.smooth_l1_sigma)
-    return sums, dict.fromkeys(sums, count)
+    foreground = tf.math.count_nonzero(roi_targets.classes > 0, dtype=tf.float32)
+    return Losses(sums, dict.fromkeys(sums, count), {"foreground_rois": foreground})
 
 
 def image_features(model: FasterRCNN, batch: Batch):
@@ -121,7 +133,7 @@ def _missing_features(model: FasterRCNN, batch: Batch, maps):
 
 
 def loss_and_gradients(model: FasterRCNN, losses, batch: Batch, variables, train_backbone: bool, loss_scale=1.0):
-    """Mean losses of a batch by name, their total, and the gradient of `loss_scale` times it for `variables`.
+    """Mean losses of a batch by name, their total, the gradient of `loss_scale` times it for `variables`, and samples.
 
     In a replica, its share of each: counts are those of all replicas, so that shares add up to the whole.
     """
@@ -130,10 +142,10 @@ def loss_and_gradients(model: FasterRCNN, losses, batch: Batch, variables, train
     replicas = tf.distribute.get_replica_context()
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(watched)
-        sums, counts = losses(model, batch, image_features(model, batch) if train_backbone else features)
-        counts = replicas.all_reduce(tf.distribute.ReduceOp.SUM, counts)
+        result = losses(model, batch, image_features(model, batch) if train_backbone else features)
+        counts = replicas.all_reduce(tf.distribute.ReduceOp.SUM, result.counts)
         # A batch that samples nothing has no loss, not 0 / 0.
-        means = {name: value / tf.maximum(counts[name], 1.0) for name, value in sums.items()}
+        means = {name: value / tf.maximum(counts[name], 1.0) for name, value in result.sums.items()}
         total = tf.add_n(list(means.values()))
         scaled = total * loss_scale
-    return means, total, tape.gradient(scaled, watched)
+    return means, total, tape.gradient(scaled, watched), result.samples

@@ -70,6 +70,7 @@ def test_only_the_head_changes(make_model, good):
     assert set(output) == {
         "losses/head_class", "losses/head_box", "losses/loss", "learning_rate", "images_per_second",
         "data_wait_share", "gradient_norm",
+        "samples/foreground_rois_per_image",
     }  # fmt: skip
     total = output["losses/head_class"] + output["losses/head_box"]
     assert output["losses/loss"] == pytest.approx(total, rel=1e-5) and total > 0
@@ -100,15 +101,17 @@ def test_the_solver_is_momentum_with_decay_of_kernels_alone(make_model, good):
 
 def poisoned_losses(model, batch, features):
     """Losses of the head, and no number where a picture is called "broken"."""
-    sums, count = head_losses(model, batch, features)
+    result = head_losses(model, batch, features)
     broken = tf.reduce_any(batch.image_ids == "VOC2007/broken")
-    return {**sums, "head_class": sums["head_class"] + tf.where(broken, np.nan, 0.0)}, count
+    poisoned = result.sums["head_class"] + tf.where(broken, np.nan, 0.0)
+    return result._replace(sums={**result.sums, "head_class": poisoned})
 
 
 def poisoned_gradient(model, batch, features):
     """Finite losses of the head whose gradient is no number: that of a square root at 0."""
-    sums, count = head_losses(model, batch, features)
-    return {**sums, "root": tf.sqrt(0.0 * tf.reduce_sum(model.head.fc6.kernel))}, count
+    result = head_losses(model, batch, features)
+    root = tf.sqrt(0.0 * tf.reduce_sum(model.head.fc6.kernel))
+    return result._replace(sums={**result.sums, "root": root}, counts={**result.counts, "root": tf.constant(1.0)})
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_good_weights(make_model, good):
@@ -229,6 +232,8 @@ def test_half_a_checkpoint_is_not_used_and_removed(make_model, good, tmp_path):
     whole = sorted(path.name for path in tmp_path.iterdir())
     for name in ("ckpt-2.data-00000-of-00001", "ckpt-2.data-00000-of-00001.tempstate7", "ckpt-2.index"):
         (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "ckpt-3_temp").mkdir()
+    (tmp_path / "ckpt-3_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
     again = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
     assert Checkpoints(again, tmp_path, 1, 1000.0, keep=2).restore() == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == whole

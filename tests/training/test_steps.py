@@ -28,7 +28,7 @@ def test_every_trained_variable_gets_a_gradient(model, make_batch, part, train_b
     losses, names = LOSSES[part]
     variables = variables_of(model, *(("backbone",) if train_backbone else ()), part)
     batch = make_batch([(64, 96)])
-    means, total, gradients = loss_and_gradients(model, losses, batch, variables, train_backbone)
+    means, total, gradients, _ = loss_and_gradients(model, losses, batch, variables, train_backbone)
     assert set(means) == names
     np.testing.assert_allclose(total, sum(value.numpy() for value in means.values()), rtol=1e-6)
     assert all(value > 0 for value in means.values())
@@ -44,9 +44,9 @@ def test_gradients_end_where_training_does(model, make_batch, part):
     other = {"rpn": "head", "head": "rpn"}[part]
     batch = make_batch([(64, 96)])
     frozen = model.backbone.non_trainable_variables
-    _, _, gradients = loss_and_gradients(model, losses, batch, variables_of(model, other), True)
+    _, _, gradients, _ = loss_and_gradients(model, losses, batch, variables_of(model, other), True)
     assert gradients == [None] * len(gradients)  # neither network trains the other's layers
-    _, _, gradients = loss_and_gradients(model, losses, batch, variables_of(model, "backbone"), False)
+    _, _, gradients, _ = loss_and_gradients(model, losses, batch, variables_of(model, "backbone"), False)
     assert gradients == [None] * len(gradients)  # fixed convolutions lie outside the tape
     assert len(frozen) == 8 and not {id(v) for v in frozen} & {id(v) for v in variables_of(model, "backbone", part)}
 
@@ -64,14 +64,14 @@ def test_a_batch_weighs_each_picture_by_its_samples(model, make_batch, part, sec
     results, counts = [], []
     for picture in (batch, one_of(batch, 0), one_of(batch, 1)):
         results.append(loss_and_gradients(model, losses, picture, variables, True))
-        (count,) = {float(count) for count in losses(model, picture, image_features(model, picture))[1].values()}
+        (count,) = {float(count) for count in losses(model, picture, image_features(model, picture)).counts.values()}
         counts.append(count)
     assert counts[0] == counts[1] + counts[2] and 0 < counts[1] != counts[2] > 0
     share = np.array(counts[1:]) / counts[0]
     for name in names:
         expected = share[0] * results[1][0][name] + share[1] * results[2][0][name]
         np.testing.assert_allclose(results[0][0][name], expected, rtol=1e-4)
-    for variable, together, first, second in zip(variables, *(gradients for *_, gradients in results), strict=True):
+    for variable, together, first, second in zip(variables, *(result[2] for result in results), strict=True):
         expected = share[0] * first.numpy() + share[1] * second.numpy()
         error = np.linalg.norm(together.numpy() - expected) / np.linalg.norm(expected)
         assert error < 1e-3, f"{variable.path}: {error}"
@@ -99,14 +99,14 @@ def without_objects(batch: Batch, proposals: bool) -> Batch:
 def test_pictures_without_objects_are_all_background(model, make_batch, part):
     losses, _ = LOSSES[part]
     batch = without_objects(make_batch([(64, 96)]), proposals=True)
-    means, total, gradients = loss_and_gradients(model, losses, batch, variables_of(model, part), False)
+    means, total, gradients, _ = loss_and_gradients(model, losses, batch, variables_of(model, part), False)
     assert means[f"{part}_class"] > 0 and means[f"{part}_box"] == 0 and np.isfinite(total)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_a_batch_that_samples_nothing_has_no_loss(model, make_batch):
     batch = without_objects(make_batch([(64, 96)]), proposals=False)
-    _, total, gradients = loss_and_gradients(model, head_losses, batch, variables_of(model, "head"), False)
+    _, total, gradients, _ = loss_and_gradients(model, head_losses, batch, variables_of(model, "head"), False)
     assert total == 0 and all((gradient.numpy() == 0).all() for gradient in gradients)
 
 
@@ -114,7 +114,7 @@ def test_joint_training_is_both_networks_on_this_steps_proposals(model, make_bat
     """Its losses are the RPN's and the head's on what the RPN proposes; its gradient leaves out the coordinates."""
     batch = make_batch([(64, 96)])
     variables = variables_of(model, "backbone", "rpn", "head")
-    means, _, gradients = loss_and_gradients(model, joint_losses, batch, variables, True)
+    means, _, gradients, _ = loss_and_gradients(model, joint_losses, batch, variables, True)
     features = image_features(model, batch)
     rpn = model.config.rpn
     proposals = propose(
