@@ -215,6 +215,7 @@ def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
     assert times(folder)[Path("weights/step2.npz")] == before[Path("weights/step2.npz")]
 
 
+@pytest.mark.slow
 def test_joint_training_leaves_a_detector(voc_tree, tmp_path, capsys):
     folder = tmp_path / "run"
     options = training_options(voc_tree, folder, steps=(3,))

@@ -33,6 +33,7 @@ PAPER = {
         "nms_iou": 0.7,
         "train_pre_nms_topk": 0,
         "train_post_nms_topk": 2000,
+        "joint_pre_nms_topk": 12000,
     },
     "head": {
         "pool_size": 7,

@@ -31,5 +31,5 @@ def test_four_steps_learn_four_pictures_by_heart(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "run" / "evaluation" / "step4.json").read_text())
+    result = json.loads((tmp_path / "run" / "evaluation" / "step4.detector.json").read_text())
     assert result["ap"]["mean_ap_area"] > 0.9, result["table"]

@@ -9,42 +9,52 @@ import argparse
 import os
 
 
+def detect_batch(model, batch, with_stored_proposals: bool):
+    """What the model finds in the pictures of a batch, as Detections with boxes in pixels of the stored pictures.
+
+    The regions are the model's own proposals or, for a detector that shares no layers with an RPN (step 2), the first
+    `config.test.post_nms_topk` of those stored with the batch.
+    """
+    from keras_frcnn.detections import to_original_pixels
+    from keras_frcnn.model import classify, detect, propose
+    from keras_frcnn.structures import Proposals
+    from training.steps import fixed_features
+
+    features, sizes, test = fixed_features(model, batch), batch.image_sizes, model.config.test
+    if with_stored_proposals:
+        proposals = Proposals(*(field[:, : test.post_nms_topk] for field in batch.proposals))
+    else:
+        topk = {"pre_nms_topk": test.pre_nms_topk, "post_nms_topk": test.post_nms_topk}
+        proposals = propose(model.rpn(features), features, sizes, model.config, **topk)
+    output = classify(model.head, features, proposals.boxes, sizes, model.config)
+    detections = detect(output, proposals, sizes, model.config)
+    return detections._replace(boxes=to_original_pixels(detections.boxes, sizes, batch.original_sizes))
+
+
 def detect_dataset(model, dataset, directory, title: str, proposal_directory=None, feature_files=None):
     """Detections of every picture of `dataset`, as ImageDetections in pixels of the stored pictures.
 
     They are kept in `directory`: what is there already is not computed again.  With `proposal_directory` the regions
-    are the first `config.test.post_nms_topk` proposals stored there, as for a detector that shares no layers with an
-    RPN (step 2); else they are the model's own.  `feature_files` has backbone features that need not be computed again.
+    are the proposals stored there, else the model's own.  `feature_files` has backbone features that need not be
+    computed again.
     """
     import numpy as np
     import tensorflow as tf
 
-    from keras_frcnn.detections import to_original_pixels
     from keras_frcnn.evaluation.detections_record import ImageDetections
-    from keras_frcnn.model import classify, detect, propose
-    from keras_frcnn.structures import Proposals
     from training.row_store import is_complete, load_rows, row_paths, store_rows
-    from training.steps import fixed_features
 
     paths = None if proposal_directory is None else row_paths(proposal_directory, dataset)
-    config, test = model.config, model.config.test
 
     def run(batch):
-        features, sizes = fixed_features(model, batch), batch.image_sizes
-        if paths is None:
-            topk = {"pre_nms_topk": test.pre_nms_topk, "post_nms_topk": test.post_nms_topk}
-            proposals = propose(model.rpn(features), features, sizes, config, **topk)
-        else:
-            proposals = Proposals(*(field[:, : test.post_nms_topk] for field in batch.proposals))
-        output = classify(model.head, features, proposals.boxes, sizes, config)
-        detections = detect(output, proposals, sizes, config)
-        boxes = to_original_pixels(detections.boxes, sizes, batch.original_sizes)
+        detections = detect_batch(model, batch, with_stored_proposals=paths is not None)
         classes = tf.cast(detections.classes, tf.float32)
-        return tf.concat([boxes, classes[..., None], detections.scores[..., None]], axis=-1), detections.valid
+        rows = tf.concat([detections.boxes, classes[..., None], detections.scores[..., None]], axis=-1)
+        return rows, detections.valid
 
     if not is_complete(directory):
         stored = {"proposal_paths": paths, "feature_files": feature_files}
-        store_rows(directory, run, dataset, config.image, title, **stored)
+        store_rows(directory, run, dataset, model.config.image, title, **stored)
     return [
         ImageDetections(example.image_id, rows[:, :4], rows[:, 4].astype(np.int32), rows[:, 5])
         for example, rows in zip(dataset.examples, load_rows(directory, dataset), strict=True)

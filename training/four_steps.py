@@ -1,12 +1,12 @@
 """The paper's 4-step alternating training (section 3.2): the steps as a table, and what carries them out."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_frcnn.model import FasterRCNN
+from training.loop import Overall
 from training.run import (
     Run,
     Training,
@@ -15,9 +15,7 @@ from training.run import (
     measure_detector,
     measure_rpn,
     new_model,
-    proposal_directory,
     propose_for_training,
-    summary_table,
     train_parts,
 )
 from training.run_folder import load_part, weights_path
@@ -57,15 +55,16 @@ def run_four_steps(options) -> int:
     Raises InputError.
     """
 
-    def work(run: Run, model: FasterRCNN, pretrained) -> str:
-        results = [_carry_out(step, run, model, pretrained) for step in STEPS]
+    def work(run: Run, model: FasterRCNN, pretrained) -> list[dict]:
+        overall = Overall(sum(options.steps))
+        results = [_carry_out(step, run, model, pretrained, overall) for step in STEPS]
         check_shared_backbone(run, model)
-        return summary_table(results)
+        return results
 
     return conduct(options, work)
 
 
-def _carry_out(step: Step, run: Run, model: FasterRCNN, pretrained) -> dict:
+def _carry_out(step: Step, run: Run, model: FasterRCNN, pretrained, overall: Overall) -> dict:
     """Bring the model to the state after `step`, training only what the run folder does not hold, and measure it."""
     name, title, options = f"step{step.number}", f"step {step.number} {step.network}", run.options
     is_done = weights_path(run.folder, name).is_file()
@@ -74,8 +73,10 @@ def _carry_out(step: Step, run: Run, model: FasterRCNN, pretrained) -> dict:
         sources.update({part: step.number for part in step.trains})
     _start(model, sources, run, pretrained)
     cache = None if "backbone" in step.trains else feature_cache(run, model)
-    proposals = functools.partial(proposal_directory, run, f"step{step.proposals_from}")
-    if not is_done:
+    proposals_from = None if step.proposals_from is None else f"step{step.proposals_from}"
+    if is_done:
+        overall.skip(options.steps[step.number - 1])
+    else:
         training = Training(
             name=name,
             title=title,
@@ -87,11 +88,11 @@ def _carry_out(step: Step, run: Run, model: FasterRCNN, pretrained) -> dict:
             # Each step has its own order of pictures and its own random choices.
             seed=options.seed * len(STEPS) + step.number,
         )
-        train_parts(run, model, training, None if step.proposals_from is None else proposals("train"), cache)
+        train_parts(run, model, training, overall, proposals_from, cache)
     if "rpn" in step.trains:
         propose_for_training(run, model, name, title, cache)
         return measure_rpn(run, model, name, title, cache)
-    return measure_detector(run, model, name, title, cache, None if step is STEPS[-1] else proposals("val"))
+    return measure_detector(run, model, name, title, cache, None if step is STEPS[-1] else proposals_from)
 
 
 def _start(model: FasterRCNN, sources: dict, run: Run, pretrained):

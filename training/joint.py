@@ -28,13 +28,14 @@ def parse_arguments(arguments=None):
 
 def run_joint(options) -> int:
     """Train, measure and print; returns the exit status.  Raises InputError."""
-    from training.run import Training, conduct, measure_detector, measure_rpn, new_model, summary_table, train_parts
+    from training.loop import Overall
+    from training.run import Training, conduct, measure_detector, measure_rpn, new_model, train_parts
     from training.run_folder import load_part, weights_path
     from training.steps import joint_losses
 
     name, title, parts = "joint", "joint training", ("backbone", "rpn", "head")
 
-    def work(run, model, pretrained) -> str:
+    def work(run, model, pretrained) -> list[dict]:
         if weights_path(run.folder, name).is_file():
             for part in parts:
                 load_part(weights_path(run.folder, name), model, part)
@@ -50,10 +51,10 @@ def run_joint(options) -> int:
                 learning_rate=options.learning_rate,
                 seed=options.seed,
             )
-            train_parts(run, model, training)
+            train_parts(run, model, training, Overall(options.steps))
         recall = measure_rpn(run, model, name, title)
         ap = measure_detector(run, model, name, title)
-        return summary_table([recall | ap])
+        return [recall | ap]
 
     return conduct(options, work)
 

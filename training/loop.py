@@ -10,6 +10,7 @@ import contextlib
 import pathlib
 import shutil
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from keras_frcnn.model import FasterRCNN
 from training.steps import loss_and_gradients
 
+LOOKS = 10  # at pictures, during one training
 SUMMARY_INTERVAL = 10  # steps between two records in TensorBoard and on the progress bar
 # Dynamic loss scaling as in keras.optimizers.LossScaleOptimizer, but over all replicas: that one asks the first alone.
 FIRST_LOSS_SCALE = 2.0**15
@@ -254,24 +256,57 @@ class Checkpoints:
         self._saved, self._saved_at = step, time.monotonic()
 
 
-def train(trainer: Trainer, steps: int, checkpoints: Checkpoints, summary_dir, log_file, title: str, quiet: bool):
+class Overall:
+    """How far all trainings of a run are, and how long the rest takes at the pace so far."""
+
+    def __init__(self, total: int):
+        self._total, self._done, self._mine, self._started = total, 0, 0, time.monotonic()
+
+    def skip(self, batches: int):
+        """Take note of mini-batches that were done before this process."""
+        self._done += batches
+
+    def advance(self, batches: int) -> str:
+        """Take note of mini-batches done, and say how far that is."""
+        self._done, self._mine = self._done + batches, self._mine + batches
+        left = (self._total - self._done) * (time.monotonic() - self._started) / max(self._mine, 1)
+        return f"{self._done / self._total:.0%}, {tqdm.format_interval(left)} left"
+
+
+def train(
+    trainer: Trainer,
+    steps: int,
+    checkpoints: Checkpoints,
+    summary_dir,
+    log_file,
+    title: str,
+    quiet: bool,
+    overall: Callable[[int], str],
+    look: Callable[[int], None],
+):
     """Run `trainer` until step `steps`, with a progress bar, TensorBoard scalars in `summary_dir` and a log.
 
-    Raises NonFiniteLoss, and lets KeyboardInterrupt through; what was done until then is in a checkpoint.
+    `overall(steps)` is told of steps done and says how far the whole run is; `look(step)` is called LOOKS times in all,
+    to write summaries.  Raises NonFiniteLoss, and lets KeyboardInterrupt through: what was done is in a checkpoint.
     """
-    started_at = int(trainer.global_step.numpy())
+    reached = int(trainer.global_step.numpy())
     is_chief = tf.distribute.get_strategy().extended.should_save_summary
     with tqdm(
-        total=steps, initial=started_at, desc=title, unit="step", mininterval=1.0, dynamic_ncols=True,
+        total=steps, initial=reached, desc=title, unit="step", mininterval=1.0, dynamic_ncols=True,
         disable=quiet or not is_chief,
     ) as bar:  # fmt: skip
 
         def show(output):
-            done = int(trainer.global_step.numpy())
+            nonlocal reached
+            before, reached = reached, int(trainer.global_step.numpy())
             shown = {name[7:]: f"{value:.3f}" for name, value in output.items() if name.startswith("losses/")}
             shown |= {"lr": f"{output['learning_rate']:.2g}", "img/s": f"{output['images_per_second']:.2f}"}
+            shown["all"] = overall(reached - before)
             bar.set_postfix(shown, refresh=False)
-            bar.update(done - bar.n)
+            bar.update(reached - before)
+            if is_chief and reached * LOOKS // steps > before * LOOKS // steps:
+                with controller.summary_manager.summary_writer().as_default():
+                    look(reached)
             checkpoints.save_if_due()
 
         controller = orbit.Controller(

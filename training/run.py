@@ -33,8 +33,10 @@ from keras_frcnn.weights import PretrainedVGG16, load_pretrained
 from training.distribution import is_chief, make_strategy, spread, wait_for_all
 from training.evaluate import detect_dataset, measure_recall, write_pictures
 from training.feature_cache import FeatureCache
-from training.loop import Checkpoints, NonFiniteLoss, Optimisation, Trainer, train
+from training.looks import look_at
+from training.loop import Checkpoints, NonFiniteLoss, Optimisation, Overall, Trainer, train
 from training.proposal_store import make_proposals
+from training.report import write_report
 from training.row_store import is_complete, row_paths
 from training.run_folder import (
     open_folder,
@@ -167,8 +169,8 @@ def locked(folder):
         yield
 
 
-def conduct(options, work: Callable[[Run, FasterRCNN, PretrainedVGG16 | None], str]) -> int:
-    """Open the run, call `work(run, model, pretrained)`, which gives a summary, and write the finished model.
+def conduct(options, work: Callable[[Run, FasterRCNN, PretrainedVGG16 | None], list[dict]]) -> int:
+    """Open the run, call `work(run, model, pretrained)`, which gives its evaluations, and write the finished model.
 
     Returns the exit status: 0; 130 where the user interrupted it, 1 where a loss was no finite number, 75 where another
     machine was lost.  Raises InputError.
@@ -185,7 +187,7 @@ def conduct(options, work: Callable[[Run, FasterRCNN, PretrainedVGG16 | None], s
         stack.enter_context(naming_undecodable(run.train_set, run.val_set))
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         try:
-            summary = work(run, model, pretrained)
+            results = work(run, model, pretrained)
         except KeyboardInterrupt:
             print("\ninterrupted; what is done is kept. The same command goes on from here.", file=sys.stderr)
             return 130
@@ -207,9 +209,21 @@ def conduct(options, work: Callable[[Run, FasterRCNN, PretrainedVGG16 | None], s
     # Outside of the strategy: to make variables there is to wait for the other machines.
     if chief:
         _write_model(run, model)
-        print(summary)
-        print(f"model:    {run.folder / 'model.keras'}\npictures: {run.folder / 'evaluation' / 'pictures'}")
+        report = _write_report(run, model, results)
+        print(summary_table(results))
+        print(f"model:    {run.folder / 'model.keras'}")
+        print(f"pictures: {run.folder / 'evaluation' / 'pictures'}\nreport:   {report}")
     return 0
+
+
+def _write_report(run: Run, model: FasterRCNN, results: list[dict]) -> pathlib.Path:
+    path = run.folder / "report.html"
+    if not path.is_file():
+        stored = run.folder / "detections" / results[-1]["name"]
+        detections = detect_dataset(model, run.val_set, stored, "detections")
+        ap = evaluate_voc(run.val_set.examples, detections, run.val_set.class_names)
+        write_report(run.folder, results, run.val_set, detections, ap)
+    return path
 
 
 def _write_model(run: Run, model: FasterRCNN):
@@ -246,10 +260,17 @@ def apply_pretrained(model: FasterRCNN, pretrained):
             layer.set_weights([kernel, bias])
 
 
-def train_parts(run: Run, model: FasterRCNN, training: Training, proposals=None, cache: FeatureCache | None = None):
+def train_parts(
+    run: Run,
+    model: FasterRCNN,
+    training: Training,
+    overall: Overall,
+    proposals_from: str | None = None,
+    cache: FeatureCache | None = None,
+):
     """Train as `training` says, from the newest checkpoint on, and leave the parts in `weights_path(name)`.
 
-    `proposals` is the directory of those stored for the training set.
+    `proposals_from` names the training whose RPN made those that a detector takes; without it, it takes its own.
     """
     options, images = run.options, training.images
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -266,7 +287,11 @@ def train_parts(run: Run, model: FasterRCNN, training: Training, proposals=None,
     )
     items = training_items(len(run.train_set.examples), training.seed, steps * images * together)
     features = stored_features(cache, run.train_set, items, f"{training.title}: features, train")
-    paths = None if proposals is None else row_paths(proposals, run.train_set)
+    paths = shown_proposals = None
+    if proposals_from is not None:
+        paths = row_paths(proposal_directory(run, proposals_from, "train"), run.train_set)
+    if proposals_from is not None and "backbone" in training.parts:  # the RPN in the model knows other features
+        shown_proposals = proposal_directory(run, proposals_from, "val")
 
     optimisation = Optimisation(options.momentum, options.weight_decay, options.clip_norm, options.accumulate)
     trainer = Trainer(model, training.losses, training.parts, schedule, optimisation)
@@ -284,10 +309,21 @@ def train_parts(run: Run, model: FasterRCNN, training: Training, proposals=None,
         )
 
     trainer.feed(spread(batches))
+    overall.skip(done * together)
     logs = run.folder / "logs"
     logs.mkdir(exist_ok=True)
     with open(logs / "train.log" if is_chief() else os.devnull, "a", encoding="utf-8") as log_file:
-        train(trainer, steps, checkpoints, logs / training.name, log_file, training.title, options.quiet)
+        train(
+            trainer,
+            steps,
+            checkpoints,
+            logs / training.name,
+            log_file,
+            training.title,
+            options.quiet,
+            lambda steps: overall.advance(steps * together),
+            look_at(model, training.parts, run.val_set, shown_proposals),
+        )
     if is_chief():
         summary = {"steps": steps, "images": steps * images * together, "minutes": float(trainer.seconds.numpy()) / 60}
         write_json(logs / f"{training.name}.json", summary)
@@ -356,16 +392,22 @@ def measure_rpn(run: Run, model: FasterRCNN, name: str, title: str, cache: Featu
 
 
 def measure_detector(
-    run: Run, model: FasterRCNN, name: str, title: str, cache: FeatureCache | None = None, proposals=None
+    run: Run,
+    model: FasterRCNN,
+    name: str,
+    title: str,
+    cache: FeatureCache | None = None,
+    proposals_from: str | None = None,
 ) -> dict:
-    """AP of the detector on the validation set, printed as a table; it proposes for itself where none are given.
+    """AP of the detector on the validation set, printed as a table, with the proposals of the training of that name.
 
-    A detector that does is the finished one, and is shown in pictures.
+    Without it the detector proposes for itself: it is the finished one, and is shown in pictures.
     """
 
     def measure():
         features = stored_features(cache, run.val_set, _upright(run.val_set), f"{title}: features, val")
         directory = run.folder / "detections" / name
+        proposals = None if proposals_from is None else proposal_directory(run, proposals_from, "val")
         detections = detect_dataset(model, run.val_set, directory, f"{title}: detections", proposals, features)
         result = evaluate_voc(run.val_set.examples, detections, run.val_set.class_names)
         if proposals is None and is_chief():
@@ -386,24 +428,35 @@ def _measured(run: Run, name: str, network: str, title: str, measure) -> dict:
         if is_chief():
             training = read_json(run.folder / "logs" / f"{name}.json")
             write_json(path, {"name": name, "title": title, "training": training, **result, "table": table})
+            with tf.summary.create_file_writer(str(run.folder / "logs" / name)).as_default(step=training["steps"]):
+                for tag, value in _headlines(result).items():
+                    tf.summary.scalar(f"evaluation/{tag}", math.nan if value is None else value)
         wait_for_all()
     result = read_json(path)
     print(f"\nafter {title}, on {run.options.val}:\n{result['table']}\n", flush=True)
     return result
 
 
+def _headlines(result: dict) -> dict:
+    """The figures of an evaluation that stand for it; None where there is nothing to measure."""
+    headlines = {}
+    if "recall" in result:
+        (entry,) = (entry for entry in result["recall"]["proposals"] if entry["count"] == 300)
+        headlines["recall@300"] = entry["recall"]["0.50"]
+    if "ap" in result:
+        headlines |= {"mAP 11-point": result["ap"]["mean_ap_11point"], "mAP area": result["ap"]["mean_ap_area"]}
+    return headlines
+
+
 def summary_table(results) -> str:
     """A row for each evaluation: what was trained, for how long, and what came of it."""
-    rows = [("training", "steps", "images", "minutes", "recall@300", "mAP 11-point", "mAP area")]
+    measures = ("recall@300", "mAP 11-point", "mAP area")
+    rows = [("training", "steps", "images", "minutes", *measures)]
     for result in results:
-        training, recall, mean_11point, mean_area = result["training"], "", "", ""
-        if "recall" in result:
-            entry = next(entry for entry in result["recall"]["proposals"] if entry["count"] == 300)
-            recall = _number(entry["recall"]["0.50"])
-        if "ap" in result:
-            mean_11point, mean_area = (_number(result["ap"][key]) for key in ("mean_ap_11point", "mean_ap_area"))
+        training, headlines = result["training"], _headlines(result)
         counts = (str(training["steps"]), str(training["images"]), f"{training['minutes']:.1f}")
-        rows.append((result["title"], *counts, recall, mean_11point, mean_area))
+        figures = ("" if name not in headlines else _number(headlines[name]) for name in measures)
+        rows.append((result["title"], *counts, *figures))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

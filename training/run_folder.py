@@ -10,6 +10,7 @@ detections/stepN/    what the detector of step N finds, one file a picture
 evaluation/stepN.json, evaluation/pictures/
 logs/                TensorBoard, and train.log
 model.keras          the detector, when all is done
+report.html          what came of it
 """
 
 import json
