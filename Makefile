@@ -14,7 +14,7 @@ train: $(VENV)/installed
 	$(VENV)/bin/python -m training.alternate --data synthetic --weights torchvision --run $(RUN) $(SYNTHETIC)
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -m slow

@@ -66,7 +66,7 @@ def changed():
     return DetectorConfig(
         anchors=AnchorConfig(scales=(64.0,), ratios=(1.0, 3.0)),
         image=ImageConfig(320, 480),
-        rpn=RPNConfig(64, 0.6, 0.2, 32, 0.25, 2.0, 1.0, 4.0, 0.8, 500, 100),
+        rpn=RPNConfig(64, 0.6, 0.2, 32, 0.25, 2.0, 1.0, 4.0, 0.8, 500, 100, 300),
         head=HeadConfig(3, 32, 0.1, 16, 0.5, 0.6, 0.1, 3.0, 2.0, (0.2, 0.3, 0.4, 0.5)),
         test=TestConfig(50, 20, 0.5, 0.4, 7),
     )

@@ -194,7 +194,7 @@ def conduct(options, work: Callable[[Run, FasterRCNN, PretrainedVGG16 | None], l
         except NonFiniteLoss as error:
             print(
                 f"error: {error}; the last good weights are in the newest checkpoint under "
-                f"{run.folder / 'checkpoints'}; lower --learning-rate and start another run",
+                f"{run.folder / 'checkpoints'}; start another run with a lower --learning-rate, --warmup or --clip-norm",
                 file=sys.stderr,
             )
             return 1

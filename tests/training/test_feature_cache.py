@@ -37,8 +37,8 @@ def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
 
 
-def test_what_is_read_is_what_the_backbone_computes(model, dataset, tmp_path):
-    cache = FeatureCache(tmp_path / "features", model, PLENTY)
+def test_what_is_read_is_what_the_backbone_computes(model, dataset, filled):
+    cache = FeatureCache(filled, model, PLENTY)
     cache.fill(dataset, ALL, "test")
     assert stored(cache, dataset) == ALL
     config = model.config.image
@@ -99,10 +99,17 @@ def test_a_folder_that_cannot_be_written_is_said(model, dataset, tmp_path, capsy
     assert "8 of 8 feature maps are not stored but computed at each use: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("damage", ["one byte", "cut", "empty", "first record alone"])
-def test_what_is_damaged_is_made_anew_and_said(model, dataset, tmp_path, capsys, damage):
-    folder = tmp_path / "features"
+@pytest.fixture(scope="module")
+def filled(model, dataset, tmp_path_factory):
+    """A folder with the features of all; not to be changed."""
+    folder = tmp_path_factory.mktemp("filled") / "features"
     FeatureCache(folder, model, PLENTY).fill(dataset, ALL, "test")
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["one byte", "cut", "empty", "first record alone"])
+def test_what_is_damaged_is_made_anew_and_said(model, dataset, filled, tmp_path, capsys, damage):
+    folder = shutil.copytree(filled, tmp_path / "features")
     before = times(folder)
     path = sorted(folder.glob("*.tfrecord"))[3]
     whole = path.read_bytes()
@@ -125,10 +132,9 @@ def test_what_is_damaged_is_made_anew_and_said(model, dataset, tmp_path, capsys,
     assert {name for name, time in times(folder).items() if time != before[name]} == {path.name}
 
 
-def test_another_backbone_size_or_type_starts_anew(make_model, small_config, dataset, tmp_path, capsys):
-    folder = tmp_path / "features"
+def test_another_backbone_size_or_type_starts_anew(make_model, small_config, dataset, filled, tmp_path, capsys):
+    folder = shutil.copytree(filled, tmp_path / "features")
     model = make_model()
-    FeatureCache(folder, model, PLENTY).fill(dataset, ALL, "test")
     FeatureCache(folder, model, PLENTY)
     assert len(times(folder)) == 8 and capsys.readouterr().err.count("deleted") == 0
     kernel = model.backbone.convolutions[5].kernel
