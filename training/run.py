@@ -193,8 +193,8 @@ def conduct(options, work: Callable[[Run, FasterRCNN, PretrainedVGG16 | None], l
             return 130
         except NonFiniteLoss as error:
             print(
-                f"error: {error}; the last good weights are in the newest checkpoint under "
-                f"{run.folder / 'checkpoints'}; start another run with a lower --learning-rate, --warmup or --clip-norm",
+                f"error: {error}; the last good weights are in {run.folder / 'checkpoints'}; "
+                "start another run with a lower --learning-rate, --warmup or --clip-norm",
                 file=sys.stderr,
             )
             return 1
