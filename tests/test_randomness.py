@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_frcnn import randomness
@@ -61,6 +61,7 @@ def test_uniform_from_zero_to_one():
     np.testing.assert_allclose(shares / 4000, 0.1, atol=0.02)
 
 
+@settings(deadline=None)
 @given(fewer=st.integers(0, 300), more=st.integers(0, 300), units=st.sampled_from([1, 3, 8]))
 def test_fewer_rows_are_the_first_of_more(fewer, more, units):
     """What padded batches rest on: a row's numbers do not turn on how many rows are drawn."""

@@ -14,7 +14,7 @@ from training.evaluate import detect_batch
 from training.row_store import row_paths
 from training.steps import fixed_features
 
-PICTURES = 3
+PICTURES = 2
 PROPOSALS = 30  # drawn on each
 SCORE_THRESHOLD = 0.5  # of detections drawn
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from keras_frcnn.model import FasterRCNN
 from training.steps import loss_and_gradients
 
-LOOKS = 10  # at pictures, during one training
+LOOKS = 5  # at pictures, during one training
 SUMMARY_INTERVAL = 10  # steps between two records in TensorBoard and on the progress bar
 # Dynamic loss scaling as in keras.optimizers.LossScaleOptimizer, but over all replicas: that one asks the first alone.
 FIRST_LOSS_SCALE = 2.0**15
