@@ -11,7 +11,7 @@ PARTIAL = "partial."  # how names of files begin that are being written
 def write_atomically(path, write):
     """Call `write(temporary path)` and move the file or folder it makes to `path`: never half of it under that name.
 
-    What is at `path` already is replaced.
+    What is at `path` already is replaced, and stays where that fails.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,12 @@ def write_atomically(path, write):
         write(temporary)
         if path.is_dir():  # only an empty folder can be replaced in one move
             os.replace(path, replaced)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if replaced.exists():
+                os.replace(replaced, path)
+            raise
     finally:
         _remove(temporary)
         _remove(replaced)

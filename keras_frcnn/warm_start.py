@@ -46,19 +46,30 @@ def read_detector(run_folder: str) -> TrainedDetector:
     return TrainedDetector(layers, config, class_names, run_folder)
 
 
-def warm_start(model: FasterRCNN, trained: TrainedDetector) -> dict[str, str]:
-    """Give `model` the layers of `trained` that fit it; gives the names of those left new, each with the reason."""
+def new_layers(model: FasterRCNN, trained: TrainedDetector) -> dict[str, str]:
+    """The names of the layers of `model` that those of `trained` do not fit, each with the reason."""
     reasons = {}
     if model.config.anchors != trained.config.anchors:
         reasons |= dict.fromkeys(("rpn_scores", "rpn_deltas"), "other anchors")
     if model.class_names != trained.class_names:
         reasons |= dict.fromkeys(("class_logits", "box_deltas"), "other classes")
-    rpn, head = model.rpn, model.head
-    of_rpn, of_head = (rpn.shared, rpn.scores, rpn.box_deltas), (head.fc6, head.fc7, head.class_logits, head.box_deltas)
-    for layer in (*model.backbone.convolutions, *of_rpn, *of_head):
-        kernel, bias = trained.layers.get(layer.name, (None, None))
+    for layer in _layers(model):
+        kernel, _ = trained.layers.get(layer.name, (None, None))
         if kernel is None or kernel.shape != tuple(layer.kernel.shape):
             reasons.setdefault(layer.name, "another shape")
-        if layer.name not in reasons:
-            layer.set_weights([kernel, bias])
     return reasons
+
+
+def warm_start(model: FasterRCNN, trained: TrainedDetector):
+    """Give `model` the layers of `trained` that fit it; its `new_layers` stay as they are."""
+    new = new_layers(model, trained)
+    for layer in _layers(model):
+        if layer.name not in new:
+            layer.set_weights(trained.layers[layer.name])
+
+
+def _layers(model: FasterRCNN) -> tuple:
+    """All that have weights."""
+    rpn, head = model.rpn, model.head
+    of_rpn, of_head = (rpn.shared, rpn.scores, rpn.box_deltas), (head.fc6, head.fc7, head.class_logits, head.box_deltas)
+    return *model.backbone.convolutions, *of_rpn, *of_head

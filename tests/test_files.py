@@ -53,6 +53,15 @@ def test_a_folder_replaces_another_whole(tmp_path):
     assert (path / "variables" / "data").read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_could_not_be_replaced_stays(tmp_path):
+    path = tmp_path / "1"
+    path.mkdir()
+    (path / "data").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        write_atomically(path, lambda temporary: None)  # leaves nothing to move
+    assert (path / "data").read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
 def test_what_a_kill_left_is_removed(tmp_path):
     (tmp_path / "run" / ".partial.17.1" / ".partial.18.inner").mkdir(parents=True)
     (tmp_path / "run" / ".partial.17.model.keras").write_text("half")

@@ -13,11 +13,12 @@ from keras_frcnn.data.pipeline import naming_undecodable
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
 from keras_frcnn.files import write_atomically
 from keras_frcnn.model import FasterRCNN
+from keras_frcnn.warm_start import TrainedDetector, new_layers
 from training.distribution import is_chief, make_strategy
 from training.evaluate import detect_dataset
 from training.loop import NonFiniteLoss
 from training.report import write_report
-from training.run import Run, Start, check_numbers, feature_folder, load_start, locked, open_run, read_data
+from training.run import Run, Start, check_numbers, feature_folder, load_start, locked, open_run, read_data, say
 from training.summary import summary_table
 
 WORKER_LOST = 75  # the exit status: EX_TEMPFAIL, try again
@@ -40,6 +41,9 @@ def conduct(options, work: Callable[[Run, FasterRCNN, Start], list[dict]]) -> in
         stack.enter_context(locked(run.folder))
         stack.enter_context(naming_undecodable(run.train_set, run.val_set))
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
+        if isinstance(start, TrainedDetector):
+            new = (f"{name} ({reason})" for name, reason in new_layers(model, start).items())
+            say(run.folder, f"warm start from {start.source}: layers kept but for {', '.join(new) or 'none'}")
         try:
             results = work(run, model, start)
         except KeyboardInterrupt:

@@ -25,8 +25,7 @@ from tensorboard.util import tensor_util
 
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.evaluation.detections_record import ImageDetections
-from keras_frcnn.evaluation.overlap import pairwise_iou
-from keras_frcnn.evaluation.voc_ap import ClassAP, VOCResult
+from keras_frcnn.evaluation.voc_ap import ClassAP, VOCResult, judge_image
 from keras_frcnn.files import read_json, write_atomically
 from keras_frcnn.images import decode_image
 from keras_frcnn.visualize import MAX_ENLARGEMENT, MIN_SHORT_SIDE, SHOWN_SCORE, draw_detections
@@ -148,28 +147,12 @@ def read_curves(folder) -> dict[str, Curve]:
 
 
 def judge_picture(position: int, example: Example, record: ImageDetections, iou_threshold: float) -> PictureJudgement:
-    """Judge the detections of at least `SHOWN_SCORE` as PASCAL VOC does (see `evaluation/voc_ap.py`).
-
-    Each looks at the object of its class that it overlaps most: it is right if the overlap is above the threshold, but
-    of several on one object one alone, and does not count if the object is difficult.  Their order changes no count.
-    """
-    taken, wrong = set(), []
-    for index in np.flatnonzero(np.asarray(record.scores) >= SHOWN_SCORE):
-        class_index = int(record.classes[index])
-        objects = np.flatnonzero(example.classes == class_index)
-        overlaps = pairwise_iou(record.boxes[index], example.boxes[objects])[0]
-        if overlaps.max(initial=0.0) <= iou_threshold:
-            wrong.append(class_index)
-            continue
-        best = int(objects[overlaps.argmax()])
-        if example.difficult[best]:
-            continue
-        if best in taken:
-            wrong.append(class_index)
-        taken.add(best)
-    left = set(np.flatnonzero(~example.difficult).tolist()) - taken
-    found, missed = (tuple(example.classes[sorted(objects)].tolist()) for objects in (taken, left))
-    return PictureJudgement(position, found, missed, tuple(wrong))
+    """Judge the detections of at least `SHOWN_SCORE` as PASCAL VOC does; classes ascending."""
+    shown = np.asarray(record.scores) >= SHOWN_SCORE
+    record = record._replace(boxes=record.boxes[shown], classes=record.classes[shown], scores=record.scores[shown])
+    found, wrong = (classes.tolist() for classes in judge_image(example, record, iou_threshold))
+    missed = Counter(example.classes[~example.difficult].tolist()) - Counter(found)
+    return PictureJudgement(position, tuple(found), tuple(sorted(missed.elements())), tuple(wrong))
 
 
 def choose_pictures(judgements: Iterable[PictureJudgement]) -> tuple[list[PictureJudgement], list[PictureJudgement]]:

@@ -150,9 +150,7 @@ def new_model(run: Run, start: Start) -> FasterRCNN:
     """A model in float32 as training starts: weights of `start` where it has them, else new ones of the run's seed."""
     model = FasterRCNN(run.config, run.train_set.class_names, seed=run.options.seed)
     if isinstance(start, TrainedDetector):
-        new = warm_start(model, start)
-        anew = ", ".join(f"{name} ({reason})" for name, reason in new.items()) or "none"
-        say(run.folder, f"warm start from {start.source}: layers kept but for {anew}")
+        warm_start(model, start)
     elif start is not None:
         apply_pretrained(model, start)
     return model

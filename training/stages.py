@@ -109,7 +109,8 @@ def train_parts(
     trainer.feed(spread(batches))
     overall.skip(done * together)
     logs = run.folder / "logs"
-    with open(logs / "train.log" if is_chief() else os.devnull, "a", encoding="utf-8") as log_file:
+    # Line by line: who reads along sees each record as it comes, and a kill loses none.
+    with open(logs / "train.log" if is_chief() else os.devnull, "a", buffering=1, encoding="utf-8") as log_file:
         train(
             trainer,
             steps,

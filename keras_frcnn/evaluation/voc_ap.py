@@ -92,25 +92,33 @@ def evaluate_voc(
 
     objects = _join_objects(examples)
     ranked = _rank(detections, positions)
-    classes = tuple(
-        _evaluate_class(
-            class_name,
-            _Objects(*(field[objects.classes == class_index] for field in objects)),
-            _Ranked(*(field[ranked.classes == class_index] for field in ranked)),
-            iou_threshold,
-        )
-        for class_index, class_name in enumerate(class_names, start=1)
-    )
+    right, wrong = _judge(objects, ranked, iou_threshold)
+    classes = []
+    for class_index, class_name in enumerate(class_names, start=1):
+        total = int(np.sum(~objects.difficult[objects.classes == class_index]))
+        of_class = ranked.classes == class_index
+        judged = (field[of_class] for field in (right, wrong, ranked.scores))
+        classes.append(_evaluate_class(class_name, total, *judged))
 
     with_objects = [entry for entry in classes if entry.objects]
     return VOCResult(
-        classes=classes,
+        classes=tuple(classes),
         mean_11point=_mean([entry.ap_11point for entry in with_objects]),
         mean_area=_mean([entry.ap_area for entry in with_objects]),
         iou_threshold=iou_threshold,
         images=len(examples),
         classes_without_objects=tuple(entry.class_name for entry in classes if not entry.objects),
     )
+
+
+def judge_image(example: Example, record: ImageDetections, iou_threshold: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of the detections in one picture that are right, and of those that are wrong; ascending.
+
+    A detection on a difficult object is among neither.
+    """
+    ranked = _rank([record], {example.image_id: 0})
+    right, wrong = _judge(_join_objects([example]), ranked, iou_threshold)
+    return np.sort(ranked.classes[right]), np.sort(ranked.classes[wrong])
 
 
 def average_precision_11point(recall: np.ndarray, precision: np.ndarray) -> float:
@@ -170,11 +178,9 @@ def _concatenate(arrays: Sequence[np.ndarray], dtype) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *(np.asarray(array, dtype).reshape(-1) for array in arrays)])
 
 
-def _evaluate_class(class_name: str, objects: _Objects, ranked: _Ranked, iou_threshold: float) -> ClassAP:
-    """Judge the detections of one class and take both average precisions."""
-    right, wrong = _judge(objects, ranked, iou_threshold)
+def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.ndarray, scores: np.ndarray) -> ClassAP:
+    """Both average precisions of one class of `total` objects, from its judged detections, (D,) by descending score."""
     right, wrong = np.cumsum(right), np.cumsum(wrong)
-    total = int(np.sum(~objects.difficult))
     precision = right / np.maximum(right + wrong, 1)  # 0 while all detections are on difficult objects, as in the kit
     recall = right / total if total else np.full(len(right), np.nan)
     return ClassAP(
@@ -182,15 +188,15 @@ def _evaluate_class(class_name: str, objects: _Objects, ranked: _Ranked, iou_thr
         ap_11point=average_precision_11point(recall, precision) if total else float("nan"),
         ap_area=average_precision_area(recall, precision) if total else float("nan"),
         objects=total,
-        detections=len(ranked.scores),
+        detections=len(scores),
         recall=recall,
         precision=precision,
-        scores=ranked.scores,
+        scores=scores,
     )
 
 
 def _judge(objects: _Objects, ranked: _Ranked, iou_threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Say of each detection of one class whether it is right and whether it is wrong; (D,) bool both.
+    """Say of each detection whether it is right and whether it is wrong; (D,) bool both.
 
     Neither is true of a detection on a difficult object.
     """
@@ -209,17 +215,16 @@ def _judge(objects: _Objects, ranked: _Ranked, iou_threshold: float) -> tuple[np
 
 
 def _best_objects(objects: _Objects, ranked: _Ranked) -> tuple[np.ndarray, np.ndarray]:
-    """The object of its image that each detection overlaps most, the first of equals, and their IoU.
+    """The object of its image and class that each detection overlaps most, the first of equals, and their IoU.
 
-    Gives (D,) indices into `objects` and (D,) IoU; IoU 0 and index 0 where the image has no object.
+    Gives (D,) indices into `objects` and (D,) IoU, which is 0 where the image has no object of that class.
     """
     best_object = np.zeros(len(ranked.scores), np.int64)
     best_iou = np.zeros(len(ranked.scores))
     if len(objects.images) == 0:
         return best_object, best_iou
 
-    # Both are brought into the order of the images, so that an image's rows are one slice; only images that have an
-    # object of this class are visited, and those are few.
+    # Both are brought into the order of the images, so that an image's rows are one slice.
     by_image = np.argsort(ranked.images, kind="stable")
     images, starts, counts = np.unique(objects.images, return_index=True, return_counts=True)
     lows = np.searchsorted(ranked.images[by_image], images, side="left")
@@ -228,7 +233,9 @@ def _best_objects(objects: _Objects, ranked: _Ranked) -> tuple[np.ndarray, np.nd
         if low == high:
             continue
         rows = by_image[low:high]
-        iou = pairwise_iou(ranked.boxes[rows], objects.boxes[start : start + count])
+        own = slice(start, start + count)
+        iou = pairwise_iou(ranked.boxes[rows], objects.boxes[own])
+        iou *= ranked.classes[rows, None] == objects.classes[own]
         best_object[rows] = start + iou.argmax(axis=1)
         best_iou[rows] = iou.max(axis=1)
     return best_object, best_iou

@@ -461,7 +461,7 @@ def test_only_detections_and_a_class_counted_twice(tmp_path):
     detections = [make_record("x", [(LEFT, DOG, 0.9), (RIGHT, DOG, 0.8), (LEFT, CAT, 0.7)])]
     page = parse(write_report(*make_run(tmp_path / "run", dataset, detections)))
     (alternative,) = (alt for _, alt in pictures_of(page, "jpeg"))
-    assert alternative.endswith('found 0, missed 0, wrong 3 (2 dog, <b>&"cat")')
+    assert alternative.endswith('found 0, missed 0, wrong 3 (<b>&"cat", 2 dog)')
 
 
 def test_twenty_classes(tmp_path):
