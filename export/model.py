@@ -72,22 +72,32 @@ def check_free(path, force: bool):
         raise InputError(path.parent, f"is no folder to write to ({error})", "give another --out") from error
 
 
-def load_for_export(options, dtype: str = "float32"):
-    """The detector `options.model` with the thresholds of `options`, its layers computing and its weights held as
-    `dtype` says (a Keras dtype policy), whatever precision it was trained in.
+def load_for_export(options):
+    """The detector `options.model` in float32, whatever it was trained in, with the thresholds of `options`.
 
     Raises InputError where there is no model, or where a number is out of its range.
     """
-    from keras_frcnn.model import FasterRCNN, load_model
+    from keras_frcnn.model import load_model
 
     changes = _test_changes(options)
     model = load_model(options.model)
     config = dataclasses.replace(model.config, test=dataclasses.replace(model.config.test, **changes))
+    return _rebuilt(model, config, "float32")
+
+
+def in_precision(model, dtype: str):
+    """The detector, its layers computing and its weights held as `dtype` says (a Keras dtype policy)."""
+    return _rebuilt(model, model.config, dtype)
+
+
+def _rebuilt(model, config, dtype: str):
+    from keras_frcnn.model import FasterRCNN
+
     if config == model.config and dtype == model.precision:
         return model
-    changed = FasterRCNN(config, model.class_names, seed=model.seed, dtype=dtype)
-    changed.set_weights(model.get_weights())
-    return changed
+    rebuilt = FasterRCNN(config, model.class_names, seed=model.seed, dtype=dtype)
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt
 
 
 def _test_changes(options) -> dict:

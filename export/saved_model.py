@@ -46,7 +46,7 @@ def export(options, say):
     """Write and compare as `options` say, telling `say`; raises InputError, and ParityError where it is not good."""
     import tensorflow as tf
 
-    from export.model import load_for_export
+    from export.model import in_precision, load_for_export
     from export.parity import detect_with_keras, images_to_compare, mean_average_precision, read_dataset
     from export.signatures import save
     from export.svd import factorised_head, multiply_out, truncate_head
@@ -61,7 +61,7 @@ def export(options, say):
     if dataset:
         keras_ap = mean_average_precision(lambda image: detect_with_keras(model, image), dataset, "Keras model")
 
-    exported = model if options.precision == "float32" else load_for_export(options, options.precision)
+    exported = in_precision(model, options.precision)
     head = exported.head
     if ranks:
         say("cutting fc6 and fc7: some minutes where they have 4096 units")

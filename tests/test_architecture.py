@@ -104,6 +104,13 @@ def test_floors_name_files_that_are_there():
     assert not missing
 
 
+def test_the_map_names_every_file():
+    map_ = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Map\n")[2]
+    rooms = [path for path in sources("keras_frcnn", "training", "export") if not room_of(module_name(path))]
+    missing = [path.name for path in rooms if path.name != "__init__.py" and f"`{path.name}`" not in map_]
+    assert not missing
+
+
 def test_the_client_of_the_server_needs_no_model_code():
     client = ROOT / "export" / "client.py"
     if client.is_file():
@@ -127,6 +134,8 @@ def test_what_is_imported_is_declared(room):
     options = [config["options"]["install_requires"], *extras.values(), *([test_only] if room == "tests" else [])]
     requirements = declared(options)
     for path in sources(room):
-        for name in sorted({name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names - {*OWN}):
+        neighbours = {other.stem for other in path.parent.glob("*.py")} if room == "tests" else set()  # of scripts
+        known = sys.stdlib_module_names | {*OWN} | neighbours
+        for name in sorted({name.split(".")[0] for name in imported(path)} - known):
             distribution = DISTRIBUTIONS.get(name, name.lower().replace("_", "-"))
             assert distribution in requirements, f"{path.relative_to(ROOT)} imports {name}: list it in setup.cfg"

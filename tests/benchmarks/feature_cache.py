@@ -16,6 +16,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from rounds import seconds_by_turns
+
 from keras_frcnn.config import DetectorConfig, ImageConfig
 from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources import load_dataset
@@ -32,12 +34,6 @@ from training.steps import head_losses, rpn_losses
 PICTURES, STEPS, ROUNDS = 12, 3, 5
 DEFAULT_STEPS = {"rpn": 80000, "head": 40000}
 PICTURES_OF_THE_SPLIT = 205
-
-
-def seconds_a_step(trainer) -> float:
-    started = time.perf_counter()
-    trainer.train(STEPS)
-    return (time.perf_counter() - started) / STEPS
 
 
 def main():
@@ -64,10 +60,9 @@ def main():
                 trainer = Trainer(model, losses, (part,), StepDecay(1e-5, 10**6, 1.0), Optimisation())
                 paths = row_paths(proposals, dataset)
                 trainer.feed(training_batches(dataset, config.image, images, 0, paths, files))
-                trainer.train(STEPS)  # traces the graphs
                 trainers.append(trainer)
-            times = [[seconds_a_step(trainer) for trainer in trainers] for _ in range(ROUNDS)]
-            without, with_cache = (statistics.median(column) for column in zip(*times, strict=True))
+            times = seconds_by_turns([lambda trainer=trainer: trainer.train(STEPS) for trainer in trainers], ROUNDS)
+            without, with_cache = (statistics.median(seconds) / STEPS for seconds in times)
             steps = DEFAULT_STEPS[part]
             filling = 2 * PICTURES_OF_THE_SPLIT * fill_seconds
             print(

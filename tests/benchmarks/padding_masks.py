@@ -3,10 +3,8 @@
     python tests/benchmarks/padding_masks.py
 """
 
-import statistics
-import time
-
 import tensorflow as tf
+from rounds import median_ratio, seconds_by_turns
 
 from keras_frcnn.backbone import Backbone
 
@@ -18,16 +16,9 @@ def main():
     backbone = Backbone()
     images = tf.random.stateless_normal(SHAPE, [0, 0])
     sizes = tf.constant([SHAPE[1:3]])
-    forms = {"masked": tf.function(lambda: backbone(images, sizes)), "plain": tf.function(lambda: backbone(images))}
-    seconds = {name: [] for name in forms}
-    for round_number in range(ROUNDS + 1):
-        for name, form in forms.items():
-            start = time.perf_counter()
-            form().numpy()
-            if round_number:  # the first round traces
-                seconds[name].append(time.perf_counter() - start)
-    ratios = [masked / plain for masked, plain in zip(seconds["masked"], seconds["plain"], strict=True)]
-    print(f"forward pass with masks / without: median {statistics.median(ratios):.3f} of {ROUNDS}")
+    masked, plain = tf.function(lambda: backbone(images, sizes)), tf.function(lambda: backbone(images))
+    seconds = seconds_by_turns([lambda: masked().numpy(), lambda: plain().numpy()], ROUNDS)
+    print(f"forward pass with masks / without: median {median_ratio(*seconds):.3f} of {ROUNDS}")
 
 
 if __name__ == "__main__":

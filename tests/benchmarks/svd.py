@@ -8,12 +8,12 @@ prints the ratio of the times, and that of the products it takes.  What it costs
 
 import os
 import statistics
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
+from rounds import median_ratio, seconds_by_turns
 
 from export.svd import DEFAULT_RANKS, factorised_head
 from keras_frcnn.config import DetectorConfig
@@ -35,20 +35,14 @@ def main():
         for (inputs, units), rank in zip(shapes, DEFAULT_RANKS, strict=True)
     ]
     rois = tf.random.stateless_uniform((1, POOLED[1], shapes[0][0]), [0, 0])
-    heads = {"whole": whole, "cut": factorised_head(whole, factors)}
-    forms = {name: tf.function(lambda head=head: head.fc7(head.fc6(rois))) for name, head in heads.items()}
-    seconds = {name: [] for name in forms}
-    for round_number in range(ROUNDS + 1):
-        for name, form in forms.items():
-            start = time.perf_counter()
-            form().numpy()
-            if round_number:  # the first round traces
-                seconds[name].append(time.perf_counter() - start)
-    ratios = [cut / whole for cut, whole in zip(seconds["cut"], seconds["whole"], strict=True)]
+    graphs = [
+        tf.function(lambda head=head: head.fc7(head.fc6(rois))) for head in (whole, factorised_head(whole, factors))
+    ]
+    of_whole, of_cut = seconds_by_turns([lambda graph=graph: graph().numpy() for graph in graphs], ROUNDS)
     products = sum(rank * sum(shape) for shape, rank in zip(shapes, DEFAULT_RANKS, strict=True))
     print(
-        f"fc6 and fc7 at ranks {DEFAULT_RANKS} / whole: median {statistics.median(ratios):.3f} of {ROUNDS} "
-        f"({1000 * statistics.median(seconds['whole']):.0f} ms whole); products "
+        f"fc6 and fc7 at ranks {DEFAULT_RANKS} / whole: median {median_ratio(of_cut, of_whole):.3f} of {ROUNDS} "
+        f"({1000 * statistics.median(of_whole):.0f} ms whole); products "
         f"{products / sum(inputs * units for inputs, units in shapes):.3f}"
     )
 

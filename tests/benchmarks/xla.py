@@ -8,12 +8,12 @@ the median of rounds that take turns.  RoI pooling and NMS, the rest of a step, 
 
 import os
 import statistics
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import tensorflow as tf
+from rounds import seconds_by_turns
 
 from keras_frcnn.backbone import Backbone
 
@@ -34,12 +34,6 @@ def step_function(backbone, compiled: bool):
     return step
 
 
-def seconds(step, images) -> float:
-    started = time.perf_counter()
-    step(images)[0].numpy()
-    return time.perf_counter() - started
-
-
 def main():
     images = tf.random.stateless_normal(SIZE, (0, 0)) * 60.0
     device = (tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU"))[0].device_type
@@ -47,10 +41,8 @@ def main():
         backbone = Backbone(dtype=keras.DTypePolicy(precision))
         backbone.build(SIZE)
         steps = [step_function(backbone, compiled) for compiled in (False, True)]
-        for step in steps:
-            seconds(step, images)  # traces, and compiles
-        times = [[seconds(step, images) for step in steps] for _ in range(ROUNDS)]
-        plain, compiled = (statistics.median(column) for column in zip(*times, strict=True))
+        times = seconds_by_turns([lambda step=step: step(images)[0].numpy() for step in steps], ROUNDS)
+        plain, compiled = map(statistics.median, times)
         print(f"{device} {precision}: {plain:.3f} s, {compiled:.3f} s with XLA: {plain / compiled:.2f} times")
 
 
