@@ -8,6 +8,7 @@ import tempfile
 
 import tensorflow as tf
 
+from keras_frcnn.data.tuning import untuned
 from keras_frcnn.files import write_json
 from keras_frcnn.images import decode_image, encoded_size, prepare
 from keras_frcnn.model import FasterRCNN, classify, detect, propose
@@ -134,11 +135,7 @@ def read_picture(encoded, short_side: int, long_side: int):
     otherwise = (no_picture, "damaged: cannot be decoded")
     pictures = tf.data.Dataset.from_tensors(encoded).map(read).ignore_errors()
     pictures = pictures.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1)
-    options = tf.data.Options()
-    # Both would look for a faster pipeline anew in each request.
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
-    image, error = pictures.with_options(options).get_single_element()
+    image, error = untuned(pictures).get_single_element()
     return tf.ensure_shape(image, [None, None, 3]), error
 
 

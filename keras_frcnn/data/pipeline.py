@@ -6,6 +6,7 @@ Pictures of a batch are of about one aspect ratio, so that little of it is paddi
 
 import contextlib
 import itertools
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,13 @@ from keras_frcnn import images, randomness
 from keras_frcnn.config import ImageConfig
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stored_features import FeatureFiles, read_features
+from keras_frcnn.data.tuning import untuned
 from keras_frcnn.errors import InputError
 from keras_frcnn.structures import Batch, GroundTruth, Proposals, StoredFeatures
 
 NO_FEATURES = tf.float32  # the type of features where none are stored
-
-
 SORTED_BATCHES = 32  # in which pictures find others of their aspect ratio
+READY_BATCHES = 2  # that wait for a replica
 
 
 class Share(NamedTuple):
@@ -77,7 +78,7 @@ def _by_aspect(order, aspects, batch_size: int, key):
 def training_items(dataset: Dataset, seed: int, batch_size: int, count: int) -> list[tuple[int, bool]]:
     """The (example index, flip or not) that the first `count` positions of `training_order` use, each once."""
     order = training_order(dataset, seed, batch_size).take(min(count, 2 * len(dataset.examples)))
-    return [(int(index), bool(flip)) for _, index, flip in order.as_numpy_iterator()]
+    return [(int(index), bool(flip)) for _, index, flip in untuned(order).as_numpy_iterator()]
 
 
 def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, feature_files: FeatureFiles | None, seed: int):
@@ -168,7 +169,7 @@ def training_batches(
     order = training_order(dataset, seed, batch_size * share.replicas * share.pipelines, start)
     order = order.batch(batch_size * share.replicas).shard(share.pipelines, share.pipeline).unbatch()
     load = _load(dataset, image_config, proposal_paths, feature_files, seed)
-    return _batch(order.map(load, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
+    return _batch(order, load, batch_size, share.replicas)
 
 
 def evaluation_batches(
@@ -184,13 +185,13 @@ def evaluation_batches(
     indices, flips = zip(*items, strict=False)
     order = tf.data.Dataset.from_tensor_slices((tf.constant(indices, tf.int32), tf.constant(flips, tf.bool)))
     load = _load(dataset, image_config, proposal_paths, feature_files, 0)
-    loaded = order.map(lambda index, flip: load(index, index, flip), num_parallel_calls=tf.data.AUTOTUNE)
-    return _batch(loaded, batch_size)
+    return _batch(order, lambda index, flip: load(index, index, flip), batch_size)
 
 
-def _batch(loaded, batch_size: int):
+def _batch(order, load, batch_size: int, replicas: int = 1):
+    loaded = order.map(load, num_parallel_calls=os.cpu_count())
     # Zero padding, after normalisation: alone, too, the convolutions see zeros beyond the border of an image.
-    return loaded.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return untuned(loaded.padded_batch(batch_size).prefetch(READY_BATCHES * replicas))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_frcnn.data.tuning import untuned
+
 
 class FeatureFiles(NamedTuple):
     """Where the features of a data set are stored."""
@@ -25,7 +27,7 @@ def read_features(path, dtype):
 
     A damaged file raises DataLossError, one that was cut InvalidArgumentError.
     """
-    records = tf.ensure_shape(tf.data.TFRecordDataset(path).batch(2).get_single_element(), [2])
+    records = tf.ensure_shape(untuned(tf.data.TFRecordDataset(path).batch(2)).get_single_element(), [2])
     sizes = tf.ensure_shape(tf.io.parse_tensor(records[0], tf.int32), [2, 2])
     features = tf.ensure_shape(tf.io.parse_tensor(records[1], dtype), [None, None, None])
     return features, sizes[0], sizes[1]

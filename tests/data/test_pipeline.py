@@ -1,6 +1,7 @@
 """The input pipeline: every picture in its turn, and boxes that stay on their objects through resizing and flipping."""
 
 import collections
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,11 @@ def test_evaluation_takes_every_picture_once_in_order_as_it_is(tmp_path, batch_s
             if image_id != b"a":
                 np.testing.assert_allclose(batch.ground_truth.boxes[row], [RESIZED_BOX], atol=1e-4)
             assert batch.ground_truth.valid[row].numpy().sum() == (image_id != b"a")
+
+
+@pytest.mark.parametrize("make", [evaluation_batches, functools.partial(training_batches, seed=0)])
+def test_no_tuning_thread_is_waited_for_at_the_end(one, make):
+    assert make(one, CONFIG, 1).options().autotune.enabled is False
 
 
 # Picture files.

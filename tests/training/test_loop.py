@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_frcnn.data.tuning import untuned
 from training.loop import Checkpoints, NonFiniteLoss, Optimisation, Overall, Trainer, train
 from training.schedules import StepDecay
 from training.steps import head_losses, rpn_losses
@@ -19,7 +20,7 @@ def stream(*batches):
     whole = datasets[0]
     for dataset in datasets[1:]:
         whole = whole.concatenate(dataset)
-    return whole
+    return untuned(whole)
 
 
 def values(model):
