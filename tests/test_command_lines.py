@@ -219,21 +219,34 @@ def test_another_option_is_refused_by_name(finished, voc_tree, capsys):
     assert_one_error(capsys.readouterr().err, beginning)
 
 
-@pytest.mark.slow
-def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
-    folder = tmp_path / "run"
-    arguments = training_options(voc_tree, folder, steps=(2, 2, 200, 2))
+def interrupted(arguments, number, folder, pattern):
+    """Start a training, signal it as soon as the run folder has another file of that pattern; gives its errors."""
+    before = set(folder.glob(pattern))
     process = subprocess.Popen(
         command("training.alternate", *arguments), env=environment(), stderr=subprocess.PIPE, text=True,
         stdout=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    while not list((folder / "logs" / "step3").rglob("events*")):
+    while set(folder.glob(pattern)) <= before:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Traceback" not in errors
-    assert "interrupted; what is done is kept. The same command goes on from here." in errors
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+    return errors
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
+    folder = tmp_path / "run"
+    arguments = training_options(voc_tree, folder, steps=(2, 2, 200, 2))
+    for number, pattern in (
+        (signal.SIGTERM, "config.json"),
+        (signal.SIGINT, "logs/step1/**/events*"),
+        (signal.SIGTERM, "proposals/step1/train/**/*.tensor"),
+        (signal.SIGINT, "logs/step3/**/events*"),
+    ):
+        errors = interrupted(arguments, number, folder, pattern)
+        assert "interrupted; what is done is kept. The same command goes on from here." in errors
     before = times(folder)
     assert Path("weights/step2.npz") in before and Path("weights/step3.npz") not in before
     done = run("training.alternate", *arguments)

@@ -16,6 +16,7 @@ from keras_frcnn.model import FasterRCNN
 from keras_frcnn.warm_start import TrainedDetector, new_layers
 from training.distribution import is_chief, make_strategy
 from training.evaluate import detect_dataset
+from training.interruption import stop_if_asked
 from training.loop import NonFiniteLoss
 from training.report import write_report
 from training.run import Run, Start, check_numbers, feature_folder, load_start, locked, open_run, read_data, say
@@ -27,13 +28,14 @@ WORKER_LOST = 75  # the exit status: EX_TEMPFAIL, try again
 def conduct(options, work: Callable[[Run, FasterRCNN, Start], list[dict]]) -> int:
     """Open the run, call `work(run, model, start)`, which gives its evaluations, and write the finished model.
 
-    Returns the exit status: 0; 130 where the user interrupted it, 1 where a loss was no finite number, 75 where another
-    machine was lost.  Raises InputError.
+    Returns the exit status: 0; 1 where a loss was no finite number, 75 where another machine was lost.  Raises
+    InputError, and KeyboardInterrupt where it was interrupted.
     """
     # What may be given wrongly comes before devices are looked for and the run folder is made.
     check_numbers(options)
     start = load_start(options.weights)
     train_set, val_set = read_data(options)
+    stop_if_asked()
     with make_strategy().scope(), contextlib.ExitStack() as stack:
         if not is_chief():
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
@@ -46,9 +48,6 @@ def conduct(options, work: Callable[[Run, FasterRCNN, Start], list[dict]]) -> in
             say(run.folder, f"warm start from {start.source}: layers kept but for {', '.join(new) or 'none'}")
         try:
             results = work(run, model, start)
-        except KeyboardInterrupt:
-            print("\ninterrupted; what is done is kept. The same command goes on from here.", file=sys.stderr)
-            return 130
         except NonFiniteLoss as error:
             print(
                 f"error: {error}; the last good weights are in {run.folder / 'checkpoints'}; "

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from keras_frcnn.data.pipeline import Share, evaluation_batches
 from keras_frcnn.errors import InputError
+from training.interruption import stop_if_asked
 
 
 def make_strategy() -> tf.distribute.Strategy:
@@ -93,6 +94,7 @@ def map_pictures(function, dataset, image_config, items, title: str, **stored):
     with progress_bar(total=len(items), desc=title, unit="image") as bar:
         places = iter(mine)
         for batch in batches:
+            stop_if_asked()
             result = run(batch)
             for one_batch, one_result in zip(_of_replicas(batch), _of_replicas(result), strict=True):
                 place = next(places)

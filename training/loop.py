@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from keras_frcnn.model import FasterRCNN
 from training.distribution import is_chief, progress_bar
+from training.interruption import stop_if_asked
 from training.steps import loss_and_gradients
 
 LOOKS = 5  # at pictures, during one training
@@ -172,6 +173,7 @@ class Trainer(orbit.AbstractTrainer):
 
     def _mini_batch(self, record):
         """The gradients of the next mini-batch, and whether they are finite: else the loss scale alone is at fault."""
+        stop_if_asked()
         asked = time.perf_counter()
         batch = next(self._batches)
         record.waited += time.perf_counter() - asked

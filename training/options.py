@@ -2,8 +2,10 @@
 
 import argparse
 import os
-import signal
+import sys
 from collections.abc import Callable
+
+from training.interruption import deferred
 
 
 def add_common_options(parser: argparse.ArgumentParser):
@@ -82,19 +84,25 @@ def add_common_options(parser: argparse.ArgumentParser):
 def exit_with(options: argparse.Namespace, load_command: Callable):
     """Import and run a training command, `load_command()(options)`, and exit with its status.
 
-    A bad input is one line and status 2.  SIGTERM, which preempted machines send, ends a run as Ctrl-C does.
+    A bad input is one line and status 2.  Ctrl-C is one line and status 130, and so is the SIGTERM that preempted
+    machines get.
     """
     if options.quiet:
         os.environ["TQDM_DISABLE"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
-    # Heavy packages only from here on, so that --help answers at once.
-    from keras_frcnn.errors import exit_on_input_error
+    try:
+        with deferred():
+            # Heavy packages only from here on, so that --help answers at once.
+            from keras_frcnn.errors import exit_on_input_error
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with exit_on_input_error():
-        command = load_command()
-        if options.deterministic:
-            import tensorflow as tf
+            with exit_on_input_error():
+                command = load_command()
+                if options.deterministic:
+                    import tensorflow as tf
 
-            tf.config.experimental.enable_op_determinism()
-        raise SystemExit(command(options))
+                    tf.config.experimental.enable_op_determinism()
+                status = command(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is done is kept. The same command goes on from here.", file=sys.stderr)
+        status = 130
+    raise SystemExit(status)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from keras_frcnn.data.pipeline import Share, training_batches
 from keras_frcnn.data.sources import load_dataset
 from keras_frcnn.errors import InputError
 from training.distribution import make_strategy, map_pictures
+from training.interruption import deferred
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("train_on_replicas.py")
@@ -158,6 +160,20 @@ def test_one_device_maps_each_picture_once(voc_tree, model):
         assert batch.image_ids.numpy()[0].decode() == dataset.examples[index].image_id
         np.testing.assert_array_equal(sizes, batch.image_sizes)
     assert list(map_pictures(lambda batch: batch.image_sizes, dataset, model.config.image, [], "test")) == []
+
+
+def test_an_interruption_waits_for_the_end_of_a_picture(voc_tree, model):
+    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    items, found = [(2, False), (0, True)], []
+
+    def sizes_and_signal(batch):  # called once, as it is traced
+        signal.raise_signal(signal.SIGTERM)
+        return batch.image_sizes
+
+    with pytest.raises(KeyboardInterrupt), deferred():
+        for item, _, _ in map_pictures(sizes_and_signal, dataset, model.config.image, items, "test"):
+            found.append(item)
+    assert found == [(2, False)]
 
 
 @pytest.mark.parametrize("value", ["{", "[]", '{"cluster": []}'])

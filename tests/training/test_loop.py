@@ -1,6 +1,7 @@
 """The training loop: what it changes and what it leaves, the solver by hand, and a loss that is no number."""
 
 import io
+import signal
 import time
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_frcnn.data.tuning import untuned
+from training.interruption import deferred
 from training.loop import Checkpoints, NonFiniteLoss, Optimisation, Overall, Trainer, train
 from training.schedules import StepDecay
 from training.steps import head_losses, rpn_losses
@@ -168,11 +170,20 @@ def test_a_run_leaves_summaries_and_a_log(make_model, good, tmp_path, capsys):
     np.testing.assert_allclose(recorded["learning_rate"][12], RATE / 10, rtol=1e-5)
 
 
-def test_an_interruption_comes_through(make_model, good, tmp_path):
-    trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
-    trainer.train = lambda num_steps: (_ for _ in ()).throw(KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run(trainer, 4, tmp_path)
+def test_an_interruption_in_the_middle_of_a_step_waits_for_its_end(make_model, good, tmp_path):
+    trainer = trainer_of(make_model(dtype="mixed_float16"), head_losses, ("head",), stream(good).repeat())
+    update = trainer._update
+
+    def update_and_signal(*arguments):
+        update(*arguments)
+        if int(trainer.global_step) == 2:
+            signal.raise_signal(signal.SIGINT)  # the weights are changed, the state of the loss scale not yet
+
+    trainer._update = update_and_signal
+    with pytest.raises(KeyboardInterrupt), deferred():
+        run(trainer, 8, tmp_path)
+    assert int(trainer.global_step) == int(trainer.good_steps) == 2
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-2")
 
 
 # Going on from a checkpoint.
