@@ -74,7 +74,7 @@ def measure_recall(directory, dataset, image_config):
         original = np.array([example.height, example.width])
         resized = resized_size(original, image_config.short_side, image_config.long_side).numpy()
         by_image[example.image_id] = rows[:, :4] * np.tile(original / resized, 2)
-    return proposal_recall(dataset.examples, by_image)
+    return proposal_recall(dataset.examples, by_image, dataset.class_names)
 
 
 def write_pictures(dataset, detections, directory, count: int):

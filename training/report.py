@@ -223,10 +223,15 @@ def _proposals_of(title: str, recall: dict) -> str:
         for entry, values in zip(entries, zip(*columns.values(), strict=True), strict=True)
     ]
     note = f'<p class="note">{recall["objects"]} objects in {recall["images"]} pictures; IoU 0.50:0.95 is a mean.</p>'
+    class_rows = [
+        (name, str(entry["objects"]), *(_number(by_count["recall"][SHOWN_IOUS[0]]) for by_count in entry["proposals"]))
+        for name, entry in recall["classes"].items()
+    ]
+    class_table = _table((f"class, IoU {SHOWN_IOUS[0]}", "objects", *(f"by {count}" for count in counts)), class_rows)
     return f"""<h3>{_text(title)}</h3>
 <div class="beside">
 {_plot(f"Recall against the number of proposals, {title}", draw, (4.6, 2.7))}
-<div>{_table(("proposals", "per image", *columns), rows)}{note}</div>
+<div>{_table(("proposals", "per image", *columns), rows)}{note}{class_table}</div>
 </div>"""
 
 

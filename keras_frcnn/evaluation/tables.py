@@ -30,7 +30,10 @@ def format_ap_table(result: VOCResult) -> str:
 
 
 def format_recall_table(result: RecallResult) -> str:
-    """A row for each number of proposals: recall at IoU 0.5 and 0.7, and the mean over all thresholds."""
+    """A row for each number of proposals: recall at IoU 0.5 and 0.7, and the mean over all thresholds.
+
+    Then one for each class, with the recall of its objects at the lowest threshold by each number of proposals.
+    """
     shown = [
         (column, threshold)
         for column, threshold in enumerate(result.iou_thresholds)
@@ -52,7 +55,12 @@ def format_recall_table(result: RecallResult) -> str:
         )
     ]
     note = f"Recall of {result.objects} objects in {result.images} images; difficult objects not counted."
-    return "\n".join([format_table(header, rows), note]) + "\n"
+    class_rows = [
+        (entry.class_name, str(entry.objects), *(number(recalls[0]) for recalls in entry.recalls))
+        for entry in result.classes
+    ]
+    class_header = (f"class, IoU {first:.2f}", "objects", *(f"by {count}" for count in result.counts))
+    return "\n".join([format_table(header, rows), note, "", format_table(class_header, class_rows)]) + "\n"
 
 
 def ap_to_json(result: VOCResult) -> dict:
@@ -77,6 +85,11 @@ def ap_to_json(result: VOCResult) -> dict:
 
 def recall_to_json(result: RecallResult) -> dict:
     """Plain values for `json.dump`, nan as None; a list entry for each number of proposals."""
+
+    def by_threshold(recalls):
+        named = zip(result.iou_thresholds, recalls, strict=True)
+        return {f"{threshold:.2f}": _json_number(recall) for threshold, recall in named}
+
     return {
         "images": result.images,
         "objects": result.objects,
@@ -84,16 +97,23 @@ def recall_to_json(result: RecallResult) -> dict:
             {
                 "count": int(count),
                 "mean_proposals": _json_number(proposals),
-                "recall": {
-                    f"{threshold:.2f}": _json_number(recall)
-                    for threshold, recall in zip(result.iou_thresholds, recalls, strict=True)
-                },
+                "recall": by_threshold(recalls),
                 "average_recall": _json_number(average),
             }
             for count, proposals, recalls, average in zip(
                 result.counts, result.mean_proposals, result.recalls, result.average_recalls, strict=True
             )
         ],
+        "classes": {
+            entry.class_name: {
+                "objects": entry.objects,
+                "proposals": [
+                    {"count": int(count), "recall": by_threshold(recalls)}
+                    for count, recalls in zip(result.counts, entry.recalls, strict=True)
+                ],
+            }
+            for entry in result.classes
+        },
     }
 
 

@@ -10,6 +10,7 @@ from keras_frcnn.evaluation.recall import proposal_recall
 from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
 
+CLASS_NAMES = ("motorbike", "cow")
 BOXES = np.array([(0, 0, 10, 10), (0, 100, 10, 110)], np.float32)
 EXAMPLES = [Example("a", "", 200, 200, BOXES, np.array([1, 1], np.int32), np.array([False, False]))]
 EMPTY = [EXAMPLES[0]._replace(boxes=BOXES[:0], classes=np.zeros(0, np.int32), difficult=np.zeros(0, bool))]
@@ -17,7 +18,7 @@ DETECTIONS = [ImageDetections("a", BOXES[:1], np.array([1]), np.array([0.9]))]
 
 
 def ap_result(examples=EXAMPLES):
-    return evaluate_voc(examples, DETECTIONS, ["motorbike", "cow"])
+    return evaluate_voc(examples, DETECTIONS, CLASS_NAMES)
 
 
 def test_ap_table():
@@ -34,13 +35,18 @@ def test_ap_table():
 
 
 def test_recall_table():
-    result = proposal_recall(EXAMPLES, {"a": np.array([(0, 0, 10, 7)])}, counts=(50, 1000))
+    result = proposal_recall(EXAMPLES, {"a": np.array([(0, 0, 10, 7)])}, CLASS_NAMES, counts=(50, 1000))
     assert format_recall_table(result) == (
         "proposals  per image  IoU 0.50  IoU 0.70  IoU 0.50:0.95\n"
         "-------------------------------------------------------\n"
         "50               1.0     0.500     0.500          0.250\n"
         "1000             1.0     0.500     0.500          0.250\n"
         "Recall of 2 objects in 1 images; difficult objects not counted.\n"
+        "\n"
+        "class, IoU 0.50  objects  by 50  by 1000\n"
+        "----------------------------------------\n"
+        "motorbike              2  0.500    0.500\n"
+        "cow                    0      -        -\n"
     )
 
 
@@ -53,16 +59,19 @@ def test_ap_json_is_plain():
 
 
 def test_recall_json_is_plain():
-    result = proposal_recall(EXAMPLES, {"a": np.array([(0, 0, 10, 7)])}, counts=(50,))
+    result = proposal_recall(EXAMPLES, {"a": np.array([(0, 0, 10, 7)])}, CLASS_NAMES, counts=(50,))
     values = json.loads(json.dumps(recall_to_json(result), allow_nan=False))
     assert values["objects"] == 2
     (entry,) = values["proposals"]
     assert (entry["count"], entry["mean_proposals"], entry["average_recall"]) == (50, 1.0, 0.25)
     assert entry["recall"]["0.70"] == 0.5 and entry["recall"]["0.75"] == 0.0 and len(entry["recall"]) == 10
+    motorbike, cow = values["classes"]["motorbike"], values["classes"]["cow"]
+    assert motorbike == {"objects": 2, "proposals": [{"count": 50, "recall": entry["recall"]}]}
+    assert cow["objects"] == 0 and set(cow["proposals"][0]["recall"].values()) == {None}
 
 
 def test_nothing_measured_is_a_dash_and_null():
-    recall = proposal_recall(EMPTY, {"a": BOXES})
+    recall = proposal_recall(EMPTY, {"a": BOXES}, CLASS_NAMES)
     assert format_recall_table(recall).splitlines()[2].split() == ["50", "2.0", "-", "-", "-"]
     assert recall_to_json(recall)["proposals"][0]["average_recall"] is None
     assert "mean" in format_ap_table(ap_result(EMPTY))

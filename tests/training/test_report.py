@@ -86,7 +86,8 @@ def make_run(folder, dataset, detections):
     options = {"data": "voc:<pictures>", "train": "train", "val": "val", "steps": [3, 3], "weights": None}
     write_json(folder / "config.json", {"options": options, "detector": {"anchors": {"scales": [32.0]}}})
     ap = evaluate_voc(dataset.examples, detections, dataset.class_names)
-    recall = proposal_recall(dataset.examples, {e.image_id: narrowed(e.boxes, 0.52) for e in dataset.examples})
+    found = {e.image_id: narrowed(e.boxes, 0.52) for e in dataset.examples}
+    recall = proposal_recall(dataset.examples, found, dataset.class_names)
     training = {"steps": 30, "images": 60, "minutes": 1.25}
     results = [
         {"name": "step1", "title": "step 1 RPN", "training": training, "recall": recall_to_json(recall), "table": ""},
@@ -111,12 +112,12 @@ def text_of(element):
     return " ".join("".join(element.itertext()).split())
 
 
-def table_of(page, title):
-    """The texts of the first table after a heading, row by row."""
+def table_of(page, title, place=0):
+    """The texts of the first table after a heading, or of a later one, row by row."""
     headings = (element for element in page.iter() if element.tag in ("h1", "h2", "h3"))
     assert title in map(text_of, headings)
     following = itertools.dropwhile(lambda element: text_of(element) != title, page.iter())
-    table = next(element for element in following if element.tag == "table")
+    table = [element for element in following if element.tag == "table"][place]
     return [[text_of(cell) for cell in row] for row in table.iter("tr")]
 
 
@@ -291,6 +292,12 @@ def test_table_of_the_proposals(page):
     assert "4 objects in 4 pictures" in text_of(page)
 
 
+def test_table_of_the_proposals_for_each_class(page):
+    header, *rows = table_of(page, "Recall of proposals", place=1)
+    assert header == ["class, IoU 0.50", "objects", *(f"by {count}" for count in (50, 100, 300, 1000, 2000))]
+    assert rows == [['<b>&"cat"', "2", *["1.000"] * 5], ["dog", "2", *["1.000"] * 5], ["hen's", "0", *["–"] * 5]]
+
+
 def test_every_class_is_in_the_table_and_those_without_objects_have_dashes(page):
     assert table_of(page, "Average precision of each class") == [
         ["class", "AP 11-point", "AP area", "objects", "detections"],
@@ -304,7 +311,7 @@ def test_every_class_is_in_the_table_and_those_without_objects_have_dashes(page)
 
 def test_every_table_names_its_columns_and_rows(page):
     tables = list(page.iter("table"))
-    assert len(tables) == 5
+    assert len(tables) == 6
     for table in tables:
         assert {cell.get("scope") for cell in table.findall("thead/tr/th")} == {"col"}
         for row in [*table.findall("tbody/tr"), *table.findall("tfoot/tr")]:
