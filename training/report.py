@@ -231,8 +231,9 @@ def _proposals_of(title: str, recall: dict) -> str:
     return f"""<h3>{_text(title)}</h3>
 <div class="beside">
 {_plot(f"Recall against the number of proposals, {title}", draw, (4.6, 2.7))}
-<div>{_table(("proposals", "per image", *columns), rows)}{note}{class_table}</div>
-</div>"""
+<div>{_table(("proposals", "per image", *columns), rows)}{note}</div>
+</div>
+{class_table}"""
 
 
 def _classes(ap: VOCResult) -> str:
