@@ -177,7 +177,7 @@ def test_an_interruption_in_the_middle_of_a_step_waits_for_its_end(make_model, g
     def update_and_signal(*arguments):
         update(*arguments)
         if int(trainer.global_step) == 2:
-            signal.raise_signal(signal.SIGINT)  # the weights are changed, the state of the loss scale not yet
+            signal.raise_signal(signal.SIGTERM)  # the weights are changed, the state of the loss scale not yet
 
     trainer._update = update_and_signal
     with pytest.raises(KeyboardInterrupt), deferred():
