@@ -25,6 +25,7 @@ from tensorboard.util import tensor_util
 
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.tables import AP_HEADER, ap_rows, class_recall_rows
 from keras_frcnn.evaluation.voc_ap import ClassAP, VOCResult, judge_image
 from keras_frcnn.files import read_json, write_atomically
 from keras_frcnn.images import decode_image
@@ -223,31 +224,22 @@ def _proposals_of(title: str, recall: dict) -> str:
         for entry, values in zip(entries, zip(*columns.values(), strict=True), strict=True)
     ]
     note = f'<p class="note">{recall["objects"]} objects in {recall["images"]} pictures; IoU 0.50:0.95 is a mean.</p>'
-    class_rows = [
-        (name, str(entry["objects"]), *(_number(by_count["recall"][SHOWN_IOUS[0]]) for by_count in entry["proposals"]))
-        for name, entry in recall["classes"].items()
-    ]
-    class_table = _table((f"class, IoU {SHOWN_IOUS[0]}", "objects", *(f"by {count}" for count in counts)), class_rows)
+    class_header, *class_rows = class_recall_rows(recall, _number)
     return f"""<h3>{_text(title)}</h3>
 <div class="beside">
 {_plot(f"Recall against the number of proposals, {title}", draw, (4.6, 2.7))}
 <div>{_table(("proposals", "per image", *columns), rows)}{note}</div>
 </div>
-{class_table}"""
+{_table(class_header, class_rows)}"""
 
 
 def _classes(ap: VOCResult) -> str:
-    rows = [
-        (entry.class_name, _number(entry.ap_11point), _number(entry.ap_area), str(entry.objects), str(entry.detections))
-        for entry in ap.classes
-    ]
-    objects, detections = (sum(getattr(entry, field) for entry in ap.classes) for field in ("objects", "detections"))
-    mean = ("mean", _number(ap.mean_11point), _number(ap.mean_area), str(objects), str(detections))
+    *rows, mean = ap_rows(ap, _number)
     note = ""
     if ap.classes_without_objects:
         names = _text(", ".join(ap.classes_without_objects))
         note = f'<p class="note">Without objects, left out of the mean: {names}.</p>'
-    table = _table(("class", "AP 11-point", "AP area", "objects", "detections"), rows, mean)
+    table = _table(AP_HEADER, rows, mean)
     return _section("Average precision of each class", table + note)
 
 

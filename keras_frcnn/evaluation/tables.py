@@ -1,28 +1,33 @@
 """Evaluation results as plain-text tables for people and as plain values for JSON files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from keras_frcnn.evaluation.recall import RecallResult
 from keras_frcnn.evaluation.voc_ap import VOCResult
 
+AP_HEADER = ("class", "AP 11-point", "AP area", "objects", "detections")
 SHOWN_IOU_THRESHOLDS = (0.5, 0.7)  # of the recall table; the JSON form has all
+
+
+def ap_rows(result: VOCResult, written: Callable[[float], str]) -> list[tuple[str, ...]]:
+    """A row under AP_HEADER for each class, and the means last.
+
+    `written` turns a figure, nan where there is none, into text.
+    """
+    rows = [
+        (entry.class_name, written(entry.ap_11point), written(entry.ap_area), str(entry.objects), str(entry.detections))
+        for entry in result.classes
+    ]
+    objects = sum(entry.objects for entry in result.classes)
+    detections = sum(entry.detections for entry in result.classes)
+    return [*rows, ("mean", written(result.mean_11point), written(result.mean_area), str(objects), str(detections))]
 
 
 def format_ap_table(result: VOCResult) -> str:
     """A row for each class, the means last, and a line on the classes that are left out of them."""
-    rows = [
-        (entry.class_name, number(entry.ap_11point), number(entry.ap_area), str(entry.objects), str(entry.detections))
-        for entry in result.classes
-    ]
-    means = (
-        "mean",
-        number(result.mean_11point),
-        number(result.mean_area),
-        str(sum(entry.objects for entry in result.classes)),
-        str(sum(entry.detections for entry in result.classes)),
-    )
-    table = format_table(("class", "AP 11-point", "AP area", "objects", "detections"), rows, [means])
+    *rows, means = ap_rows(result, number)
+    table = format_table(AP_HEADER, rows, [means])
     notes = [f"PASCAL VOC, IoU > {result.iou_threshold:g}, {result.images} images; difficult objects not counted."]
     if result.classes_without_objects:
         notes.append(f"No objects, left out of the mean: {', '.join(result.classes_without_objects)}.")
@@ -32,7 +37,7 @@ def format_ap_table(result: VOCResult) -> str:
 def format_recall_table(result: RecallResult) -> str:
     """A row for each number of proposals: recall at IoU 0.5 and 0.7, and the mean over all thresholds.
 
-    Then one for each class, with the recall of its objects at the lowest threshold by each number of proposals.
+    Then one for each class.
     """
     shown = [
         (column, threshold)
@@ -55,12 +60,22 @@ def format_recall_table(result: RecallResult) -> str:
         )
     ]
     note = f"Recall of {result.objects} objects in {result.images} images; difficult objects not counted."
-    class_rows = [
-        (entry.class_name, str(entry.objects), *(number(recalls[0]) for recalls in entry.recalls))
-        for entry in result.classes
-    ]
-    class_header = (f"class, IoU {first:.2f}", "objects", *(f"by {count}" for count in result.counts))
+    class_header, *class_rows = class_recall_rows(recall_to_json(result), number)
     return "\n".join([format_table(header, rows), note, "", format_table(class_header, class_rows)]) + "\n"
+
+
+def class_recall_rows(recall: dict, written: Callable[[float | None], str]) -> list[tuple[str, ...]]:
+    """The header, and a row for each class: recall of its objects at the lowest threshold, by each number of proposals.
+
+    `recall` is what `recall_to_json` gives; `written` turns a figure, None where there is none, into text.
+    """
+    lowest = min(recall["proposals"][0]["recall"])
+    header = (f"class, IoU {lowest}", "objects", *(f"by {entry['count']}" for entry in recall["proposals"]))
+    rows = [
+        (name, str(of_class["objects"]), *(written(entry["recall"][lowest]) for entry in of_class["proposals"]))
+        for name, of_class in recall["classes"].items()
+    ]
+    return [header, *rows]
 
 
 def ap_to_json(result: VOCResult) -> dict:
@@ -133,8 +148,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], footer: S
     return f"\n{rule}\n".join("\n".join(part) for part in parts if part)
 
 
-def number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+def number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def _json_number(value: float) -> float | None:
