@@ -9,7 +9,7 @@ status 1.
 
 import argparse
 
-from export.model import DETECTION_OUTPUTS, add_model_options, add_parity_options, run_export
+from export.shared.options import DETECTION_OUTPUTS, add_model_options, add_parity_options, run_export
 
 # Of weights and layers, each with how far its answers may lie from those of the Keras model in float32: a coordinate,
 # as a share of the picture's side, a score, and the share of the detections within both (`parity.Tolerance`).
@@ -46,13 +46,13 @@ def export(options, say):
     """Write and compare as `options` say, telling `say`; raises InputError, and ParityError where it is not good."""
     import tensorflow as tf
 
-    from export.model import in_precision, load_for_export
-    from export.parity import detect_with_keras, images_to_compare, mean_average_precision, read_dataset
-    from export.signatures import save
-    from export.svd import factorised_head, multiply_out, truncate_head
-    from export.warmup import write_warmup
-    from keras_frcnn.config import config_to_dict
-    from keras_frcnn.files import write_atomically
+    from export.shared.options import in_precision, load_for_export
+    from export.shared.parity import detect_with_keras, images_to_compare, mean_average_precision, read_dataset
+    from export.savedmodel.signatures import save
+    from export.savedmodel.svd import factorised_head, multiply_out, truncate_head
+    from export.savedmodel.warmup import write_warmup
+    from keras_frcnn.facts.config import config_to_dict
+    from keras_frcnn.facts.files import write_atomically
 
     target, ranks = _target(options), _ranks(options)
     model = load_for_export(options)
@@ -93,8 +93,8 @@ def _target(options):
     """The folder to write; raises InputError where it cannot be one."""
     import pathlib
 
-    from export.model import check_free
-    from keras_frcnn.errors import InputError
+    from export.shared.options import check_free
+    from keras_frcnn.facts.errors import InputError
 
     target = pathlib.Path(options.out)
     if not (target.name.isascii() and target.name.isdigit()):
@@ -108,8 +108,8 @@ def _target(options):
 
 def _ranks(options) -> list[int] | None:
     """The ranks of fc6 and fc7, or None where `--svd` is not given; raises InputError."""
-    from export.svd import DEFAULT_RANKS
-    from keras_frcnn.errors import InputError
+    from export.savedmodel.svd import DEFAULT_RANKS
+    from keras_frcnn.facts.errors import InputError
 
     if options.svd is None:
         if options.calibrate:
@@ -122,9 +122,9 @@ def _ranks(options) -> list[int] | None:
 
 def _moments(options, model, ranks) -> tuple:
     """What fc6 and fc7 are cut to on the pictures of `--calibrate`, None where none are given; raises InputError."""
-    from export.parity import given_images
-    from export.svd import measure_moments
-    from keras_frcnn.errors import InputError
+    from export.shared.parity import given_images
+    from export.savedmodel.svd import measure_moments
+    from keras_frcnn.facts.errors import InputError
 
     if not options.calibrate:
         return (None, None)
@@ -141,7 +141,7 @@ def detect(signatures, image):
 
 def detect_in_file(signatures, encoded):
     """Detections of one JPEG or PNG by `image_bytes`; raises ParityError where it is refused."""
-    from export.parity import ParityError
+    from export.shared.parity import ParityError
 
     outputs = signatures["image_bytes"](image_bytes=encoded[None])
     error = outputs["image_errors"].numpy()[0].decode()
@@ -168,7 +168,7 @@ def _compare(model, signatures, images, precision: str, say):
 
     import tensorflow as tf
 
-    from export.parity import Tolerance, check, compare, format_parity, reference_detections, reference_proposals
+    from export.shared.parity import Tolerance, check, compare, format_parity, reference_detections, reference_proposals
 
     def detect_in_png(signatures, image):
         return detect_in_file(signatures, tf.io.encode_png(image))

@@ -14,7 +14,7 @@ Nothing inside resizes: SIZE is the size the network sees, and the app resizes t
 import argparse
 import os
 
-from export.model import DETECTION_OUTPUTS, add_model_options, add_parity_options, run_export
+from export.shared.options import DETECTION_OUTPUTS, add_model_options, add_parity_options, run_export
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 LARGEST_MAP_LOSS = 0.02
@@ -47,10 +47,10 @@ def main(arguments=None):
 
 def export(options, say):
     """Convert, quantise, compare and write as `options` say, telling `say`; raises InputError and ParityError."""
-    from export.model import load_for_export
-    from export.parity import images_to_compare, read_dataset
-    from export.tflite_metadata import add_files
-    from keras_frcnn.files import write_atomically
+    from export.shared.options import load_for_export
+    from export.shared.parity import images_to_compare, read_dataset
+    from export.litemodel.metadata import add_files
+    from keras_frcnn.facts.files import write_atomically
 
     size = parse_size(options.size)
     path = check_out(options)
@@ -80,8 +80,8 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width of `HxW`; raises InputError."""
     import re
 
-    from keras_frcnn.errors import InputError
-    from keras_frcnn.images import LEAST_SIDE
+    from keras_frcnn.facts.errors import InputError
+    from keras_frcnn.data.images import LEAST_SIDE
 
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)
     if match is None:
@@ -96,8 +96,8 @@ def check_out(options):
     """The path to write to; raises InputError where something must not be replaced."""
     import pathlib
 
-    from export.model import check_free
-    from keras_frcnn.errors import InputError
+    from export.shared.options import check_free
+    from keras_frcnn.facts.errors import InputError
 
     path = pathlib.Path(options.out)
     if path.is_dir():
@@ -108,8 +108,8 @@ def check_out(options):
 
 def calibration_pictures(options, size) -> list:
     """The pictures that int8 measures ranges on, (H, W, 3) uint8 of `size`; raises InputError."""
-    from export.parity import given_images
-    from keras_frcnn.errors import InputError
+    from export.shared.parity import given_images
+    from keras_frcnn.facts.errors import InputError
 
     if options.quantize == "int8" and not options.calibrate:
         raise InputError("--calibrate", "is missing", "int8 needs some dozens of real pictures to measure ranges on")
@@ -122,7 +122,7 @@ def resize_picture(image, size):
     """(H, W, 3) uint8 -> (size[0], size[1], 3) uint8, resized as in training: what an app does with a picture."""
     import tensorflow as tf
 
-    from keras_frcnn.images import resize
+    from keras_frcnn.data.images import resize
 
     return tf.cast(tf.round(resize(image, size)), tf.uint8).numpy()
 
@@ -131,10 +131,10 @@ def detection_function(model, size):
     """`model` as a tf.function of one picture (1, H, W, 3) uint8 of `size`, in TensorFlow's detection convention."""
     import tensorflow as tf
 
-    from export.signatures import detection_outputs
-    from keras_frcnn.images import normalise
-    from keras_frcnn.model import classify, detect, propose
-    from keras_frcnn.roi_pooling import roi_pool_by_gather
+    from export.savedmodel.signatures import detection_outputs
+    from keras_frcnn.data.images import normalise
+    from keras_frcnn.network.model import classify, detect, propose
+    from keras_frcnn.network.roi_pooling import roi_pool_by_gather
 
     config, sizes = with_exact_thresholds(model.config), tf.constant([size])
 
@@ -220,7 +220,7 @@ def with_metadata(content: bytes, size) -> bytes:
     import numpy as np
     from ai_edge_litert.schema_py_generated import BufferT, MetadataT
 
-    from export.tflite_metadata import NAME, build_metadata
+    from export.litemodel.metadata import NAME, build_metadata
 
     model = _unpack(content)
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
@@ -376,7 +376,7 @@ def keras_detector(model, size):
     import numpy as np
     import tensorflow as tf
 
-    from keras_frcnn.images import normalise
+    from keras_frcnn.data.images import normalise
 
     def detect(image):
         pixels = resize_picture(image, size)
@@ -392,7 +392,7 @@ def compare_with_keras(path, model, size, quantization: str, images, dataset, sa
 
     On `images` detections are compared one to one.  On a data set, mAP may fall by LARGEST_MAP_LOSS at most.
     """
-    from export.parity import ParityError, check, compare, format_parity, mean_average_precision
+    from export.shared.parity import ParityError, check, compare, format_parity, mean_average_precision
 
     tolerance = tolerances()[quantization]
     ours, theirs = keras_detector(model, size), tflite_detector(path, size)
@@ -415,7 +415,7 @@ def tolerances():
     blood cells 3 in float16, and 6 in int8, lay further.  Few bits are judged by mAP on a data set; detections one by
     one show that nothing is broken.
     """
-    from export.parity import Tolerance
+    from export.shared.parity import Tolerance
 
     return {
         "none": Tolerance(1e-3, 1e-3),

@@ -27,8 +27,8 @@ def read_image(path):
     """(H, W, 3) uint8 RGB of a picture file.  Raises InputError where it cannot be read as one."""
     import tensorflow as tf
 
-    from keras_frcnn.errors import InputError
-    from keras_frcnn.images import decode_image
+    from keras_frcnn.facts.errors import InputError
+    from keras_frcnn.data.images import decode_image
 
     try:
         return decode_image(tf.io.read_file(str(path)))
@@ -42,8 +42,8 @@ def detect_image(model, image):
     """Detections of one (H, W, 3) uint8 RGB picture: boxes (D, 4) in its pixels, classes (D,), scores (D,) as numpy."""
     import tensorflow as tf
 
-    from keras_frcnn.detections import to_original_pixels
-    from keras_frcnn.images import prepare
+    from keras_frcnn.rules.detections import to_original_pixels
+    from keras_frcnn.data.images import prepare
 
     resized = prepare(image, model.config.image.short_side, model.config.image.long_side)[None]
     sizes = tf.shape(resized)[None, 1:3]
@@ -68,9 +68,9 @@ def main(arguments=None):
     # Heavy packages only from here on, so that --help answers at once.
     import cv2
 
-    from keras_frcnn.errors import InputError, exit_on_input_error
-    from keras_frcnn.model import load_model
-    from keras_frcnn.visualize import draw_detections
+    from keras_frcnn.facts.errors import InputError, exit_on_input_error
+    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.drawing import draw_detections
 
     with exit_on_input_error():
         targets = [output_path(path, options.out) for path in options.images]

@@ -14,7 +14,7 @@ CLASS_NAMES = ("cat", "dog", "hen")
 @pytest.fixture(scope="session")
 def small_config():
     """A detector that sees the objects of pictures of about 64 x 96 pixels, in milliseconds."""
-    from keras_frcnn.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
+    from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
 
     return DetectorConfig(
         anchors=AnchorConfig(scales=(16.0, 32.0)),
@@ -30,7 +30,7 @@ def make_model(small_config):
     """Build a small detector whose random scores lie far apart: near-ties would turn on rounding."""
     import keras
 
-    from keras_frcnn.model import FasterRCNN
+    from keras_frcnn.network.model import FasterRCNN
 
     def make(seed=0, dtype="float32", config=small_config):
         keras.utils.set_random_seed(seed)  # the same test values in every run, the backbone's too
@@ -53,7 +53,7 @@ def make_batch():
     """Build a training batch of random images of the given sizes, padded with zeros, two objects in each."""
     import tensorflow as tf
 
-    from keras_frcnn.structures import Batch, GroundTruth, Proposals, StoredFeatures
+    from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals, StoredFeatures
 
     def make(sizes, seed=0, first_position=0):
         sizes = np.array(sizes, np.int32)

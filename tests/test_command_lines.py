@@ -146,7 +146,7 @@ def test_a_finished_run_starts_another_one(finished, voc_tree, tmp_path, capfd):
     line = f"warm start from {folder}: layers kept but for class_logits (other classes), box_deltas (other classes)"
     assert line in capfd.readouterr().out and line in (tmp_path / "warm" / "logs" / "train.log").read_text()
 
-    from keras_frcnn.model import load_model
+    from keras_frcnn.network.model import load_model
 
     before, after = (load_model(run_folder) for run_folder in (folder, tmp_path / "warm"))
     for part in ("backbone", "rpn"):
@@ -157,7 +157,7 @@ def test_a_finished_run_starts_another_one(finished, voc_tree, tmp_path, capfd):
 def test_each_step_trains_its_parts_and_the_detector_is_made_of_them(finished):
     import keras
 
-    import keras_frcnn.model  # noqa: F401  known to keras.saving from here on
+    import keras_frcnn.network.model  # noqa: F401  known to keras.saving from here on
 
     folder, _ = finished
     stored = {step: dict(np.load(folder / "weights" / f"step{step}.npz")) for step in (1, 2, 3, 4)}

@@ -9,7 +9,7 @@ training/four_steps.py.
 
 import argparse
 
-from training.options import add_common_options, exit_with
+from training.run.options import add_common_options, exit_with
 
 
 def parse_arguments(arguments=None):

@@ -15,10 +15,10 @@ def detect_batch(model, batch, with_stored_proposals: bool):
     The regions are the model's own proposals or, for a detector that shares no layers with an RPN (step 2), the first
     `config.test.post_nms_topk` of those stored with the batch.
     """
-    from keras_frcnn.detections import to_original_pixels
-    from keras_frcnn.model import classify, detect, propose
-    from keras_frcnn.structures import Proposals
-    from training.steps import fixed_features
+    from keras_frcnn.rules.detections import to_original_pixels
+    from keras_frcnn.network.model import classify, detect, propose
+    from keras_frcnn.facts.structures import Proposals
+    from training.engine.objectives import fixed_features
 
     features, sizes, test = fixed_features(model, batch), batch.image_sizes, model.config.test
     if with_stored_proposals:
@@ -42,7 +42,7 @@ def detect_dataset(model, dataset, directory, title: str, proposal_directory=Non
     import tensorflow as tf
 
     from keras_frcnn.evaluation.detections_record import ImageDetections
-    from training.row_store import is_complete, load_rows, row_paths, store_rows
+    from training.stores.rows import is_complete, load_rows, row_paths, store_rows
 
     paths = None if proposal_directory is None else row_paths(proposal_directory, dataset)
 
@@ -66,8 +66,8 @@ def measure_recall(directory, dataset, image_config):
     import numpy as np
 
     from keras_frcnn.evaluation.recall import proposal_recall
-    from keras_frcnn.images import resized_size
-    from training.row_store import load_rows
+    from keras_frcnn.data.images import resized_size
+    from training.stores.rows import load_rows
 
     by_image = {}
     for example, rows in zip(dataset.examples, load_rows(directory, dataset), strict=True):
@@ -84,8 +84,8 @@ def write_pictures(dataset, detections, directory, count: int):
     import cv2
     import tensorflow as tf
 
-    from keras_frcnn.images import decode_image
-    from keras_frcnn.visualize import SHOWN_SCORE, draw_detections
+    from keras_frcnn.data.images import decode_image
+    from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections
 
     directory = pathlib.Path(directory)
     paths = []
@@ -118,7 +118,7 @@ def parse_arguments(arguments=None):
 def main(arguments=None):
     options = parse_arguments(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
-    from keras_frcnn.errors import exit_on_input_error
+    from keras_frcnn.facts.errors import exit_on_input_error
 
     with exit_on_input_error():
         evaluate(options)
@@ -130,14 +130,14 @@ def evaluate(options):
     import tempfile
 
     from keras_frcnn.data.pipeline import naming_undecodable
-    from keras_frcnn.data.sources import describe_problems, load_dataset
+    from keras_frcnn.data.sources.table import describe_problems, load_dataset
     from keras_frcnn.evaluation.detections_record import write_voc_results
     from keras_frcnn.evaluation.recall import COUNTS
     from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
     from keras_frcnn.evaluation.voc_ap import evaluate_voc
-    from keras_frcnn.files import write_json
-    from keras_frcnn.model import load_model
-    from training.proposal_store import make_proposals
+    from keras_frcnn.facts.files import write_json
+    from keras_frcnn.network.model import load_model
+    from training.stores.proposals import make_proposals
 
     model = load_model(options.model)
     dataset = load_dataset(options.data, options.split, class_names=model.class_names, strict=options.strict)

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_frcnn.model import FasterRCNN
-from training.conduct import conduct
-from training.loop import Overall
-from training.run import Run, Start, feature_cache, new_model
-from training.run_folder import load_part, weights_path
-from training.stages import Trained, Training, measure_detector, measure_rpn, propose_for_training, train_parts
-from training.steps import head_losses, rpn_losses
+from keras_frcnn.network.model import FasterRCNN
+from training.run.session import conduct
+from training.engine.loop import Overall
+from training.run.start import Run, Start, feature_cache, new_model
+from training.run.folder import load_part, weights_path
+from training.run.stages import Trained, Training, measure_detector, measure_rpn, propose_for_training, train_parts
+from training.engine.objectives import head_losses, rpn_losses
 
 
 class Step(NamedTuple):

@@ -8,7 +8,7 @@ checkpoint: give the same command again.
 
 import argparse
 
-from training.options import add_common_options, exit_with
+from training.run.options import add_common_options, exit_with
 
 
 def parse_arguments(arguments=None):
@@ -28,12 +28,12 @@ def parse_arguments(arguments=None):
 
 def run_joint(options) -> int:
     """Train, measure and print; returns the exit status.  Raises InputError."""
-    from training.conduct import conduct
-    from training.loop import Overall
-    from training.run import new_model
-    from training.run_folder import load_part, weights_path
-    from training.stages import Trained, Training, measure_detector, measure_rpn, train_parts
-    from training.steps import joint_losses
+    from training.run.session import conduct
+    from training.engine.loop import Overall
+    from training.run.start import new_model
+    from training.run.folder import load_part, weights_path
+    from training.run.stages import Trained, Training, measure_detector, measure_rpn, train_parts
+    from training.engine.objectives import joint_losses
 
     name, title, parts = "joint", "joint training", ("backbone", "rpn", "head")
 

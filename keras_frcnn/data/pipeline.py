@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn import boxes as box_ops
-from keras_frcnn import images, randomness
-from keras_frcnn.config import ImageConfig
+from keras_frcnn.geometry import boxes as box_ops
+from keras_frcnn.data import images
+from keras_frcnn.geometry import randomness
+from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stored_features import FeatureFiles, read_features
 from keras_frcnn.data.tuning import untuned
-from keras_frcnn.errors import InputError
-from keras_frcnn.structures import Batch, GroundTruth, Proposals, StoredFeatures
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals, StoredFeatures
 
 NO_FEATURES = tf.float32  # the type of features where none are stored
 SORTED_BATCHES = 32  # in which pictures find others of their aspect ratio

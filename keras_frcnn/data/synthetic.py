@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from keras_frcnn.cache import user_cache_dir
-from keras_frcnn.errors import InputError, exit_on_input_error
+from keras_frcnn.facts.cache import user_cache_dir
+from keras_frcnn.facts.errors import InputError, exit_on_input_error
 
 # NumPy and OpenCV are imported where something is drawn, so that `--help` answers at once.
 if TYPE_CHECKING:
     from keras_frcnn.data.example import Dataset
-    from keras_frcnn.data.scenes import Scene
+    from keras_frcnn.data.sources.scenes import Scene
 
 VERSION = 1  # part of the cache folder's name; raise it when the same seed draws other pictures
 _JPEG_QUALITY = 95
@@ -67,8 +67,8 @@ def load_synthetic(
     Raises:
       InputError: as `write_synthetic` and `load_voc` do.
     """
-    from keras_frcnn.data.scenes import CLASS_NAMES
-    from keras_frcnn.data.voc import load_voc
+    from keras_frcnn.data.sources.scenes import CLASS_NAMES
+    from keras_frcnn.data.sources.voc import load_voc
 
     _check_request(counts, seed, size)
     parts = [f"v{VERSION}", f"seed{seed}", f"{size[0]}x{size[1]}", *(f"{name}{n}" for name, n in counts.items())]
@@ -86,7 +86,7 @@ def draw_picture(seed: int, split: str, index: int, size: tuple[int, int]) -> "S
     """The scene number `index` of a split; it depends on nothing but the arguments."""
     import numpy as np
 
-    from keras_frcnn.data.scenes import draw_scene
+    from keras_frcnn.data.sources.scenes import draw_scene
 
     return draw_scene(np.random.default_rng([seed, zlib.crc32(split.encode()), index]), *size)
 
@@ -125,7 +125,7 @@ def _write_split(tree: Path, split: str, count: int, seed: int, size: tuple[int,
 
 def _annotation_xml(filename: str, scene: "Scene") -> bytes:
     """A scene's annotation in the form of PASCAL VOC."""
-    from keras_frcnn.data.scenes import CLASS_NAMES
+    from keras_frcnn.data.sources.scenes import CLASS_NAMES
 
     height, width, depth = scene.image.shape
     root = ElementTree.Element("annotation")

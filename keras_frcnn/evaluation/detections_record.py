@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_frcnn.errors import InputError
+from keras_frcnn.facts.errors import InputError
 
 
 class ImageDetections(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.errors import InputError
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.evaluation.overlap import pairwise_iou
 
 COUNTS = (50, 100, 300, 1000, 2000)

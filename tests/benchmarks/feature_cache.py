@@ -18,18 +18,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from rounds import seconds_by_turns
 
-from keras_frcnn.config import DetectorConfig, ImageConfig
+from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.sources import load_dataset
-from keras_frcnn.model import FasterRCNN
-from keras_frcnn.weights import load_pretrained
-from training.feature_cache import FeatureCache
-from training.loop import Optimisation, Trainer
-from training.proposal_store import make_proposals
-from training.row_store import row_paths
-from training.run import apply_pretrained
-from training.schedules import StepDecay
-from training.steps import head_losses, rpn_losses
+from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.network.weights.vgg16 import load_pretrained
+from training.stores.features import FeatureCache
+from training.engine.loop import Optimisation, Trainer
+from training.stores.proposals import make_proposals
+from training.stores.rows import row_paths
+from training.run.start import apply_pretrained
+from training.engine.schedules import StepDecay
+from training.engine.objectives import head_losses, rpn_losses
 
 PICTURES, STEPS, ROUNDS = 12, 3, 5
 DEFAULT_STEPS = {"rpn": 80000, "head": 40000}

@@ -6,7 +6,7 @@
 import tensorflow as tf
 from rounds import median_ratio, seconds_by_turns
 
-from keras_frcnn.backbone import Backbone
+from keras_frcnn.network.backbone import Backbone
 
 ROUNDS = 7
 SHAPE = (1, 384, 512, 3)

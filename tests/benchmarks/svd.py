@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from rounds import median_ratio, seconds_by_turns
 
-from export.svd import DEFAULT_RANKS, factorised_head
-from keras_frcnn.config import DetectorConfig
-from keras_frcnn.head import Head
+from export.savedmodel.svd import DEFAULT_RANKS, factorised_head
+from keras_frcnn.facts.config import DetectorConfig
+from keras_frcnn.network.head import Head
 
 ROUNDS = 9
 POOLED = (1, 300, 7, 7, 512)

@@ -40,8 +40,8 @@ def measure(path, picture):
 
 def export_all(options, folder):
     """The four files, without the comparison that an export makes; gives their paths by quantisation."""
-    from export.model import load_for_export
-    from export.parity import given_images
+    from export.shared.options import load_for_export
+    from export.shared.parity import given_images
     from export.tflite import QUANTIZATIONS, convert, parse_size, quantize, resize_picture
 
     size = parse_size(options.size)
@@ -54,7 +54,7 @@ def export_all(options, folder):
 
 
 def main():
-    from export.model import add_model_options
+    from export.shared.options import add_model_options
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_options(parser)

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from rounds import seconds_by_turns
 
-from keras_frcnn.backbone import Backbone
+from keras_frcnn.network.backbone import Backbone
 
 SIZE, ROUNDS = (1, 384, 512, 3), 5
 

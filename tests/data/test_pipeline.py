@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_frcnn import images
-from keras_frcnn.config import ImageConfig
+from keras_frcnn.data import images
+from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.pipeline import evaluation_batches, naming_undecodable, training_batches, training_order
-from keras_frcnn.errors import InputError
+from keras_frcnn.facts.errors import InputError
 
 CONFIG = ImageConfig(short_side=64, long_side=1000)
 RED, BLUE = (220, 20, 30), (20, 40, 200)

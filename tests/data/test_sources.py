@@ -2,10 +2,11 @@
 
 import pytest
 
-from keras_frcnn.data import sources, synthetic
+from keras_frcnn.data import synthetic
+from keras_frcnn.data.sources.table import table as sources
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.scenes import CLASS_NAMES
-from keras_frcnn.errors import InputError
+from keras_frcnn.data.sources.scenes import CLASS_NAMES
+from keras_frcnn.facts.errors import InputError
 
 COUNTS = {"train": 3, "val": 2, "test": 1}
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_frcnn.data import scenes as scenes_module
+from keras_frcnn.data.sources.table import scenes as scenes_module
 from keras_frcnn.data import synthetic
-from keras_frcnn.data.scenes import CLASS_NAMES, DIFFICULT_BELOW
-from keras_frcnn.data.voc import load_voc
-from keras_frcnn.errors import InputError
+from keras_frcnn.data.sources.scenes import CLASS_NAMES, DIFFICULT_BELOW
+from keras_frcnn.data.sources.voc import load_voc
+from keras_frcnn.facts.errors import InputError
 
 SIZE = (120, 160)
 
@@ -93,7 +93,7 @@ def test_masks_are_where_the_picture_was_painted():
 def _background_alone(seed, index):
     """The background of a training picture, in 0..255."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("keras_frcnn.data.scenes._place_shapes", lambda rng, height, width: [])
+        patch.setattr("keras_frcnn.data.sources.scenes._place_shapes", lambda rng, height, width: [])
         return synthetic.draw_picture(seed, "train", index, SIZE).image.astype(int)
 
 

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_frcnn.data import voc
-from keras_frcnn.errors import InputError
+from keras_frcnn.data.sources.table import voc
+from keras_frcnn.facts.errors import InputError
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"the real pictures are not at {REAL_DATA}")

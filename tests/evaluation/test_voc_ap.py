@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.errors import InputError
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.evaluation.detections_record import (
     ImageDetections,
     read_voc_results,

@@ -13,8 +13,8 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.signatures import save
-from export.warmup import PLACE, write_warmup
+from export.savedmodel.signatures import save
+from export.savedmodel.warmup import PLACE, write_warmup
 
 C_API = Path(__file__).with_name("c_api.py")
 

@@ -352,7 +352,7 @@ def test_tensors_of_the_messages():
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory):
     """The folder of versions of the small detector."""
-    from export.signatures import save
+    from export.savedmodel.signatures import save
 
     base = tmp_path_factory.mktemp("exported") / "detector"
     save(model, model.head, {}, base / "1")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.model import load_for_export
-from export.parity import (
+from export.shared.options import load_for_export
+from export.shared.parity import (
     Parity,
     ParityError,
     Tolerance,
@@ -21,10 +21,10 @@ from export.parity import (
     reference_proposals,
     synthetic_images,
 )
-from keras_frcnn.config import TestConfig
-from keras_frcnn.data.sources import load_dataset
+from keras_frcnn.facts.config import TestConfig
+from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.detect import detect_image
-from keras_frcnn.errors import InputError
+from keras_frcnn.facts.errors import InputError
 
 STRICT = Tolerance(box=1e-3, score=1e-2)
 TEST = TestConfig(score_threshold=0.05, max_detections=10)

@@ -18,12 +18,13 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from export import saved_model, signatures
-from export.parity import Tolerance, compare, format_parity, reference_detections, reference_proposals, synthetic_images
+from export import saved_model
+from export.savedmodel import signatures
+from export.shared.parity import Tolerance, compare, format_parity, reference_detections, reference_proposals, synthetic_images
 from export.saved_model import main
-from keras_frcnn.config import config_to_dict
-from keras_frcnn.files import read_json
-from keras_frcnn.model import FasterRCNN
+from keras_frcnn.facts.config import config_to_dict
+from keras_frcnn.facts.files import read_json
+from keras_frcnn.network.model import FasterRCNN
 
 TOLERANCE = Tolerance(1e-3, 1e-4)
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
@@ -480,7 +481,7 @@ def test_a_wrong_export_does_not_replace_a_good_one(detector, exported, picture_
 
 
 def detections_halved(*arguments):
-    from keras_frcnn.model import detect
+    from keras_frcnn.network.model import detect
 
     detections = detect(*arguments)
     return detections._replace(scores=detections.scores / 2)

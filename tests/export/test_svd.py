@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.parity import reference_proposals
-from export.svd import DEFAULT_RANKS, factorised_head, measure_moments, multiply_out, truncate, truncate_head
-from keras_frcnn.errors import InputError
-from keras_frcnn.images import prepare
-from keras_frcnn.roi_pooling import roi_pool
+from export.shared.parity import reference_proposals
+from export.savedmodel.svd import DEFAULT_RANKS, factorised_head, measure_moments, multiply_out, truncate, truncate_head
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.data.images import prepare
+from keras_frcnn.network.roi_pooling import roi_pool
 
 
 @pytest.mark.parametrize("shape", [(60, 20), (20, 60), (30, 30)])

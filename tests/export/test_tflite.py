@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export import tflite
-from export.parity import ParityError, check, compare, synthetic_images
-from keras_frcnn.proposals import suppress
+from export.shared.parity import ParityError, check, compare, synthetic_images
+from keras_frcnn.rules.proposals import suppress
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (64, 96)
@@ -58,7 +58,7 @@ def saved(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(contents, model, tmp_path_factory):
     """A whole file, metadata and labels in it, without the comparison."""
-    from export.tflite_metadata import add_files
+    from export.litemodel.metadata import add_files
 
     path = tmp_path_factory.mktemp("exported") / "detector.tflite"
     path.write_bytes(tflite.with_metadata(contents["float16"], SIZE))
@@ -407,7 +407,7 @@ def export(*options):
 def converted(monkeypatch, content, model):
     """The conversion is done already, and the model is loaded: each takes seconds."""
     monkeypatch.setattr(tflite, "convert", lambda model, size: content)
-    monkeypatch.setattr("keras_frcnn.model.load_model", lambda path: model)
+    monkeypatch.setattr("keras_frcnn.network.model.load_model", lambda path: model)
 
 
 def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_path, capsys, pictures):
@@ -465,7 +465,7 @@ def test_a_file_that_answers_otherwise_is_not_written(saved, make_model, monkeyp
 )
 def test_a_loss_of_map_is_refused(exported, model, pictures, monkeypatch, after, refused):
     means = iter([0.9, after])
-    monkeypatch.setattr("export.parity.mean_average_precision", lambda detect, dataset, title: next(means))
+    monkeypatch.setattr("export.shared.parity.mean_average_precision", lambda detect, dataset, title: next(means))
     dataset, lines = types.SimpleNamespace(name="cells"), []
     with pytest.raises(ParityError, match="mAP falls by") if refused else contextlib.nullcontext():
         tflite.compare_with_keras(exported, model, SIZE, "float16", pictures[:1], dataset, lines.append)

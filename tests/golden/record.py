@@ -75,11 +75,11 @@ def record_functions(tree: Path) -> Iterator[tuple[str, object]]:
     """Batches, losses, gradients, proposals and detections, computed in this process."""
     import tensorflow as tf
 
-    from keras_frcnn.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
+    from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
     from keras_frcnn.data.pipeline import training_batches
-    from keras_frcnn.data.sources import load_dataset
-    from keras_frcnn.model import FasterRCNN
-    from training.steps import head_losses, joint_losses, loss_and_gradients, rpn_losses
+    from keras_frcnn.data.sources.table import load_dataset
+    from keras_frcnn.network.model import FasterRCNN
+    from training.engine.objectives import head_losses, joint_losses, loss_and_gradients, rpn_losses
 
     config = DetectorConfig(
         anchors=AnchorConfig(scales=(16.0, 32.0)),
@@ -120,7 +120,7 @@ def in_graph(function, *arguments):
 
 def detached_proposals(model, batch):
     """The proposals that a detector trains on."""
-    from keras_frcnn.model import propose
+    from keras_frcnn.network.model import propose
 
     features = model.backbone(batch.images, batch.image_sizes)
     limits = {"pre_nms_topk": 0, "post_nms_topk": model.config.rpn.train_post_nms_topk}

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from keras_frcnn.data.pipeline import Share, training_batches
-from keras_frcnn.data.sources import load_dataset
-from keras_frcnn.errors import InputError
-from training.distribution import make_strategy, map_pictures
-from training.interruption import deferred
+from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.facts.errors import InputError
+from training.engine.distribution import make_strategy, map_pictures
+from training.engine.interruption import deferred
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("train_on_replicas.py")

@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches, training_items
-from keras_frcnn.data.sources import load_dataset
-from training.feature_cache import FeatureCache
-from training.loop import Optimisation, Trainer
-from training.proposal_store import make_proposals
-from training.row_store import load_rows, row_paths
-from training.schedules import StepDecay
-from training.steps import fixed_features, head_losses, image_features, rpn_losses
+from keras_frcnn.data.sources.table import load_dataset
+from training.stores.features import FeatureCache
+from training.engine.loop import Optimisation, Trainer
+from training.stores.proposals import make_proposals
+from training.stores.rows import load_rows, row_paths
+from training.engine.schedules import StepDecay
+from training.engine.objectives import fixed_features, head_losses, image_features, rpn_losses
 
 PLENTY = 2**30
 ALL = [(index, flip) for index in range(4) for flip in (False, True)]

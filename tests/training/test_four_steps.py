@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from keras_frcnn.config import DetectorConfig, config_to_dict
+from keras_frcnn.facts.config import DetectorConfig, config_to_dict
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.errors import InputError
-from keras_frcnn.weights import PretrainedVGG16
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.network.weights.vgg16 import PretrainedVGG16
 from training.alternate import parse_arguments
 from training.four_steps import STEPS, check_shared_backbone
-from training.run import Run, apply_pretrained, detector_config
-from training.run_folder import save_parts, weights_path
-from training.steps import head_losses, rpn_losses
-from training.summary import summary_table
+from training.run.start import Run, apply_pretrained, detector_config
+from training.run.folder import save_parts, weights_path
+from training.engine.objectives import head_losses, rpn_losses
+from training.reporting.summary import summary_table
 
 REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 

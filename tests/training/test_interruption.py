@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from training.interruption import deferred, stop_if_asked
+from training.engine.interruption import deferred, stop_if_asked
 
 
 @pytest.fixture(autouse=True)

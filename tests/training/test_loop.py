@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from keras_frcnn.data.tuning import untuned
-from training.interruption import deferred
-from training.loop import Checkpoints, NonFiniteLoss, Optimisation, Overall, Trainer, train
-from training.schedules import StepDecay
-from training.steps import head_losses, rpn_losses
+from training.engine.interruption import deferred
+from training.engine.loop import Checkpoints, NonFiniteLoss, Optimisation, Overall, Trainer, train
+from training.engine.schedules import StepDecay
+from training.engine.objectives import head_losses, rpn_losses
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 0.1
 

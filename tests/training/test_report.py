@@ -19,8 +19,8 @@ from keras_frcnn.evaluation.detections_record import ImageDetections
 from keras_frcnn.evaluation.recall import proposal_recall
 from keras_frcnn.evaluation.tables import ap_to_json, recall_to_json
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
-from keras_frcnn.files import write_json
-from training.report import (
+from keras_frcnn.facts.files import write_json
+from training.reporting.report import (
     CURVE_POINTS,
     PictureJudgement,
     choose_pictures,

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from keras_frcnn.errors import InputError
-from keras_frcnn.files import read_json
-from training.run_folder import load_part, open_folder, save_parts, weights_path
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json
+from training.run.folder import load_part, open_folder, save_parts, weights_path
 
 CONFIGURATION = {"options": {"seed": 0, "steps": (2, 2, 2, 2)}, "detector": {"head": {"fc_units": 32}}}
 

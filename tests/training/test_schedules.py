@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.schedules import StepDecay
+from training.engine.schedules import StepDecay
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
+from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
 from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.sources import load_dataset
-from keras_frcnn.model import FasterRCNN
-from training.distribution import make_strategy, spread
-from training.loop import Optimisation, Trainer
-from training.proposal_store import make_proposals
-from training.row_store import row_paths
-from training.schedules import StepDecay
-from training.steps import head_losses, rpn_losses
+from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.network.model import FasterRCNN
+from training.engine.distribution import make_strategy, spread
+from training.engine.loop import Optimisation, Trainer
+from training.stores.proposals import make_proposals
+from training.stores.rows import row_paths
+from training.engine.schedules import StepDecay
+from training.engine.objectives import head_losses, rpn_losses
 
 STEPS = 20
 CONFIG = DetectorConfig(

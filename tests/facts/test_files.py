@@ -1,0 +1,70 @@
+"""Files and folders are written whole or not at all."""
+
+import pytest
+
+from keras_frcnn.facts.files import read_json, remove_halves, write_atomically, write_json
+
+
+def test_writing_fails_without_half_a_file(tmp_path):
+    path = tmp_path / "new" / "result.json"
+
+    def fail_half_way(temporary):
+        temporary.write_text('{"half')
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail_half_way)
+    assert list(path.parent.iterdir()) == []
+
+    write_json(path, {"whole": 1})
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail_half_way)
+    assert list(path.parent.iterdir()) == [path] and read_json(path) == {"whole": 1}
+
+
+def test_nothing_stands_under_the_final_name_while_writing(tmp_path):
+    path = tmp_path / "model.keras"
+
+    def write(temporary):
+        assert temporary != path and temporary.parent == path.parent and temporary.suffix == ".keras"
+        temporary.write_text("new")
+        assert not path.exists()
+
+    write_atomically(path, write)
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_another_whole(tmp_path):
+    path = tmp_path / "1"
+
+    def write(temporary):
+        (temporary / "variables").mkdir(parents=True)
+        (temporary / "variables" / "data").write_text(content)
+
+    def fail_half_way(temporary):
+        write(temporary)
+        raise KeyboardInterrupt
+
+    for content in ("old", "new"):
+        write_atomically(path, write)
+        assert (path / "variables" / "data").read_text() == content
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail_half_way)
+    assert (path / "variables" / "data").read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_could_not_be_replaced_stays(tmp_path):
+    path = tmp_path / "1"
+    path.mkdir()
+    (path / "data").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        write_atomically(path, lambda temporary: None)  # leaves nothing to move
+    assert (path / "data").read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_kill_left_is_removed(tmp_path):
+    (tmp_path / "run" / ".partial.17.1" / ".partial.18.inner").mkdir(parents=True)
+    (tmp_path / "run" / ".partial.17.model.keras").write_text("half")
+    (tmp_path / "run" / "model.keras").write_text("whole")
+    remove_halves(tmp_path)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]

@@ -1,0 +1,160 @@
+"""Backbone features on disk, for the steps that leave the convolutions as they are (section 3.2, steps 3 and 4).
+
+One file a picture, and one for its mirror image: a convolution does not commute with a flip.  They are computed by the
+picture alone, so they do not depend on the batch that reads them.
+"""
+
+import functools
+import hashlib
+import itertools
+import os
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_frcnn.network.backbone import STRIDE
+from keras_frcnn.facts.config import config_to_dict
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.stored_features import FeatureFiles, read_features, write_features
+from keras_frcnn.facts.files import read_json, write_atomically, write_json
+from keras_frcnn.data.images import resized_size
+from keras_frcnn.network.model import FasterRCNN
+from training.engine.distribution import is_chief, map_pictures, wait_for_all
+
+RECORD_BYTES = 128  # of a file, beside the features
+
+
+class FeatureCache:
+    """Features of one backbone at one image size, in `folder`, at most `budget` bytes.
+
+    What another backbone, image size or type left in the folder is deleted, and said.
+    """
+
+    def __init__(self, folder, model: FasterRCNN, budget: int, dtype: str | None = None):
+        self._folder, self._model, self._budget = pathlib.Path(folder), model, budget
+        self.dtype = dtype or model.backbone.compute_dtype
+        self._whole = set()  # files that this process wrote or checked
+        key = {
+            "backbone": backbone_digest(model),
+            "image": config_to_dict(model.config)["image"],
+            "dtype": self.dtype,
+            "computed_in": model.backbone.compute_dtype,
+        }
+        key_path = self._folder / "key.json"
+        stored = read_json(key_path) if key_path.is_file() else None
+        wait_for_all()
+        if stored != key and is_chief():
+            if stored is not None:
+                changed = ", ".join(sorted(name for name in key if stored.get(name) != key[name]))
+                print(f"stored features are of another {changed}: deleted", file=sys.stderr)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            write_json(key_path, key)
+        wait_for_all()
+
+    def files(self, dataset: Dataset) -> FeatureFiles:
+        """The files that are there and whole; the pipeline reads them instead of the pictures."""
+        items = itertools.product(range(len(dataset.examples)), (False, True))
+        paths = (self._path(dataset, item) for item in items)
+        known = [str(path) if path in self._whole else "" for path in paths]
+        return FeatureFiles(np.array(known).reshape(-1, 2), self.dtype)
+
+    def fill(self, dataset: Dataset, items, title: str):
+        """Store the features of `items`, (example index, flip or not), in that order, as far as the budget goes.
+
+        Files that are there are checked, and made anew where they are damaged.  What is not stored is said.
+        """
+        wanted = {self._path(dataset, item): item for item in items}
+        damaged = sum(self._check(path) for path in wanted)
+        if damaged:
+            print(f"{damaged} files of stored features were damaged and are made anew", file=sys.stderr)
+        missing = {item: path for path, item in wanted.items() if path not in self._whole}
+        affordable = self._affordable(dataset, missing)
+        wait_for_all()  # before any process writes: all must find the same ones missing
+        problem = self._store(dataset, affordable, missing, title)
+        wait_for_all()
+        for path in missing.values():  # what other processes stored
+            self._check(path)
+        left = sum(path not in self._whole for path in wanted)
+        if left and is_chief():
+            problem = problem or f"the budget of {self._budget / 2**30:.2f} GiB is used up (--feature-cache-gib)"
+            print(f"{left} of {len(wanted)} feature maps are not stored but computed at each use: {problem}")
+
+    def _affordable(self, dataset: Dataset, items) -> list:
+        """The first of `items`, as many as the budget has room for."""
+        image, channels = self._model.config.image, self._model.backbone.convolutions[-1].filters
+        room = self._budget - sum(path.stat().st_size for path in self._folder.glob("*.tfrecord"))
+        affordable = []
+        for index, flip in items:
+            example = dataset.examples[index]
+            size = resized_size((example.height, example.width), image.short_side, image.long_side)
+            cells = int(tf.reduce_prod(size // STRIDE))
+            room -= cells * channels * tf.as_dtype(self.dtype).size + RECORD_BYTES
+            if room < 0:
+                break
+            affordable.append((index, flip))
+        return affordable
+
+    def _path(self, dataset: Dataset, item) -> pathlib.Path:
+        index, flip = item
+        return _stamped_path(self._folder, dataset.examples[index].image_path, flip)
+
+    def _check(self, path) -> bool:
+        """Take note of a file that an earlier process left; a damaged one is removed, and True is returned."""
+        if path in self._whole or not path.is_file():
+            return False
+        try:
+            read_features(str(path), tf.as_dtype(self.dtype))
+        except tf.errors.OpError:
+            path.unlink(missing_ok=True)
+            return True
+        self._whole.add(path)
+        return False
+
+    def _store(self, dataset: Dataset, items: list, paths: dict, title: str) -> str | None:
+        """Compute and store; returns what kept it from writing, if anything."""
+
+        def compute(batch):
+            return tf.cast(self._model.backbone(batch.images), self.dtype)
+
+        problem = None
+        for item, batch, features in map_pictures(compute, dataset, self._model.config.image, items, title):
+            if problem is not None:
+                continue  # other processes go on
+            write = functools.partial(
+                write_features,
+                features=features[0],
+                image_size=batch.image_sizes[0],
+                original_size=batch.original_sizes[0],
+            )
+            try:
+                write_atomically(paths[item], write)
+                self._whole.add(paths[item])
+            except (OSError, tf.errors.OpError) as error:
+                problem = f"{self._folder} cannot be written ({error})"
+        return problem
+
+
+def _stamped_path(folder: pathlib.Path, image_path: str, flip: bool) -> pathlib.Path:
+    """The name holds the picture's size and time of change: another picture at the same place is another file."""
+    status = os.stat(image_path)
+    stamp = hashlib.sha256(f"{image_path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:24]
+    return folder / f"{stamp}.{'flipped' if flip else 'upright'}.tfrecord"
+
+
+def backbone_digest(model: FasterRCNN) -> str:
+    """A SHA-256 of the backbone's weights."""
+    digest = hashlib.sha256()
+    for variable in model.backbone.variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def stored_features(cache: FeatureCache | None, dataset: Dataset, items, title: str) -> FeatureFiles | None:
+    """Store the features of `items`, (example index, flip or not); None where nothing is to be stored."""
+    if cache is None:
+        return None
+    cache.fill(dataset, items, title)
+    return cache.files(dataset)
