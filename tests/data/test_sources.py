@@ -3,7 +3,7 @@
 import pytest
 
 from keras_frcnn.data import synthetic
-from keras_frcnn.data.sources.table import table as sources
+from keras_frcnn.data.sources import table as sources
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources.scenes import CLASS_NAMES
 from keras_frcnn.facts.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_frcnn.data.sources.table import scenes as scenes_module
+from keras_frcnn.data.sources import scenes as scenes_module
 from keras_frcnn.data import synthetic
 from keras_frcnn.data.sources.scenes import CLASS_NAMES, DIFFICULT_BELOW
 from keras_frcnn.data.sources.voc import load_voc

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_frcnn.data.sources.table import voc
+from keras_frcnn.data.sources import voc
 from keras_frcnn.facts.errors import InputError
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
