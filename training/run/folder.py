@@ -1,6 +1,6 @@
-"""The run folder: what a training run leaves behind, and what it needs to go on.
+"""The run folder: what a training run leaves behind, and what it needs to resume.
 
-config.json          every option of the run and the detector's configuration
+config.json          every option of the run and the detector's configuration, in the form that --config reads
 labels.json          the label map, {"1": "name", ...}
 weights/stepN.npz    the parts that step N trained, written when the step is done
 checkpoints/stepN/   the last states of the step that is in training
@@ -15,6 +15,7 @@ report.html          what came of it
 
 import json
 import pathlib
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def _is_start(entry: pathlib.Path) -> bool:
     return entry.name == "labels.json" or entry.name.startswith(f".{PARTIAL}")
 
 
-def _differences(old: dict, new: dict, prefix=""):
+def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
@@ -36,10 +37,16 @@ def _differences(old: dict, new: dict, prefix=""):
             yield f"{prefix}{key}", a, b
 
 
-def open_folder(folder, configuration: dict, class_names) -> pathlib.Path:
-    """Make the run folder, or go on with the one that is there.
+def open_folder(
+    folder: str | pathlib.Path,
+    configuration: dict,
+    class_names: Sequence[str],
+    changeable: Collection[str] = (),
+) -> pathlib.Path:
+    """Make the run folder, or open the one that is there.
 
-    Raises InputError where it belongs to another configuration; nothing in it is touched then.
+    `changeable` names the fields, e.g. "options.quiet", that may differ from those of config.json, which keeps its own.
+    Raises InputError if the folder belongs to another configuration, and touches nothing in it then.
     """
     folder = pathlib.Path(folder)
     path = folder / "config.json"
@@ -54,10 +61,12 @@ def open_folder(folder, configuration: dict, class_names) -> pathlib.Path:
             raise InputError(path, f"is not JSON ({error})", "restore it, or give another folder with --run") from error
         # Through JSON, so that tuples and lists compare equal.
         for field, old, new in _differences(stored, json.loads(json.dumps(configuration))):
+            if field in changeable:
+                continue
             raise InputError(
                 f"{path}, field {field}",
                 f"this run was started with {old!r}, now it is {new!r}",
-                "give the same options to go on, or another folder with --run",
+                "give the same options to resume it, or another folder with --run",
             )
     else:
         try:
