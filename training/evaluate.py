@@ -9,28 +9,6 @@ import argparse
 import os
 
 
-def detect_batch(model, batch, with_stored_proposals: bool):
-    """What the model finds in the pictures of a batch, as Detections with boxes in pixels of the stored pictures.
-
-    The regions are the model's own proposals or, for a detector that shares no layers with an RPN (step 2), the first
-    `config.test.post_nms_topk` of those stored with the batch.
-    """
-    from keras_frcnn.rules.detections import to_original_pixels
-    from keras_frcnn.network.model import classify, detect, propose
-    from keras_frcnn.facts.structures import Proposals
-    from training.engine.objectives import fixed_features
-
-    features, sizes, test = fixed_features(model, batch), batch.image_sizes, model.config.test
-    if with_stored_proposals:
-        proposals = Proposals(*(field[:, : test.post_nms_topk] for field in batch.proposals))
-    else:
-        topk = {"pre_nms_topk": test.pre_nms_topk, "post_nms_topk": test.post_nms_topk}
-        proposals = propose(model.rpn(features), features, sizes, model.config, **topk)
-    output = classify(model.head, features, proposals.boxes, sizes, model.config)
-    detections = detect(output, proposals, sizes, model.config)
-    return detections._replace(boxes=to_original_pixels(detections.boxes, sizes, batch.original_sizes))
-
-
 def detect_dataset(model, dataset, directory, title: str, proposal_directory=None, feature_files=None):
     """Detections of every picture of `dataset`, as ImageDetections in pixels of the stored pictures.
 
@@ -42,12 +20,13 @@ def detect_dataset(model, dataset, directory, title: str, proposal_directory=Non
     import tensorflow as tf
 
     from keras_frcnn.evaluation.detections_record import ImageDetections
+    from training.engine.inference import detect_in_batch
     from training.stores.rows import is_complete, load_rows, row_paths, store_rows
 
     paths = None if proposal_directory is None else row_paths(proposal_directory, dataset)
 
     def run(batch):
-        detections = detect_batch(model, batch, with_stored_proposals=paths is not None)
+        detections = detect_in_batch(model, batch, with_stored_proposals=paths is not None)
         classes = tf.cast(detections.classes, tf.float32)
         rows = tf.concat([detections.boxes, classes[..., None], detections.scores[..., None]], axis=-1)
         return rows, detections.valid
@@ -136,8 +115,9 @@ def evaluate(options):
     from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
     from keras_frcnn.evaluation.voc_ap import evaluate_voc
     from keras_frcnn.facts.files import write_json
+    from keras_frcnn.network.forward import detection_counts
     from keras_frcnn.network.model import load_model
-    from training.stores.proposals import make_proposals
+    from training.stores.proposals import store_proposals
 
     model = load_model(options.model)
     dataset = load_dataset(options.data, options.split, class_names=model.class_names, strict=options.strict)
@@ -147,7 +127,7 @@ def evaluate(options):
     with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):
         proposals, found = (pathlib.Path(directory) / name for name in ("proposals", "detections"))
         detections = detect_dataset(model, dataset, found, "detections")
-        make_proposals(model, dataset, proposals, model.config.test.pre_nms_topk, max(COUNTS), "proposals")
+        store_proposals(model, dataset, proposals, detection_counts(model.config)._replace(after_nms=max(COUNTS)), "proposals")
         recall = measure_recall(proposals, dataset, model.config.image)
     result = evaluate_voc(dataset.examples, detections, dataset.class_names, options.iou)
     print(format_ap_table(result))

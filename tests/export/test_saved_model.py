@@ -24,6 +24,7 @@ from export.shared.parity import Tolerance, compare, format_parity, reference_de
 from export.saved_model import main
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.files import read_json
+from keras_frcnn.network import forward
 from keras_frcnn.network.model import FasterRCNN
 
 TOLERANCE = Tolerance(1e-3, 1e-4)
@@ -474,15 +475,13 @@ def test_a_wrong_export_does_not_replace_a_good_one(detector, exported, picture_
     folder = Path(shutil.copytree(exported[0], tmp_path / "1"))
     before = {path: path.read_bytes() for path in folder.rglob("*.pb")}
     monkeypatch.setitem(saved_model.PRECISIONS, "float32", (0.0, 0.0, 1.0))
-    monkeypatch.setattr(signatures, "detect", lambda *arguments: detections_halved(*arguments))
+    monkeypatch.setattr(signatures.forward, "detect", detections_halved)
     assert run("--model", detector[1], "--out", folder, "--images", *picture_files, "--force") == 1
     assert {path: path.read_bytes() for path in folder.rglob("*.pb")} == before
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
-def detections_halved(*arguments):
-    from keras_frcnn.network.model import detect
-
+def detections_halved(*arguments, detect=forward.detect):
     detections = detect(*arguments)
     return detections._replace(scores=detections.scores / 2)
 

@@ -120,11 +120,10 @@ def in_graph(function, *arguments):
 
 def detached_proposals(model, batch):
     """The proposals that a detector trains on."""
-    from keras_frcnn.network.model import propose
+    from keras_frcnn.network.forward import detector_training_counts, propose
 
     features = model.backbone(batch.images, batch.image_sizes)
-    limits = {"pre_nms_topk": 0, "post_nms_topk": model.config.rpn.train_post_nms_topk}
-    return propose(model.rpn(features), features, batch.image_sizes, model.config, **limits)
+    return propose(model.parts, features, batch.image_sizes, detector_training_counts(model.config))
 
 
 def run(module: str, *arguments):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.network.model import propose
+from keras_frcnn.network.forward import joint_training_counts, propose
 from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals
-from training.engine.objectives import head_losses, image_features, joint_losses, loss_and_gradients, rpn_losses
+from training.engine.inference import image_features
+from training.engine.objectives import head_losses, joint_losses, loss_and_gradients, rpn_losses
 
 LOSSES = {"rpn": (rpn_losses, {"rpn_class", "rpn_box"}), "head": (head_losses, {"head_class", "head_box"})}
 
@@ -116,11 +117,7 @@ def test_joint_training_is_both_networks_on_this_steps_proposals(model, make_bat
     variables = variables_of(model, "backbone", "rpn", "head")
     means, _, gradients, _ = loss_and_gradients(model, joint_losses, batch, variables, True)
     features = image_features(model, batch)
-    rpn = model.config.rpn
-    proposals = propose(
-        model.rpn(features), features, batch.image_sizes, model.config,
-        pre_nms_topk=rpn.joint_pre_nms_topk, post_nms_topk=rpn.train_post_nms_topk,
-    )  # fmt: skip
+    proposals = propose(model.parts, features, batch.image_sizes, joint_training_counts(model.config))
     assert np.count_nonzero(proposals.valid) > 5
     alone = [
         loss_and_gradients(model, losses, batch._replace(proposals=proposals), variables, True)

@@ -9,9 +9,9 @@ import tensorflow as tf
 from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.facts.files import read_json
-from keras_frcnn.network.model import propose
+from keras_frcnn.network.forward import Counts, propose
 from training.evaluate import detect_dataset
-from training.stores.proposals import make_proposals
+from training.stores.proposals import store_proposals
 from training.stores.rows import is_complete, load_rows, row_path, row_paths
 
 
@@ -30,7 +30,7 @@ def dataset(voc_tree):
 @pytest.fixture(scope="module")
 def stored(model, dataset, tmp_path_factory):
     directory = tmp_path_factory.mktemp("proposals") / "step1" / "val"
-    make_proposals(model, dataset, directory, 0, 30, "test")
+    store_proposals(model, dataset, directory, Counts(0, 30), "test")
     return directory
 
 
@@ -49,9 +49,7 @@ def test_what_is_read_is_what_the_rpn_proposes(model, dataset, stored):
     batches = evaluation_batches(dataset, model.config.image)
     for batch, rows in zip(batches, load_rows(stored, dataset), strict=True):
         features = model.backbone(batch.images)
-        proposals = propose(
-            model.rpn(features), features, batch.image_sizes, model.config, pre_nms_topk=0, post_nms_topk=30
-        )
+        proposals = propose(model.parts, features, batch.image_sizes, Counts(0, 30))
         valid = proposals.valid[0].numpy()
         assert rows.shape == (valid.sum(), 5) and valid.any() and rows.dtype == np.float32
         np.testing.assert_allclose(rows[:, :4], proposals.boxes[0].numpy()[valid], atol=1e-3)
@@ -79,7 +77,7 @@ def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_p
     first, second = row_paths(directory, dataset)
     second.unlink()
     assert not is_complete(directory)
-    make_proposals(model, dataset, directory, 0, 30, "test")
+    store_proposals(model, dataset, directory, Counts(0, 30), "test")
     assert set(files(directory)) == set(before) and is_complete(directory)
     assert second.read_bytes() == row_paths(stored, dataset)[1].read_bytes()
     assert files(directory)[first] == before[first]  # it was there, and is not made again
