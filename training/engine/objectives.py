@@ -94,26 +94,38 @@ def _head_losses(model: FasterRCNN, batch: Batch, features, proposals: Proposals
     return Losses(sums, dict.fromkeys(sums, count), {"foreground_rois": foreground})
 
 
-def image_features(model: FasterRCNN, batch: Batch):
-    """Backbone features of a batch.  A batch of one image holds no padding, and saves masking it."""
-    alone = batch.images.shape[0] == 1
-    return model.backbone(batch.images, None if alone else batch.image_sizes)
+def image_features(model: FasterRCNN, batch: Batch) -> tf.Tensor:
+    """Backbone features (B, h, w, c) of a batch, from its images.
+
+    A batch of one image has no padding, so the backbone needs no masks.
+    """
+    return model.backbone(batch.images, None if _is_one_image(batch) else batch.image_sizes)
 
 
-def fixed_features(model: FasterRCNN, batch: Batch):
-    """Backbone features of a batch, those stored with it as they are: for a backbone that does not change."""
+def fixed_features(model: FasterRCNN, batch: Batch) -> tf.Tensor:
+    """Backbone features (B, h, w, c) of a batch, for a backbone that does not change.
+
+    Stored features are used where the batch has them; the others are computed from the images.
+    """
     stored = batch.features
     maps = tf.cast(stored.maps, model.backbone.compute_dtype)
-    features = tf.cond(
-        tf.reduce_all(stored.valid),
-        lambda: maps,
-        lambda: tf.cond(
+
+    def computed() -> tf.Tensor:
+        if _is_one_image(batch):
+            return image_features(model, batch)
+        return tf.cond(
             tf.reduce_any(stored.valid),
             lambda: _missing_features(model, batch, maps),
             lambda: image_features(model, batch),
-        ),
-    )
+        )
+
+    features = tf.cond(tf.reduce_all(stored.valid), lambda: maps, computed)
     return tf.ensure_shape(features, [None, None, None, model.backbone.convolutions[-1].filters])
+
+
+def _is_one_image(batch: Batch) -> bool:
+    """Whether the batch size is known to be 1 when the graph is traced."""
+    return batch.images.shape[0] == 1
 
 
 def _missing_features(model: FasterRCNN, batch: Batch, maps):

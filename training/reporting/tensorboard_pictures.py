@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_frcnn.geometry.boxes import to_original_pixels
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pipeline import evaluation_batches
-from keras_frcnn.rules.detections import to_original_pixels
 from keras_frcnn.data.images import decode_image
 from keras_frcnn.network.model import FasterRCNN, propose
 from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections, draw_proposals
