@@ -7,6 +7,11 @@ prints both tables and, with --out, writes them as JSON, with pictures and the o
 
 import argparse
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras_frcnn.data.example import Dataset
+    from keras_frcnn.evaluation.recall import RecallResult
 
 
 def detect_dataset(model, dataset, directory, title: str, proposal_directory=None, feature_files=None):
@@ -40,20 +45,14 @@ def detect_dataset(model, dataset, directory, title: str, proposal_directory=Non
     ]
 
 
-def measure_recall(directory, dataset, image_config):
+def measure_recall(directory, dataset: "Dataset") -> "RecallResult":
     """Recall of the proposals stored in `directory` for `dataset`."""
-    import numpy as np
-
     from keras_frcnn.evaluation.recall import proposal_recall
-    from keras_frcnn.data.images import resized_size
     from training.stores.rows import load_rows
 
-    by_image = {}
-    for example, rows in zip(dataset.examples, load_rows(directory, dataset), strict=True):
-        original = np.array([example.height, example.width])
-        resized = resized_size(original, image_config.short_side, image_config.long_side).numpy()
-        by_image[example.image_id] = rows[:, :4] * np.tile(original / resized, 2)
-    return proposal_recall(dataset.examples, by_image, dataset.class_names)
+    stored = zip(dataset.examples, load_rows(directory, dataset), strict=True)
+    boxes = {example.image_id: rows[:, :4] for example, rows in stored}
+    return proposal_recall(dataset.examples, boxes, dataset.class_names)
 
 
 def write_pictures(dataset, detections, directory, count: int):
@@ -128,7 +127,7 @@ def evaluate(options):
         proposals, found = (pathlib.Path(directory) / name for name in ("proposals", "detections"))
         detections = detect_dataset(model, dataset, found, "detections")
         store_proposals(model, dataset, proposals, detection_counts(model.config)._replace(after_nms=max(COUNTS)), "proposals")
-        recall = measure_recall(proposals, dataset, model.config.image)
+        recall = measure_recall(proposals, dataset)
     result = evaluate_voc(dataset.examples, detections, dataset.class_names, options.iou)
     print(format_ap_table(result))
     print(format_recall_table(recall))

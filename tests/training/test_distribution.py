@@ -71,7 +71,7 @@ def test_two_devices_train_as_one(one_device, voc_tree, tmp_path):
     process = start("two", voc_tree, tmp_path, "two")
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    assert "2 replicas" in output
+    assert "2 replicas" in output and "static batch sizes {1}" in output
     assert_same_training(one_device, weights(tmp_path, "two"))
 
 
@@ -90,7 +90,7 @@ def test_two_processes_train_as_one(one_device, voc_tree, tmp_path):
     for process in processes:
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
-        assert "2 replicas" in output
+        assert "2 replicas" in output and "static batch sizes {1}" in output
     assert_same_training(one_device, [weights(tmp_path, f"worker{index}")[0] for index in range(2)])
 
 

@@ -57,7 +57,10 @@ def main(mode, tree, proposals, out):
                     dataset, CONFIG.image, images, seed, row_paths(proposals, dataset), share=share
                 )
 
-            trainer.feed(spread(batches))
+            distributed = spread(batches)
+            specs = tf.nest.flatten(distributed.element_spec, expand_composites=True)
+            print("static batch sizes", {spec.shape[0] for spec in specs}, flush=True)
+            trainer.feed(distributed)
             output = trainer.train(STEPS)
             print(mode, strategy.num_replicas_in_sync, "replicas", output, flush=True)
         replicas = {}

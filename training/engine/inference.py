@@ -9,12 +9,13 @@ from keras_frcnn.facts.structures import Batch, Detections, Proposals, Tensor
 from keras_frcnn.network import forward
 from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.rules.detections import to_original_pixels
+from keras_frcnn.geometry.boxes import to_original_pixels
 
 
 def propose_in_batch(model: FasterRCNN, batch: Batch, counts: forward.Counts) -> Proposals:
-    """The model's proposals for each picture of a batch, in pixels of the resized pictures."""
-    return forward.propose(model.parts, fixed_features(model, batch), batch.image_sizes, counts)
+    """The model's proposals for each picture of a batch, in pixels of the stored pictures."""
+    proposals = forward.propose(model.parts, fixed_features(model, batch), batch.image_sizes, counts)
+    return proposals._replace(boxes=to_original_pixels(proposals.boxes, batch.image_sizes, batch.original_sizes))
 
 
 def detect_in_batch(model: FasterRCNN, batch: Batch, with_stored_proposals: bool) -> Detections:
@@ -32,25 +33,37 @@ def detect_in_batch(model: FasterRCNN, batch: Batch, with_stored_proposals: bool
 
 
 def image_features(model: FasterRCNN, batch: Batch) -> Tensor:
-    """Backbone features (B, h, w, c) of a batch.  A batch of one picture holds no padding that needs masking."""
-    alone = batch.images.shape[0] == 1
-    return model.backbone(batch.images, None if alone else batch.image_sizes)
+    """Backbone features (B, h, w, c) of a batch, from its pictures.
+
+    A batch of one picture has no padding, so the backbone needs no masks.
+    """
+    return model.backbone(batch.images, None if _is_one_picture(batch) else batch.image_sizes)
 
 
 def fixed_features(model: FasterRCNN, batch: Batch) -> Tensor:
-    """Backbone features (B, h, w, c) of a batch; stored ones are used where the batch has them."""
+    """Backbone features (B, h, w, c) of a batch, for a backbone that does not change.
+
+    Stored features are used where the batch has them; the others are computed from the pictures.
+    """
     stored = batch.features
     maps = tf.cast(stored.maps, model.backbone.compute_dtype)
-    features = tf.cond(
-        tf.reduce_all(stored.valid),
-        lambda: maps,
-        lambda: tf.cond(
+
+    def computed() -> Tensor:
+        if _is_one_picture(batch):
+            return image_features(model, batch)
+        return tf.cond(
             tf.reduce_any(stored.valid),
             lambda: _missing_features(model, batch, maps),
             lambda: image_features(model, batch),
-        ),
-    )
+        )
+
+    features = tf.cond(tf.reduce_all(stored.valid), lambda: maps, computed)
     return tf.ensure_shape(features, [None, None, None, model.backbone.convolutions[-1].filters])
+
+
+def _is_one_picture(batch: Batch) -> bool:
+    """Whether the batch size is known to be 1 when the graph is traced."""
+    return batch.images.shape[0] == 1
 
 
 def _missing_features(model: FasterRCNN, batch: Batch, maps: Tensor) -> Tensor:

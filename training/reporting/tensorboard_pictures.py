@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pipeline import evaluation_batches
-from keras_frcnn.rules.detections import to_original_pixels
 from keras_frcnn.data.images import decode_image
 from keras_frcnn.network.forward import detection_counts
 from keras_frcnn.network.model import FasterRCNN
@@ -33,9 +32,7 @@ def look_at(model: FasterRCNN, parts, dataset: Dataset, proposal_directory=None)
         found = {}
         if "rpn" in parts:
             counts = detection_counts(model.config)._replace(after_nms=PROPOSALS)
-            proposals = propose_in_batch(model, batch, counts)
-            boxes = to_original_pixels(proposals.boxes, batch.image_sizes, batch.original_sizes)
-            found["proposals"] = proposals._replace(boxes=boxes)
+            found["proposals"] = propose_in_batch(model, batch, counts)
         if "head" in parts:
             found["detections"] = detect_in_batch(model, batch, with_stored_proposals=paths is not None)
         return found

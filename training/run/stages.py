@@ -157,7 +157,7 @@ def measure_rpn(trained: Trained) -> dict:
 
     def measure():
         _propose(trained, run.val_set, "val", detection_counts(run.config)._replace(after_nms=max(COUNTS)))
-        recall = measure_recall(proposal_directory(run, trained.name, "val"), run.val_set, run.config.image)
+        recall = measure_recall(proposal_directory(run, trained.name, "val"), run.val_set)
         return format_recall_table(recall), {"recall": recall_to_json(recall)}
 
     return _measured(trained, "rpn", measure)

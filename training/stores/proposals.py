@@ -20,7 +20,7 @@ def store_proposals(
 ):
     """Store the proposals of every picture of `dataset` in `directory` as rows of a box and a score, best first.
 
-    Boxes are yxyx, in pixels of the resized image.
+    Boxes are yxyx, in pixels of the stored picture, as detections are: the pipeline scales them as it reads them.
     """
 
     def run(batch):
