@@ -7,7 +7,7 @@ RUN := runs/synthetic
 SYNTHETIC := --short-side 240 --anchor-scales 32 45 64 90 128 --min-size 8 --fc-units 1024 --rois 128 --dropout 0 \
 	--head-images 1 --iterations 130 320 250 400 --learning-rate 0.002 0.002 0.002 0.002
 
-.PHONY: train test test-slow
+.PHONY: train test test-slow test-gpu
 
 # All four steps on drawn scenes, from ImageNet weights that a Python package index has.
 train: $(VENV)/installed
@@ -18,6 +18,10 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -m slow
+
+# On a machine with a GPU: TensorFlow's GPU kernels against the CPU's.
+test-gpu: $(VENV)/installed
+	KERAS_FRCNN_TEST_GPU=1 $(VENV)/bin/python -m pytest tests/gpu
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

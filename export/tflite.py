@@ -133,18 +133,15 @@ def detection_function(model, size):
 
     from export.savedmodel.signatures import detection_outputs
     from keras_frcnn.data.images import normalise
-    from keras_frcnn.network.model import classify, detect, propose
+    from keras_frcnn.network import forward
     from keras_frcnn.network.roi_pooling import roi_pool_by_gather
 
-    config, sizes = with_exact_thresholds(model.config), tf.constant([size])
+    parts = model.parts._replace(config=with_exact_thresholds(model.config), pool=roi_pool_by_gather)
+    sizes = tf.constant([size])
 
     @tf.function(input_signature=[tf.TensorSpec([1, *size, 3], tf.uint8, name="images")], autograph=False)
     def run(images):
-        features = model.backbone(normalise(images))
-        topk = {"pre_nms_topk": config.test.pre_nms_topk, "post_nms_topk": config.test.post_nms_topk}
-        proposals = propose(model.rpn(features), features, sizes, config, **topk)
-        output = classify(model.head, features, proposals.boxes, sizes, config, pool=roi_pool_by_gather)
-        return detection_outputs(detect(output, proposals, sizes, config), sizes)
+        return detection_outputs(forward.detect(parts, parts.backbone(normalise(images)), sizes), sizes)
 
     return run
 

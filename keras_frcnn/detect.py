@@ -42,7 +42,7 @@ def detect_image(model, image):
     """Detections of one (H, W, 3) uint8 RGB picture: boxes (D, 4) in its pixels, classes (D,), scores (D,) as numpy."""
     import tensorflow as tf
 
-    from keras_frcnn.rules.detections import to_original_pixels
+    from keras_frcnn.geometry.boxes import to_original_pixels
     from keras_frcnn.data.images import prepare
 
     resized = prepare(image, model.config.image.short_side, model.config.image.long_side)[None]

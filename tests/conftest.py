@@ -2,7 +2,9 @@
 
 import os
 
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+# `make test-gpu` sets this variable. All other tests run on the CPU, whatever the machine has.
+if os.environ.get("KERAS_FRCNN_TEST_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
@@ -93,3 +95,46 @@ def voc_tree(tmp_path_factory):
     directory = tmp_path_factory.mktemp("voc") / "tree"
     write_synthetic(directory, {"train": 4, "val": 2}, seed=0, size=(64, 96))
     return directory
+
+
+@pytest.fixture
+def gpu_kernels(monkeypatch):
+    """Replace the kernels that differ on a GPU by numpy versions with the GPU's rules; for eager code.
+
+    Sources: tensorflow/core/kernels/image/non_max_suppression_op.cu.cc (DoNMS, NonMaxSuppressionV4GPUOp), and CUDA's
+    fmaxf and fminf, which ignore a NaN.
+    """
+    import tensorflow as tf
+
+    def over(a, b, threshold):
+        """Whether the IoU of two boxes is over `threshold`, by a product: the kernel does not divide."""
+        sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+        area_a, area_b = np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])
+        intersection = np.prod(sides)
+        return area_a != 0 and area_b != 0 and intersection > (area_a + area_b - intersection) * threshold
+
+    def non_max_suppression(
+        boxes, scores, max_output_size, iou_threshold, score_threshold, pad_to_max_output_size=False
+    ):
+        assert pad_to_max_output_size
+        boxes, scores, threshold = np.float32(boxes), np.float32(scores), np.float32(iou_threshold)
+        assert np.all(np.isfinite(boxes)), "the kernels treat NaN and infinite corners in different ways"
+        uninitialised = np.full(max_output_size, 2**30, np.int32)
+        if not len(scores):
+            return tf.constant(uninitialised[0]), tf.constant(2**30)  # it allocates a scalar, and sets neither output
+        order = np.argsort(-scores, kind="stable")
+        if score_threshold > np.finfo(np.float32).min:  # any other threshold is ignored
+            order = order[: np.sum(scores > score_threshold)]
+            if not len(order):
+                return tf.constant(uninitialised), tf.constant(0)
+        kept = []
+        for i in order:
+            if not any(over(boxes[j], boxes[i], threshold) for j in kept):
+                kept.append(i)
+        kept = kept[:max_output_size]
+        padded = np.int32(kept + [0] * (max_output_size - len(kept)))
+        return tf.constant(padded), tf.constant(len(kept))
+
+    monkeypatch.setattr(tf.raw_ops, "NonMaxSuppressionV4", non_max_suppression)
+    monkeypatch.setattr(tf, "maximum", lambda x, y: tf.constant(np.fmax(x, y)))
+    monkeypatch.setattr(tf, "minimum", lambda x, y: tf.constant(np.fmin(x, y)))

@@ -7,28 +7,11 @@ prints both tables and, with --out, writes them as JSON, with pictures and the o
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
-
-def detect_batch(model, batch, with_stored_proposals: bool):
-    """What the model finds in the pictures of a batch, as Detections with boxes in pixels of the stored pictures.
-
-    The regions are the model's own proposals or, for a detector that shares no layers with an RPN (step 2), the first
-    `config.test.post_nms_topk` of those stored with the batch.
-    """
-    from keras_frcnn.rules.detections import to_original_pixels
-    from keras_frcnn.network.model import classify, detect, propose
-    from keras_frcnn.facts.structures import Proposals
-    from training.engine.objectives import fixed_features
-
-    features, sizes, test = fixed_features(model, batch), batch.image_sizes, model.config.test
-    if with_stored_proposals:
-        proposals = Proposals(*(field[:, : test.post_nms_topk] for field in batch.proposals))
-    else:
-        topk = {"pre_nms_topk": test.pre_nms_topk, "post_nms_topk": test.post_nms_topk}
-        proposals = propose(model.rpn(features), features, sizes, model.config, **topk)
-    output = classify(model.head, features, proposals.boxes, sizes, model.config)
-    detections = detect(output, proposals, sizes, model.config)
-    return detections._replace(boxes=to_original_pixels(detections.boxes, sizes, batch.original_sizes))
+if TYPE_CHECKING:
+    from keras_frcnn.data.example import Dataset
+    from keras_frcnn.evaluation.recall import RecallResult
 
 
 def detect_dataset(model, dataset, directory, title: str, proposal_directory=None, feature_files=None):
@@ -42,12 +25,13 @@ def detect_dataset(model, dataset, directory, title: str, proposal_directory=Non
     import tensorflow as tf
 
     from keras_frcnn.evaluation.detections_record import ImageDetections
+    from training.engine.inference import detect_in_batch
     from training.stores.rows import is_complete, load_rows, row_paths, store_rows
 
     paths = None if proposal_directory is None else row_paths(proposal_directory, dataset)
 
     def run(batch):
-        detections = detect_batch(model, batch, with_stored_proposals=paths is not None)
+        detections = detect_in_batch(model, batch, with_stored_proposals=paths is not None)
         classes = tf.cast(detections.classes, tf.float32)
         rows = tf.concat([detections.boxes, classes[..., None], detections.scores[..., None]], axis=-1)
         return rows, detections.valid
@@ -61,20 +45,14 @@ def detect_dataset(model, dataset, directory, title: str, proposal_directory=Non
     ]
 
 
-def measure_recall(directory, dataset, image_config):
+def measure_recall(directory, dataset: "Dataset") -> "RecallResult":
     """Recall of the proposals stored in `directory` for `dataset`."""
-    import numpy as np
-
     from keras_frcnn.evaluation.recall import proposal_recall
-    from keras_frcnn.data.images import resized_size
     from training.stores.rows import load_rows
 
-    by_image = {}
-    for example, rows in zip(dataset.examples, load_rows(directory, dataset), strict=True):
-        original = np.array([example.height, example.width])
-        resized = resized_size(original, image_config.short_side, image_config.long_side).numpy()
-        by_image[example.image_id] = rows[:, :4] * np.tile(original / resized, 2)
-    return proposal_recall(dataset.examples, by_image, dataset.class_names)
+    stored = zip(dataset.examples, load_rows(directory, dataset), strict=True)
+    boxes = {example.image_id: rows[:, :4] for example, rows in stored}
+    return proposal_recall(dataset.examples, boxes, dataset.class_names)
 
 
 def write_pictures(dataset, detections, directory, count: int):
@@ -137,8 +115,9 @@ def evaluate(options):
     from keras_frcnn.evaluation.voc_ap import evaluate_voc
     from keras_frcnn.facts.files import write_json
     from keras_frcnn.facts.settings import Limits, check_number
+    from keras_frcnn.network.forward import detection_counts
     from keras_frcnn.network.model import load_model
-    from training.stores.proposals import make_proposals
+    from training.stores.proposals import store_proposals
 
     check_number(options.iou, Limits(at_least=0, less_than=1), "--iou")
     model = load_model(options.model)
@@ -149,8 +128,8 @@ def evaluate(options):
     with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):
         proposals, found = (pathlib.Path(directory) / name for name in ("proposals", "detections"))
         detections = detect_dataset(model, dataset, found, "detections")
-        make_proposals(model, dataset, proposals, model.config.test.pre_nms_topk, max(COUNTS), "proposals")
-        recall = measure_recall(proposals, dataset, model.config.image)
+        store_proposals(model, dataset, proposals, detection_counts(model.config)._replace(after_nms=max(COUNTS)), "proposals")
+        recall = measure_recall(proposals, dataset)
     result = evaluate_voc(dataset.examples, detections, dataset.class_names, options.iou)
     print(format_ap_table(result))
     print(format_recall_table(recall))

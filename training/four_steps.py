@@ -56,7 +56,7 @@ def with_table(options: AlternationOptions) -> AlternationOptions:
         if values is not None and len(values) != len(STEPS):
             option = f"--{name.replace('_', '-')} (field options.{name})"
             example = " ".join(str(getattr(step, name)) for step in STEPS)
-            problem = f"has {len(values)} values for {len(STEPS)} steps"
+            problem = f"has {len(values)} value{'s' * (len(values) != 1)} for {len(STEPS)} steps"
             raise InputError(option, problem, f"give one value for each step, such as {example}")
     table = {name: tuple(getattr(step, name) for step in STEPS) for name, values in given.items() if values is None}
     return dataclasses.replace(options, **table)

@@ -11,8 +11,9 @@ import tensorflow as tf
 from keras_frcnn.data.tuning import untuned
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.data.images import decode_image, encoded_size, prepare
-from keras_frcnn.network.model import FasterRCNN, classify, detect, propose
-from keras_frcnn.facts.structures import Detections, Proposals
+from keras_frcnn.network import forward
+from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.facts.structures import Detections
 
 # A decoded picture takes 3 bytes a pixel, and a progressive JPEG 6 more while it is decoded: 600 MB at this limit.
 MOST_PIXELS = 2**26
@@ -20,18 +21,11 @@ MOST_PIXELS = 2**26
 
 def make_signatures(model: FasterRCNN, head) -> dict:
     """The signatures by name as concrete functions, with `head` (called as a `Head` is) in place of the model's own."""
-    config, test = model.config, model.config.test
-    sides = config.image.short_side, config.image.long_side
-
-    def propose_in(images, image_sizes) -> tuple[tf.Tensor, Proposals]:
-        features = model.backbone(images)
-        topk = {"pre_nms_topk": test.pre_nms_topk, "post_nms_topk": test.post_nms_topk}
-        return features, propose(model.rpn(features), features, image_sizes, config, **topk)
+    parts, test = model.parts._replace(head=head), model.config.test
+    sides = model.config.image.short_side, model.config.image.long_side
 
     def detect_in(images, image_sizes) -> Detections:
-        features, proposals = propose_in(images, image_sizes)
-        output = classify(head, features, proposals.boxes, image_sizes, config)
-        return detect(output, proposals, image_sizes, config)
+        return forward.detect(parts, parts.backbone(images), image_sizes)
 
     def detect_in_file(encoded):
         """The outputs for one picture, without the batch axis; `encoded` () string."""
@@ -74,7 +68,8 @@ def make_signatures(model: FasterRCNN, head) -> dict:
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
     def proposals(images):
         images, image_sizes = _prepare_batch(images, *sides)
-        _, found = propose_in(images, image_sizes)
+        counts = forward.detection_counts(model.config)
+        found = forward.propose(parts, parts.backbone(images), image_sizes, counts)
         return {
             "proposal_boxes": _zero_to_one(found.boxes, image_sizes),
             "proposal_scores": found.scores,

@@ -43,9 +43,13 @@ def run_export(options, export):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
     # Heavy packages only from here on, so that --help answers at once.
+    import tensorflow as tf
+
     from export.shared.parity import ParityError
     from keras_frcnn.facts.errors import exit_on_input_error
 
+    # The parity gate compares a GPU's answers with those of TFLite on the CPU, in full float32.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     started = time.perf_counter()
 
     def say(line):

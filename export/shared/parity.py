@@ -159,14 +159,13 @@ def propose_with_keras(model, image):
     import tensorflow as tf
 
     from keras_frcnn.data.images import prepare
-    from keras_frcnn.network.model import propose
+    from keras_frcnn.network.forward import propose, detection_counts
 
     config = model.config
     resized = prepare(image, config.image.short_side, config.image.long_side)[None]
     sizes = tf.shape(resized)[None, 1:3]
     features = model.backbone(resized, sizes)
-    topk = {"pre_nms_topk": config.test.pre_nms_topk, "post_nms_topk": config.test.post_nms_topk}
-    return features, sizes, propose(model.rpn(features), features, sizes, config, **topk)
+    return features, sizes, propose(model.parts, features, sizes, detection_counts(config))
 
 
 def reference_proposals(model, images) -> list:

@@ -7,6 +7,7 @@ Pictures of a batch are of about one aspect ratio, so that little of it is paddi
 import contextlib
 import itertools
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stored_features import FeatureFiles, read_features
 from keras_frcnn.data.tuning import untuned
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals, StoredFeatures
+from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals, StoredFeatures, Tensor
 
 NO_FEATURES = tf.float32  # the type of features where none are stored
 SORTED_BATCHES = 32  # in which pictures find others of their aspect ratio
@@ -122,11 +123,13 @@ def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, feature_f
             )
         width = tf.cast(size[1], tf.float32)
 
-        def maybe_flip(rows):
+        def as_shown(rows: Tensor) -> Tensor:
+            """Boxes in pixels of the stored picture, resized and flipped as the image is."""
+            rows = box_ops.to_resized_pixels(rows, size, original_size)
             return tf.where(flip, box_ops.flip_horizontally(rows, width), rows)
 
         trained_on = tf.logical_not(difficult[index])
-        gt_boxes = box_ops.scale(tf.ensure_shape(boxes[index], [None, 4]), size / original_size)
+        gt_boxes = as_shown(tf.ensure_shape(boxes[index], [None, 4]))
         if proposal_paths is None:
             stored = tf.zeros([0, 5])
         else:
@@ -139,12 +142,12 @@ def _load(dataset: Dataset, image_config: ImageConfig, proposal_paths, feature_f
             image_ids=ids[index],
             seeds=tf.stack([seed, position]),
             ground_truth=GroundTruth(
-                boxes=tf.boolean_mask(maybe_flip(gt_boxes), trained_on),
+                boxes=tf.boolean_mask(gt_boxes, trained_on),
                 classes=tf.boolean_mask(classes[index], trained_on),
                 valid=tf.boolean_mask(trained_on, trained_on),
             ),
             proposals=Proposals(
-                boxes=maybe_flip(stored[:, :4]), scores=stored[:, 4], valid=tf.ones_like(stored[:, 4], tf.bool)
+                boxes=as_shown(stored[:, :4]), scores=stored[:, 4], valid=tf.ones_like(stored[:, 4], tf.bool)
             ),
             features=features,
         )
@@ -161,16 +164,19 @@ def training_batches(
     feature_files: FeatureFiles | None = None,
     start: int = 0,
     share: Share = WHOLE,
-):
+) -> tf.data.Dataset:
     """An endless stream of shuffled, flipped batches of `batch_size` for one replica after the other.
 
     The first picture of all replicas' first batches is that at position `start`.  `proposal_paths` has each example's
-    stored proposals; pictures with stored features are not decoded.
+    stored proposals, in pixels of the stored picture.  Pictures with stored features are not decoded.  The batch size
+    is static.
     """
     order = training_order(dataset, seed, batch_size * share.replicas * share.pipelines, start)
     order = order.batch(batch_size * share.replicas).shard(share.pipelines, share.pipeline).unbatch()
     load = _load(dataset, image_config, proposal_paths, feature_files, seed)
-    return _batch(order, load, batch_size, share.replicas)
+    batches = _batch(order, load, batch_size, share.replicas, drop_remainder=True)
+    # If tf.distribute expected an end, it would make the batch size dynamic on several workers.
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
 def evaluation_batches(
@@ -180,19 +186,28 @@ def evaluation_batches(
     proposal_paths=None,
     feature_files: FeatureFiles | None = None,
     items=None,
-):
-    """Every picture once, in order, as it is; or the (example index, flip or not) of `items`."""
+) -> tf.data.Dataset:
+    """Every picture once, in order and not flipped; or the (example index, flip or not) of `items`.
+
+    The last batch may be smaller than `batch_size`.  If all batches are full, the batch size is static.
+    """
     items = zip(range(len(dataset.examples)), itertools.repeat(False)) if items is None else items
     indices, flips = zip(*items, strict=False)
     order = tf.data.Dataset.from_tensor_slices((tf.constant(indices, tf.int32), tf.constant(flips, tf.bool)))
     load = _load(dataset, image_config, proposal_paths, feature_files, 0)
-    return _batch(order, lambda index, flip: load(index, index, flip), batch_size)
+    all_full = len(indices) % batch_size == 0
+    return _batch(order, lambda index, flip: load(index, index, flip), batch_size, drop_remainder=all_full)
 
 
-def _batch(order, load, batch_size: int, replicas: int = 1):
+def _batch(
+    order: tf.data.Dataset, load: Callable, batch_size: int, replicas: int = 1, *, drop_remainder: bool
+) -> tf.data.Dataset:
+    """Batches of what `load` makes of each element of `order`.  The batch size is static with `drop_remainder`."""
     loaded = order.map(load, num_parallel_calls=os.cpu_count())
-    # Zero padding, after normalisation: alone, too, the convolutions see zeros beyond the border of an image.
-    return untuned(loaded.padded_batch(batch_size).prefetch(READY_BATCHES * replicas))
+    # Pad with zeros after normalisation: a convolution also sees zeros beyond the border of an image without padding.
+    # A static batch size lets the model skip padding masks and the loop over images where a batch is one image.
+    batches = loaded.padded_batch(batch_size, drop_remainder=drop_remainder)
+    return untuned(batches.prefetch(READY_BATCHES * replicas))
 
 
 @contextlib.contextmanager

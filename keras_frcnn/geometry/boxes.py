@@ -8,6 +8,8 @@ import math
 
 import tensorflow as tf
 
+from keras_frcnn.facts.structures import Tensor
+
 # No delta may enlarge a box more than 1000/16 times, as in the released code of the paper's successors: exp() of an
 # untrained or diverged output would overflow, and NMS over infinite boxes silently returns indices.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
@@ -43,10 +45,26 @@ def flip_horizontally(boxes, width):
     return tf.stack([y0, width - x1, y1, width - x0], axis=-1)
 
 
-def scale(boxes, factors):
-    """Multiply (..., N, 4) boxes by `factors` (..., 2), for y and x."""
-    factors = tf.cast(factors, boxes.dtype)[..., None, :]
-    return boxes * tf.concat([factors, factors], axis=-1)
+def to_resized_pixels(boxes: Tensor, image_sizes: Tensor, original_sizes: Tensor) -> Tensor:
+    """(..., N, 4) boxes in pixels of the original images -> pixels of the resized images.
+
+    Sizes are (..., 2), height and width, of the resized (`image_sizes`) and of the original images.  Boxes inside the
+    original image are inside the resized one, on its border if they were on the border.
+    """
+    return _change_frame(boxes, original_sizes, image_sizes)
+
+
+def to_original_pixels(boxes: Tensor, image_sizes: Tensor, original_sizes: Tensor) -> Tensor:
+    """(..., N, 4) boxes in pixels of the resized images -> pixels of the original images: see `to_resized_pixels`."""
+    return _change_frame(boxes, image_sizes, original_sizes)
+
+
+def _change_frame(boxes: Tensor, old_sizes: Tensor, new_sizes: Tensor) -> Tensor:
+    old, new = (tf.cast(sizes, boxes.dtype)[..., None, :] for sizes in (old_sizes, new_sizes))
+    old, new = (tf.concat([sizes, sizes], axis=-1) for sizes in (old, new))
+    # Multiply before dividing.  A precomputed factor is rounded and could move a border out of the image.  This way
+    # there and back costs four roundings, less than 2.5e-4 pixels in an image of 1000 pixels.
+    return boxes * new / old
 
 
 def _centre_form(boxes):

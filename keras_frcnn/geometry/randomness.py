@@ -6,18 +6,25 @@ What is drawn for it depends on that seed alone: not on the padded shape of its 
 
 import tensorflow as tf
 
+from keras_frcnn.facts.structures import Tensor
+
 # One stream for each purpose, so that no two choices are ever made from the same numbers.
 FLIP_AND_ORDER, ANCHOR_SAMPLING, ROI_SAMPLING, DROPOUT_FC6, DROPOUT_FC7, OBJECT_SAMPLING, BATCH_ORDER = range(7)
 
 
-def uniform(seeds, purpose: int, shape):
+# Without a name TensorFlow chooses the generator by the device.
+ALGORITHM = "philox"
+
+
+def uniform(seeds: Tensor, purpose: int, shape: Tensor) -> Tensor:
     """Independent uniform numbers in [0, 1) for each image: seeds (B, 2) int32 -> (B, *shape) float32.
 
-    They are drawn in order by a counter, so fewer rows are the first of more rows.
+    A counter draws them in order, so the first numbers do not depend on how many are drawn.
     """
 
     def one_image(seed):
-        return tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, purpose))
+        key = tf.random.experimental.stateless_fold_in(seed, purpose, alg=ALGORITHM)
+        return tf.random.stateless_uniform(shape, key, alg=ALGORITHM)
 
     return tf.map_fn(one_image, seeds, fn_output_signature=tf.float32)
 

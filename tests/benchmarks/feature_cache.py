@@ -23,9 +23,10 @@ from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.vgg16 import load_pretrained
+from keras_frcnn.network.forward import Counts
 from training.stores.features import FeatureCache
 from training.engine.loop import Optimisation, Trainer
-from training.stores.proposals import make_proposals
+from training.stores.proposals import store_proposals
 from training.stores.rows import row_paths
 from training.run.start import apply_pretrained
 from training.engine.schedules import StepDecay
@@ -49,7 +50,7 @@ def main():
     apply_pretrained(model, load_pretrained(options.weights))
     with tempfile.TemporaryDirectory() as folder:
         proposals = Path(folder) / "proposals"
-        make_proposals(model, dataset, proposals, 0, 2000, "proposals")
+        store_proposals(model, dataset, proposals, Counts(0, 2000), "proposals")
         cache = FeatureCache(Path(folder) / "features", model, 2**33)
         started = time.perf_counter()
         cache.fill(dataset, [(index, flip) for index in range(PICTURES) for flip in (False, True)], "features")

@@ -1,7 +1,9 @@
 """Pictures: sizes by hand, channels against Keras, and what the decoder makes of every kind of file."""
 
 import io
+from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -173,6 +175,60 @@ def test_the_exif_orientation_is_ignored():
     exif[0x0112] = 6  # to be shown turned by 90 degrees
     image = decode_image(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif))
     assert image.shape == (20, 40, 3)
+
+
+def pillow_pixels(content):
+    """(H, W, 3) RGB as Pillow decodes it."""
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def opencv_pixels(content):
+    """(H, W, 3) RGB as OpenCV decodes it."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)[..., ::-1]
+
+
+def assert_pixels_of_other_decoders(content):
+    pixels = decode_image(content).numpy()
+    np.testing.assert_array_equal(pixels, pillow_pixels(content))
+    np.testing.assert_array_equal(pixels, opencv_pixels(content))
+
+
+@pytest.mark.parametrize("size", [(96, 128), (67, 101), (1, 1), (17, 8)])
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"subsampling": "4:2:0", "quality": 75}),
+        ("RGB", {"subsampling": "4:2:0", "quality": 20}),
+        ("RGB", {"subsampling": "4:2:2"}),
+        ("RGB", {"subsampling": "4:4:4", "quality": 95}),
+        ("RGB", {"progressive": True}),
+        ("L", {}),
+    ],
+)
+def test_a_jpeg_has_the_pixels_of_other_decoders(size, mode, options):
+    # Colours that change fast over the picture, and noise: smooth pictures hide how the decoder rounds.
+    rng = np.random.default_rng(4)
+    smooth = cv2.resize(rng.integers(0, 256, (9, 11, 3)).astype(np.uint8), size[::-1], interpolation=cv2.INTER_CUBIC)
+    pixels = np.clip(smooth + rng.integers(-20, 20, (*size, 3)), 0, 255).astype(np.uint8)
+    assert_pixels_of_other_decoders(encoded(Image.fromarray(pixels).convert(mode), "JPEG", **options))
+
+
+def test_real_jpegs_have_the_pixels_of_other_decoders():
+    data = Path(__file__).resolve().parents[3] / "shared" / "data" / "voc"
+    paths = sorted(data.rglob("*.jpg"))[::50]
+    if not paths:
+        pytest.skip("no VOC pictures beside the project in ../shared/data")
+    for path in paths:
+        assert_pixels_of_other_decoders(path.read_bytes())
+
+
+def test_a_graph_decodes_every_kind_of_picture():
+    image = Image.fromarray(picture().repeat(16, axis=0).repeat(16, axis=1))
+    contents = [encoded(image, kind) for kind in ("JPEG", "PNG", "GIF", "BMP")]
+    decoded = tf.data.Dataset.from_tensor_slices(contents).map(decode_image)
+    for content, pixels in zip(contents, decoded, strict=True):
+        np.testing.assert_array_equal(pixels, pillow_pixels(content))
 
 
 @pytest.mark.parametrize(

@@ -167,9 +167,10 @@ def test_each_place_in_the_stream_has_its_own_seed(one):
     assert seeds.tolist() == [[9, position] for position in range(8)]
 
 
-def test_stored_proposals_are_flipped_with_their_picture(tmp_path):
+def test_stored_proposals_are_resized_and_flipped_with_their_picture(tmp_path):
     names = ("one", "two")
-    stored = {"one": [[*RESIZED_BOX, 0.75], [0.0, 0.0, 8.0, 10.0, 0.5]], "two": np.zeros((0, 5))}
+    # In pixels of the 40 x 60 picture; 1.6 times as large in the resized one.  The second ends at the lower right corner.
+    stored = {"one": [[*BOX, 0.75], [0.0, 30.0, 40.0, 60.0, 0.5]], "two": np.zeros((0, 5))}
     paths = []
     for name in names:
         paths.append(tmp_path / f"{name}.tensor")
@@ -186,7 +187,7 @@ def test_stored_proposals_are_flipped_with_their_picture(tmp_path):
             rows += 1
             assert proposals.valid.tolist() == [True, True] and proposals.scores.tolist() == [0.75, 0.5]
             np.testing.assert_allclose(proposals.boxes[0], batch.ground_truth.boxes[row, 0], atol=1e-4)
-            other = [0, 86, 8, 96] if flips[2 * number + row] else [0, 0, 8, 10]
+            other = [0, 0, 64, 48] if flips[2 * number + row] else [0, 48, 64, 96]
             assert proposals.boxes[1].tolist() == other
     assert rows == 8
 
@@ -207,6 +208,26 @@ def test_evaluation_takes_every_picture_once_in_order_as_it_is(tmp_path, batch_s
             if image_id != b"a":
                 np.testing.assert_allclose(batch.ground_truth.boxes[row], [RESIZED_BOX], atol=1e-4)
             assert batch.ground_truth.valid[row].numpy().sum() == (image_id != b"a")
+
+
+def batch_sizes(batches):
+    """What `element_spec` says about the batch axis of each field of a batch."""
+    return {spec.shape[0] for spec in tf.nest.flatten(batches.element_spec)}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_training_batches_have_a_static_batch_size(one, batch_size):
+    batches = training_batches(one, CONFIG, batch_size, seed=0)
+    assert batch_sizes(batches) == {batch_size}
+    # With a finite number of batches, tf.distribute would make the batch size of several workers dynamic.
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+@pytest.mark.parametrize(("batch_size", "static", "sizes"), [(1, 1, [1] * 6), (3, 3, [3, 3]), (4, None, [4, 2])])
+def test_evaluation_batches_have_a_static_batch_size_where_no_batch_is_partial(one, batch_size, static, sizes):
+    batches = evaluation_batches(one._replace(examples=one.examples * 6), CONFIG, batch_size)
+    assert batch_sizes(batches) == {static}
+    assert [len(batch.image_ids) for batch in batches] == sizes
 
 
 @pytest.mark.parametrize("make", [evaluation_batches, functools.partial(training_batches, seed=0)])

@@ -24,6 +24,8 @@ from export.shared.parity import Tolerance, compare, format_parity, reference_de
 from export.saved_model import main
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.files import read_json
+from keras_frcnn.network import forward
+from keras_frcnn.data.images import decode_image
 from keras_frcnn.network.model import FasterRCNN
 
 TOLERANCE = Tolerance(1e-3, 1e-4)
@@ -193,7 +195,7 @@ def test_all_ops_are_tensorflows_own(graph):
     nodes = [*graph.graph_def.node, *(node for function in library.function for node in function.node_def)]
     functions = {function.signature.name for function in library.function}
     ops = {node.op for node in nodes} - functions
-    assert {"Conv2D", "CropAndResize", "NonMaxSuppressionV4", "DecodeImage", "ResizeBilinear"} <= ops
+    assert {"Conv2D", "CropAndResize", "NonMaxSuppressionV4", "DecodeImage", "DecodeJpeg", "ResizeBilinear"} <= ops
     assert {name for name in ops if op_def_registry.get(name) is None} == set()
     assert not {name for name in ops if "PyFunc" in name or "Python" in name or "Generator" in name}
 
@@ -344,7 +346,7 @@ def test_every_kind_of_picture_is_seen_as_in_training(detector, loaded, scene):
     contents = [make(scene) for make in FINE.values()]
     answer = loaded.signatures["image_bytes"](image_bytes=tf.constant(contents))
     assert dict(zip(FINE, answer["image_errors"].numpy(), strict=True)) == dict.fromkeys(FINE, b"")
-    images = [tf.io.decode_image(content, channels=3, expand_animations=False).numpy() for content in contents]
+    images = [decode_image(content).numpy() for content in contents]
     answers = [rows(answer, row) for row in range(len(contents))]
     assert_parity(model, reference_detections(model, images), answers)
     assert sum(len(scores) > 0 for *_, scores in answers) >= 10
@@ -474,15 +476,13 @@ def test_a_wrong_export_does_not_replace_a_good_one(detector, exported, picture_
     folder = Path(shutil.copytree(exported[0], tmp_path / "1"))
     before = {path: path.read_bytes() for path in folder.rglob("*.pb")}
     monkeypatch.setitem(saved_model.PRECISIONS, "float32", (0.0, 0.0, 1.0))
-    monkeypatch.setattr(signatures, "detect", lambda *arguments: detections_halved(*arguments))
+    monkeypatch.setattr(signatures.forward, "detect", detections_halved)
     assert run("--model", detector[1], "--out", folder, "--images", *picture_files, "--force") == 1
     assert {path: path.read_bytes() for path in folder.rglob("*.pb")} == before
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
-def detections_halved(*arguments):
-    from keras_frcnn.network.model import detect
-
+def detections_halved(*arguments, detect=forward.detect):
     detections = detect(*arguments)
     return detections._replace(scores=detections.scores / 2)
 
@@ -524,7 +524,7 @@ def test_a_folder_of_something_else_is_not_replaced(detector, tmp_path, capsys):
         (["--out", "1", "--svd", "8"], "--svd: 1 ranks; give two"),
         (["--out", "1", "--calibrate", "a.jpg"], "--calibrate: has no use without --svd; "),
         (["--out", "1", "--svd"], "--svd: 1536 is no rank to cut fc6 to; give one from 1 to 31"),
-        (["--out", "1", "--score-threshold", "2"], "--score-threshold: 2.0 is out of range"),
+        (["--out", "1", "--score-threshold", "2"], "--score-threshold must be at least 0 and less than 1 (got 2.0)."),
         (["--out", "1", "--images", "nowhere.jpg"], "nowhere.jpg: not a readable picture"),
         (["--out", "1", "--data", "nowhere"], "data 'nowhere': is no source of data"),
         (["--out", "file/1"], "file: is no folder to write to"),

@@ -122,10 +122,40 @@ def test_flipping_twice_changes_nothing(corners, width):
     np.testing.assert_array_equal(twice, boxes)
 
 
-def test_scale_by_hand():
-    boxes = tf.constant([[[1, 2, 3, 4], [0, 1, 5, 6]], [[1, 2, 3, 4], [0, 0, 0, 0]]], tf.float32)
-    scaled = box_ops.scale(boxes, tf.constant([[2, 10], [0.5, 1]]))
-    np.testing.assert_array_equal(scaled, [[[2, 20, 6, 40], [0, 10, 10, 60]], [[0.5, 2, 1.5, 4], [0, 0, 0, 0]]])
+def test_pixels_of_both_frames_by_hand():
+    # 375 x 500 became 600 x 800, 1.6 times as large.  200 x 101 became 600 x 303, 3 times as large.
+    resized = tf.constant([[[160, 320, 480, 800], [0, 0, 0, 0]], [[0, 30, 600, 303], [3, 3, 6, 6]]], tf.float32)
+    original = tf.constant([[[100, 200, 300, 500], [0, 0, 0, 0]], [[0, 10, 200, 101], [1, 1, 2, 2]]], tf.float32)
+    image_sizes, original_sizes = tf.constant([[600, 800], [600, 303]]), tf.constant([[375, 500], [200, 101]])
+    np.testing.assert_allclose(box_ops.to_original_pixels(resized, image_sizes, original_sizes), original, rtol=1e-6)
+    np.testing.assert_allclose(box_ops.to_resized_pixels(original, image_sizes, original_sizes), resized, rtol=1e-6)
+    # One image, without the batch axis.
+    one = box_ops.to_resized_pixels(original[0], image_sizes[0], original_sizes[0])
+    np.testing.assert_allclose(one, resized[0], rtol=1e-6)
+    assert box_ops.to_resized_pixels(tf.zeros([0, 4]), image_sizes[0], original_sizes[0]).shape == (0, 4)
+
+
+def test_the_two_axes_have_their_own_factor():
+    boxes = tf.constant([[1, 2, 3, 4]], tf.float32)
+    scaled = box_ops.to_resized_pixels(boxes, tf.constant([20, 50]), tf.constant([10, 5]))
+    np.testing.assert_array_equal(scaled, [[2, 20, 6, 40]])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.tuples(*[st.integers(16, 1000)] * 2), st.tuples(*[st.integers(1, 16000)] * 2), st.integers(0, 2**31))
+def test_there_and_back_is_the_same_box_inside_the_image(image_size, original_size, seed):
+    """To original pixels and back costs rounding alone, and no box leaves the image on the way."""
+    limit = np.tile(np.float32(image_size), 2)
+    boxes = np.random.default_rng(seed).uniform(0, 1, (50, 4)).astype(np.float32) * limit
+    boxes = np.concatenate([boxes, [limit], [np.nextafter(limit, np.float32(0))], np.zeros((1, 4), np.float32)])
+    sizes = tf.constant(image_size), tf.constant(original_size)
+    original = box_ops.to_original_pixels(tf.constant(boxes), *sizes).numpy()
+    back = box_ops.to_resized_pixels(original, *sizes).numpy()
+    np.testing.assert_allclose(back, boxes, rtol=2.5e-7)
+    assert (original >= 0).all() and (original <= np.tile(original_size, 2)).all()
+    assert (back >= 0).all() and (back <= limit).all()
+    np.testing.assert_array_equal(original[50], np.tile(original_size, 2))
+    np.testing.assert_array_equal(back[50], limit)
 
 
 def test_coding_by_hand():
@@ -194,7 +224,8 @@ def test_everything_is_float32():
         box_ops.pairwise_iou(boxes, boxes),
         box_ops.clip(boxes, tf.constant([[50, 60]])),
         box_ops.flip_horizontally(boxes, tf.constant(60)),
-        box_ops.scale(boxes, tf.constant([[2.0, 2.0]])),
+        box_ops.to_original_pixels(boxes, tf.constant([[50, 60]]), tf.constant([[25, 30]])),
+        box_ops.to_resized_pixels(boxes, tf.constant([[50, 60]]), tf.constant([[25, 30]])),
         box_ops.encode(boxes, boxes),
         box_ops.decode(boxes, boxes),
     ):

@@ -120,11 +120,10 @@ def in_graph(function, *arguments):
 
 def detached_proposals(model, batch):
     """The proposals that a detector trains on."""
-    from keras_frcnn.network.model import propose
+    from keras_frcnn.network.forward import detector_training_counts, propose
 
     features = model.backbone(batch.images, batch.image_sizes)
-    limits = {"pre_nms_topk": 0, "post_nms_topk": model.config.rpn.train_post_nms_topk}
-    return propose(model.rpn(features), features, batch.image_sizes, model.config, **limits)
+    return propose(model.parts, features, batch.image_sizes, detector_training_counts(model.config))
 
 
 def run(module: str, *arguments):
@@ -160,7 +159,7 @@ def record_commands(tree: Path, folder: Path) -> Iterator[tuple[str, object]]:
     picture = sorted((tree / "JPEGImages").glob("*.jpg"))[0]
     data = ("--data", f"voc:{tree}")
     for name, iterations in (("alternate", (3, 3, 3, 3)), ("joint", (3,))):
-        run(f"training.{name}", *data, "--run", folder / name, *SMALL, "--steps", *iterations)
+        run(f"training.{name}", *data, "--run", folder / name, *SMALL, "--iterations", *iterations)
         yield f"{name}/weights", joined(weights(folder / name / "model.keras"))
         for path in sorted((folder / name / "evaluation").glob("*.json")):
             result = json.loads(path.read_text())

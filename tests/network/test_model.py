@@ -15,7 +15,8 @@ import tensorflow as tf
 from keras_frcnn.network import backbone as backbone_module
 from keras_frcnn.geometry.anchors import tile_anchors
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.network.model import classify, detect, load_model, propose
+from keras_frcnn.network.forward import detect, detection_counts, propose
+from keras_frcnn.network.model import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,12 +138,12 @@ def test_rpn_and_head_read_one_backbone(model):
 
 def test_the_graph_is_propose_classify_detect_in_a_row(model, pair):
     images, sizes = pair
-    config = model.config
     features = model.backbone(images, sizes)
-    proposals = propose(model.rpn(features), features, sizes, config, pre_nms_topk=100, post_nms_topk=40)
-    output = classify(model.head, features, proposals.boxes, sizes, config)
+    proposals = propose(model.parts, features, sizes, detection_counts(model.config))
     assert proposals.boxes.shape == (2, 40, 4)
-    assert_same_detections(detect(output, proposals, sizes, config), model((images, sizes)), rtol=1e-6, atol=1e-5)
+    found = detect(model.parts, features, sizes, proposals)
+    assert_same_detections(found, model((images, sizes)), rtol=1e-6, atol=1e-5)
+    assert_same_detections(found, detect(model.parts, features, sizes), rtol=1e-6, atol=1e-5)
 
 
 def test_half_precision_gives_float32_boxes(make_model, pair):

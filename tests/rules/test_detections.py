@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.rules.detections import make_detections, to_original_pixels
+from keras_frcnn.rules.detections import make_detections
 from keras_frcnn.facts.structures import HeadOutput, Proposals
 
 SETTINGS = {"delta_std": (0.1, 0.1, 0.2, 0.2), "score_threshold": 0.05, "iou_threshold": 0.3, "max_detections": 5}
@@ -55,6 +55,20 @@ def test_two_classes_by_hand():
         (2, 0.4, NEAR_A),
         (2, 0.16, [50, 60, 90, 80]),
     ]
+
+
+@pytest.mark.usefixtures("gpu_kernels")
+def test_detections_under_the_rules_of_the_gpu_kernels():
+    nan = float("nan")
+    output = head_output(
+        [[0.06, 0.9, 0.04], [0.06, 0.9, 0.04], [0.16, 0.8, 0.04], [0.26, 0.7, 0.04]],
+        # Minimum drops a NaN height delta, which would leave a box of 62 times the height.
+        {(0, 1): (0, 0, nan, 0), (1, 1): (nan, 0, 0, 0)},
+    )
+    proposals = proposals_of([A, B, A, B], [True, True, True, False])
+    assert detect(output, proposals) == [(1, 0.8, A)]  # class 2 has no score over the threshold
+    nothing = HeadOutput(tf.zeros([1, 0, 3]), tf.zeros([1, 0, 3, 4]))
+    assert detect(nothing, Proposals(tf.zeros([1, 0, 4]), tf.zeros([1, 0]), tf.zeros([1, 0], tf.bool))) == []
 
 
 def test_the_background_is_never_a_detection():
@@ -135,14 +149,3 @@ def test_half_precision_is_computed_in_float32():
         assert [field.dtype for field in result] == [tf.float32, tf.int32, tf.float32, tf.bool]
         for field, field_expected in zip(result, expected, strict=True):
             np.testing.assert_array_equal(field, field_expected)
-
-
-def test_back_to_original_pixels():
-    # 375 x 500 became 600 x 800, 1.6 times as large; 200 x 100 became 600 x 300, but for one axis off by a rounding.
-    boxes = tf.constant([[[160, 320, 480, 800], [0, 0, 0, 0]], [[0, 30, 600, 303], [3, 3, 6, 6]]], tf.float32)
-    sizes, originals = tf.constant([[600, 800], [600, 303]]), tf.constant([[375, 500], [200, 101]])
-    np.testing.assert_allclose(
-        to_original_pixels(boxes, sizes, originals),
-        [[[100, 200, 300, 500], [0, 0, 0, 0]], [[0, 10, 200, 101], [1, 1, 2, 2]]],
-        rtol=1e-6,
-    )

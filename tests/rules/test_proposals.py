@@ -126,6 +126,29 @@ def test_negative_scores_are_scores():
     assert kept_by_suppress([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], [-2.0, -1.0, -3.0]) == [1, 2]
 
 
+@pytest.mark.usefixtures("gpu_kernels")
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_suppress_under_the_rules_of_the_gpu_kernel(count):
+    nan, inf = float("nan"), float("inf")
+    apart = [[0, 20 * i, 10, 20 * i + 10] for i in range(8)]
+    boxes, scores = np.float32(apart), np.float32([0.1, 0.9, 0.8, 0.7, nan, 0.6, 0.5, 0.2])
+    boxes[1, 0], boxes[2, 3], boxes[3, 2] = nan, inf, 0.0  # the last has no area
+    valid = [True] * 5 + [False] + [True] * 2
+    assert kept_by_suppress(boxes, scores, valid, count) == [6, 7, 0][:count]
+    assert kept_by_suppress(boxes, scores, [False] * 8, count) == []
+    assert kept_by_suppress([], [], count=count) == []
+
+
+@pytest.mark.usefixtures("gpu_kernels")
+def test_suppress_equals_a_naive_one_under_the_rules_of_the_gpu_kernel():
+    rng = np.random.default_rng(5)
+    boxes, scores = crowded_boxes(rng, 80)
+    valid = rng.random(80) < 0.8
+    expected = nms_oracle(np.float64(boxes), scores, valid, 100, 0.5)
+    assert 3 < len(expected) < valid.sum()
+    assert kept_by_suppress(boxes, scores, valid, 100) == expected
+
+
 # --- make_proposals
 
 SETTINGS = {"min_size": 16.0, "pre_nms_topk": 0, "post_nms_topk": 10, "iou_threshold": 0.7}
@@ -253,6 +276,18 @@ def test_outputs_that_are_no_numbers_make_no_proposals(pre_nms_topk):
     deltas = [[0] * 4, [nan, 0, 0, 0], [0, 0, nan, 0]]
     assert by_hand([A, B, C], [0.5, 0.9, 0.8], deltas=deltas, pre_nms_topk=pre_nms_topk)[0] == [A]
     assert by_hand([A, B, C], [0.5, nan, nan], pre_nms_topk=pre_nms_topk)[0] == [A]
+
+
+@pytest.mark.usefixtures("gpu_kernels")
+@pytest.mark.parametrize("pre_nms_topk", [0, 3])
+def test_proposals_under_the_rules_of_the_gpu_kernels(pre_nms_topk):
+    nan, small = float("nan"), [60, 0, 70, 10]
+    boxes, probabilities = [A, B, C, small, NEAR_A], [0.5, 0.9, 0.8, 0.7, 0.4]
+    candidates = [True, True, True, True, False]
+    # Minimum drops a NaN height delta, which would leave a box of 62 times the height.
+    deltas = [[0] * 4, [nan, 0, 0, 0], [0, 0, nan, 0], [0] * 4, [0] * 4]
+    assert by_hand(boxes, probabilities, candidates, deltas=deltas, pre_nms_topk=pre_nms_topk)[0] == [A]
+    assert by_hand(boxes, probabilities, [False] * 5, pre_nms_topk=pre_nms_topk)[0] == []
 
 
 def test_scores_that_are_no_numbers_take_no_place_in_the_cut():

@@ -71,7 +71,7 @@ def test_two_devices_train_as_one(one_device, voc_tree, tmp_path):
     process = start("two", voc_tree, tmp_path, "two")
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    assert "2 replicas" in output
+    assert "2 replicas" in output and "static batch sizes {1}" in output
     assert_same_training(one_device, weights(tmp_path, "two"))
 
 
@@ -90,14 +90,14 @@ def test_two_processes_train_as_one(one_device, voc_tree, tmp_path):
     for process in processes:
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
-        assert "2 replicas" in output
+        assert "2 replicas" in output and "static batch sizes {1}" in output
     assert_same_training(one_device, [weights(tmp_path, f"worker{index}")[0] for index in range(2)])
 
 
 def start_training(tree, folder, task):
     options = (
         "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none "
-        "--steps 120 4 4 4 --checkpoint-steps 10"
+        "--iterations 120 4 4 4 --checkpoint-iterations 10"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
     return subprocess.Popen(

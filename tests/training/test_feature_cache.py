@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches, training_items
 from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.network.forward import Counts
 from training.stores.features import FeatureCache
 from training.engine.loop import Optimisation, Trainer
-from training.stores.proposals import make_proposals
+from training.stores.proposals import store_proposals
 from training.stores.rows import load_rows, row_paths
 from training.engine.schedules import StepDecay
-from training.engine.objectives import fixed_features, head_losses, image_features, rpn_losses
+from training.engine.inference import fixed_features, image_features
+from training.engine.objectives import head_losses, rpn_losses
 
 PLENTY = 2**30
 ALL = [(index, flip) for index in range(4) for flip in (False, True)]
@@ -183,7 +185,7 @@ def test_the_type_is_as_computed_or_half(model, dataset, tmp_path, dtype, tolera
 
 @pytest.mark.parametrize("losses, parts, batch_size", [(rpn_losses, ("rpn",), 1), (head_losses, ("head",), 2)])
 def test_training_on_stored_features_gives_the_same_weights(make_model, dataset, tmp_path, losses, parts, batch_size):
-    make_proposals(make_model(), dataset, tmp_path / "proposals", 0, 30, "test")
+    store_proposals(make_model(), dataset, tmp_path / "proposals", Counts(0, 30), "test")
     proposals = row_paths(tmp_path / "proposals", dataset)
     assert sum(len(rows) for rows in load_rows(tmp_path / "proposals", dataset)) > 0
     results = []

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.network.model import propose
+from keras_frcnn.data.pipeline import evaluation_batches, training_batches
+from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.network.forward import joint_training_counts, propose
 from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals
-from training.engine.objectives import head_losses, image_features, joint_losses, loss_and_gradients, rpn_losses
+from training.engine.inference import detect_in_batch, fixed_features, image_features
+from training.engine.objectives import head_losses, joint_losses, loss_and_gradients, rpn_losses
 
 LOSSES = {"rpn": (rpn_losses, {"rpn_class", "rpn_box"}), "head": (head_losses, {"head_class", "head_box"})}
 
@@ -116,11 +119,7 @@ def test_joint_training_is_both_networks_on_this_steps_proposals(model, make_bat
     variables = variables_of(model, "backbone", "rpn", "head")
     means, _, gradients, _ = loss_and_gradients(model, joint_losses, batch, variables, True)
     features = image_features(model, batch)
-    rpn = model.config.rpn
-    proposals = propose(
-        model.rpn(features), features, batch.image_sizes, model.config,
-        pre_nms_topk=rpn.joint_pre_nms_topk, post_nms_topk=rpn.train_post_nms_topk,
-    )  # fmt: skip
+    proposals = propose(model.parts, features, batch.image_sizes, joint_training_counts(model.config))
     assert np.count_nonzero(proposals.valid) > 5
     alone = [
         loss_and_gradients(model, losses, batch._replace(proposals=proposals), variables, True)
@@ -132,3 +131,59 @@ def test_joint_training_is_both_networks_on_this_steps_proposals(model, make_bat
         parts = [part.numpy() for part in (of_rpn, of_head) if part is not None]
         np.testing.assert_allclose(together, sum(parts), rtol=1e-3, atol=1e-5 * np.abs(sum(parts)).max())
         assert len(parts) == (2 if "backbone" in variable.path else 1)
+
+
+# One image a batch: no loop over images and no padding.
+
+
+def loops_over(function, batches, op: str) -> int:
+    """How many while loops of the graph of `function(batch)` run an op of type `op`, directly or in a nested call."""
+    graph = tf.function(function, input_signature=[batches.element_spec]).get_concrete_function().graph.as_graph_def()
+    bodies = {body.signature.name: body for body in graph.library.function}
+
+    def runs_op(name: str) -> bool:
+        nodes = bodies[name].node_def
+        called = {value.func.name for node in nodes for value in node.attr.values() if value.HasField("func")}
+        called |= {inner.name for node in nodes for value in node.attr.values() for inner in value.list.func}
+        return any(node.op == op for node in nodes) or any(map(runs_op, called & set(bodies)))
+
+    nodes = [node for body in (graph.node, *(body.node_def for body in bodies.values())) for node in body]
+    return sum(node.op in ("While", "StatelessWhile") and runs_op(node.attr["body"].func.name) for node in nodes)
+
+
+def train_jointly(model):
+    variables = variables_of(model, "backbone", "rpn", "head")
+    return lambda batch: loss_and_gradients(model, joint_losses, batch, variables, True)[1]
+
+
+@pytest.fixture(scope="module")
+def two_scenes(voc_tree):
+    return load_dataset(f"voc:{voc_tree}", "val")
+
+
+@pytest.mark.parametrize(("batch_size", "loops"), [(1, 0), (2, 1)])
+def test_a_training_batch_of_one_image_has_no_loop_over_images(model, two_scenes, batch_size, loops):
+    batches = training_batches(two_scenes, model.config.image, batch_size, seed=0)
+    assert loops_over(train_jointly(model), batches, "NonMaxSuppressionV4") == loops
+    # With stored features, a loop computes those of the images of a batch that have none.
+    assert loops_over(lambda batch: fixed_features(model, batch), batches, "Conv2D") == loops
+
+
+@pytest.mark.parametrize(("batch_size", "loops"), [(1, 0), (2, 2)])
+def test_an_evaluation_batch_of_one_image_has_no_loop_over_images(model, two_scenes, batch_size, loops):
+    batches = evaluation_batches(two_scenes, model.config.image, batch_size)
+    assert loops_over(lambda batch: detect_in_batch(model, batch, False), batches, "NonMaxSuppressionV4") == loops
+
+
+@pytest.mark.parametrize(("batch_size", "masked"), [(1, False), (2, True)])
+def test_only_a_batch_of_several_images_is_masked(model, two_scenes, batch_size, masked, monkeypatch):
+    sizes, call = [], type(model.backbone).call
+
+    def record(backbone, images, image_sizes=None):
+        sizes.append(image_sizes)
+        return call(backbone, images, image_sizes)
+
+    monkeypatch.setattr(type(model.backbone), "call", record)
+    batches = training_batches(two_scenes, model.config.image, batch_size, seed=0)
+    tf.function(train_jointly(model), input_signature=[batches.element_spec]).get_concrete_function()
+    assert sizes and all((size is not None) == masked for size in sizes)

@@ -5,32 +5,40 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.facts.files import read_json
-from keras_frcnn.network.model import propose
-from training.evaluate import detect_dataset
-from training.stores.proposals import make_proposals
+from keras_frcnn.network.forward import Counts, propose
+from training.evaluate import detect_dataset, measure_recall
+from training.stores.proposals import store_proposals
 from training.stores.rows import is_complete, load_rows, row_path, row_paths
 
 
 @pytest.fixture(scope="module")
-def dataset(voc_tree):
-    # With years in the identifiers, as in VOC 2007 and 2012.
+def dataset(voc_tree, tmp_path_factory):
+    """Two scenes of 160 x 192 pixels, which the model sees at 64 x 77: 2.5 and 2.494 times as small."""
+    folder = tmp_path_factory.mktemp("pictures")
     dataset = load_dataset(f"voc:{voc_tree}", "val")
-    return dataset._replace(
-        examples=tuple(
-            example._replace(image_id=f"VOC{2000 + number}/{example.image_id}")
-            for number, example in enumerate(dataset.examples)
+    examples = []
+    for number, example in enumerate(dataset.examples):
+        path = folder / f"{number}.png"
+        with Image.open(example.image_path) as image:
+            image.resize((192, 160)).save(path)
+        # With years in the identifiers, as in VOC 2007 and 2012.
+        image_id = f"VOC{2000 + number}/{example.image_id}"
+        boxes = example.boxes * np.float32([2.5, 2, 2.5, 2])
+        examples.append(
+            example._replace(image_id=image_id, image_path=str(path), height=160, width=192, boxes=boxes)
         )
-    )
+    return dataset._replace(examples=tuple(examples))
 
 
 @pytest.fixture(scope="module")
 def stored(model, dataset, tmp_path_factory):
     directory = tmp_path_factory.mktemp("proposals") / "step1" / "val"
-    make_proposals(model, dataset, directory, 0, 30, "test")
+    store_proposals(model, dataset, directory, Counts(0, 30), "test")
     return directory
 
 
@@ -49,12 +57,11 @@ def test_what_is_read_is_what_the_rpn_proposes(model, dataset, stored):
     batches = evaluation_batches(dataset, model.config.image)
     for batch, rows in zip(batches, load_rows(stored, dataset), strict=True):
         features = model.backbone(batch.images)
-        proposals = propose(
-            model.rpn(features), features, batch.image_sizes, model.config, pre_nms_topk=0, post_nms_topk=30
-        )
+        proposals = propose(model.parts, features, batch.image_sizes, Counts(0, 30))
         valid = proposals.valid[0].numpy()
         assert rows.shape == (valid.sum(), 5) and valid.any() and rows.dtype == np.float32
-        np.testing.assert_allclose(rows[:, :4], proposals.boxes[0].numpy()[valid], atol=1e-3)
+        original = proposals.boxes[0].numpy()[valid] * np.tile([160 / 64, 192 / 77], 2)
+        np.testing.assert_allclose(rows[:, :4], original, atol=1e-3)
         np.testing.assert_allclose(rows[:, 4], proposals.scores[0].numpy()[valid], atol=1e-5)
         assert (np.diff(rows[:, 4]) <= 0).all()
 
@@ -64,8 +71,19 @@ def test_the_pipeline_reads_them(model, dataset, stored):
     (batch,) = batches
     for row, rows in enumerate(load_rows(stored, dataset)):
         valid = batch.proposals.valid[row].numpy()
-        np.testing.assert_array_equal(batch.proposals.boxes[row].numpy()[valid], rows[:, :4])
+        resized = rows[:, :4] * np.tile([64 / 160, 77 / 192], 2)
+        np.testing.assert_allclose(batch.proposals.boxes[row].numpy()[valid], resized, atol=1e-4)
+        assert (batch.proposals.boxes[row] <= [64, 77, 64, 77]).numpy().all()
         np.testing.assert_array_equal(batch.proposals.scores[row].numpy()[valid], rows[:, 4])
+
+
+def test_recall_is_measured_in_pixels_of_the_stored_picture(dataset, tmp_path):
+    for example, path in zip(dataset.examples, row_paths(tmp_path, dataset), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = np.concatenate([example.boxes, np.ones((len(example.boxes), 1), np.float32)], axis=-1)
+        path.write_bytes(tf.io.serialize_tensor(tf.constant(rows, tf.float32)).numpy())
+    recall = measure_recall(tmp_path, dataset)
+    assert recall.objects > 0 and recall.average_recalls[-1] == 1.0
 
 
 def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_path):
@@ -79,7 +97,7 @@ def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_p
     first, second = row_paths(directory, dataset)
     second.unlink()
     assert not is_complete(directory)
-    make_proposals(model, dataset, directory, 0, 30, "test")
+    store_proposals(model, dataset, directory, Counts(0, 30), "test")
     assert set(files(directory)) == set(before) and is_complete(directory)
     assert second.read_bytes() == row_paths(stored, dataset)[1].read_bytes()
     assert files(directory)[first] == before[first]  # it was there, and is not made again

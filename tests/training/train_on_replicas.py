@@ -19,9 +19,10 @@ from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, I
 from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.network.forward import Counts
 from training.engine.distribution import make_strategy, spread
 from training.engine.loop import Optimisation, Trainer
-from training.stores.proposals import make_proposals
+from training.stores.proposals import store_proposals
 from training.stores.rows import row_paths
 from training.engine.schedules import StepDecay
 from training.engine.objectives import head_losses, rpn_losses
@@ -47,7 +48,7 @@ def main(mode, tree, proposals, out):
         images = 2 // strategy.num_replicas_in_sync
         keras.utils.set_random_seed(0)
         model = FasterRCNN(CONFIG, dataset.class_names, seed=0)
-        make_proposals(model, dataset, proposals, 0, 50, "proposals")
+        store_proposals(model, dataset, proposals, Counts(0, 50), "proposals")
         for losses, parts, seed in ((rpn_losses, ("backbone", "rpn"), 1), (head_losses, ("backbone", "head"), 2)):
             trainer = Trainer(model, losses, parts, StepDecay(0.001, STEPS, 0.75), Optimisation())
 
@@ -56,7 +57,10 @@ def main(mode, tree, proposals, out):
                     dataset, CONFIG.image, images, seed, row_paths(proposals, dataset), share=share
                 )
 
-            trainer.feed(spread(batches))
+            distributed = spread(batches)
+            specs = tf.nest.flatten(distributed.element_spec, expand_composites=True)
+            print("static batch sizes", {spec.shape[0] for spec in specs}, flush=True)
+            trainer.feed(distributed)
             output = trainer.train(STEPS)
             print(mode, strategy.num_replicas_in_sync, "replicas", output, flush=True)
         replicas = {}

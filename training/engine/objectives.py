@@ -11,8 +11,11 @@ from keras_frcnn.geometry import randomness
 from keras_frcnn.rules import targets
 from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums
-from keras_frcnn.network.model import FasterRCNN, classify, grid_anchors, propose
+from keras_frcnn.network import forward
+from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.facts.structures import Batch, Proposals, RPNOutput
+
+from training.engine.inference import fixed_features, image_features
 
 
 class Losses(NamedTuple):
@@ -38,14 +41,13 @@ def joint_losses(model: FasterRCNN, batch: Batch, features):
 
     The gradient of the proposals' coordinates is left out (section 3.2).
     """
-    output, config = model.rpn(features), model.config.rpn
-    proposals = propose(
-        RPNOutput(*map(tf.stop_gradient, output)),
+    output = model.rpn(features)
+    proposals = forward.propose(
+        model.parts,
         tf.stop_gradient(features),
         batch.image_sizes,
-        model.config,
-        pre_nms_topk=config.joint_pre_nms_topk,
-        post_nms_topk=config.train_post_nms_topk,
+        forward.joint_training_counts(model.config),
+        RPNOutput(*map(tf.stop_gradient, output)),
     )
     of_rpn = _rpn_losses(model, batch, features, output)
     of_head = _head_losses(model, batch, features, proposals)
@@ -62,7 +64,7 @@ def _rpn_losses(model: FasterRCNN, batch: Batch, features, output: RPNOutput) ->
         widest=model.config.image.long_side // STRIDE,
     )
     rpn_targets = targets.rpn_targets(
-        grid_anchors(features, model.config),
+        forward.grid_anchors(features, model.config),
         batch.image_sizes,
         batch.ground_truth,
         priorities,
@@ -88,49 +90,10 @@ def _head_losses(model: FasterRCNN, batch: Batch, features, proposals: Proposals
         foreground_fraction=config.foreground_fraction,
         delta_std=config.delta_std,
     )
-    output = classify(model.head, features, roi_targets.boxes, batch.image_sizes, model.config, batch.seeds)
+    output = forward.classify(model.parts, features, roi_targets.boxes, batch.image_sizes, batch.seeds)
     sums, count = head_loss_sums(output, roi_targets, config.box_loss_weight, config.smooth_l1_sigma)
     foreground = tf.math.count_nonzero(roi_targets.classes > 0, dtype=tf.float32)
     return Losses(sums, dict.fromkeys(sums, count), {"foreground_rois": foreground})
-
-
-def image_features(model: FasterRCNN, batch: Batch):
-    """Backbone features of a batch.  A batch of one image holds no padding, and saves masking it."""
-    alone = batch.images.shape[0] == 1
-    return model.backbone(batch.images, None if alone else batch.image_sizes)
-
-
-def fixed_features(model: FasterRCNN, batch: Batch):
-    """Backbone features of a batch, those stored with it as they are: for a backbone that does not change."""
-    stored = batch.features
-    maps = tf.cast(stored.maps, model.backbone.compute_dtype)
-    features = tf.cond(
-        tf.reduce_all(stored.valid),
-        lambda: maps,
-        lambda: tf.cond(
-            tf.reduce_any(stored.valid),
-            lambda: _missing_features(model, batch, maps),
-            lambda: image_features(model, batch),
-        ),
-    )
-    return tf.ensure_shape(features, [None, None, None, model.backbone.convolutions[-1].filters])
-
-
-def _missing_features(model: FasterRCNN, batch: Batch, maps):
-    """Row by row, so that only the rows without stored features are computed."""
-    cells = batch.image_sizes // STRIDE
-    most = tf.reduce_max(cells, axis=0)
-
-    def one_image(row):
-        (height, width), (rows, columns) = tf.unstack(batch.image_sizes[row]), tf.unstack(cells[row])
-        features = tf.cond(
-            batch.features.valid[row],
-            lambda: maps[row, :rows, :columns],
-            lambda: model.backbone(batch.images[row : row + 1, :height, :width])[0],
-        )
-        return tf.pad(features, [[0, most[0] - rows], [0, most[1] - columns], [0, 0]])
-
-    return tf.map_fn(one_image, tf.range(tf.shape(cells)[0]), fn_output_signature=maps.dtype)
 
 
 def loss_and_gradients(model: FasterRCNN, losses, batch: Batch, variables, train_backbone: bool, loss_scale=1.0):

@@ -6,13 +6,12 @@ import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pipeline import evaluation_batches
-from keras_frcnn.rules.detections import to_original_pixels
 from keras_frcnn.data.images import decode_image
-from keras_frcnn.network.model import FasterRCNN, propose
+from keras_frcnn.network.forward import detection_counts
+from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections, draw_proposals
-from training.evaluate import detect_batch
+from training.engine.inference import detect_in_batch, propose_in_batch
 from training.stores.rows import row_paths
-from training.engine.objectives import fixed_features
 
 PICTURES = 2
 PROPOSALS = 30  # drawn on each
@@ -32,13 +31,10 @@ def look_at(model: FasterRCNN, parts, dataset: Dataset, proposal_directory=None)
     def run(batch):
         found = {}
         if "rpn" in parts:
-            features = fixed_features(model, batch)
-            topk = {"pre_nms_topk": model.config.test.pre_nms_topk, "post_nms_topk": PROPOSALS}
-            proposals = propose(model.rpn(features), features, batch.image_sizes, model.config, **topk)
-            boxes = to_original_pixels(proposals.boxes, batch.image_sizes, batch.original_sizes)
-            found["proposals"] = proposals._replace(boxes=boxes)
+            counts = detection_counts(model.config)._replace(after_nms=PROPOSALS)
+            found["proposals"] = propose_in_batch(model, batch, counts)
         if "head" in parts:
-            found["detections"] = detect_batch(model, batch, with_stored_proposals=paths is not None)
+            found["detections"] = detect_in_batch(model, batch, with_stored_proposals=paths is not None)
         return found
 
     def look(step: int):

@@ -19,13 +19,14 @@ from keras_frcnn.evaluation.recall import COUNTS
 from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
 from keras_frcnn.facts.files import read_json, write_json
+from keras_frcnn.network.forward import Counts, detector_training_counts, detection_counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import is_chief, spread, wait_for_all
 from training.evaluate import detect_dataset, measure_recall, write_pictures
 from training.stores.features import FeatureCache, stored_features
 from training.reporting.tensorboard_pictures import look_at
 from training.engine.loop import Checkpoints, Optimisation, Overall, Trainer, train
-from training.stores.proposals import make_proposals
+from training.stores.proposals import store_proposals
 from training.stores.rows import is_complete, row_paths
 from training.run.start import Run, proposal_directory, say
 from training.run.folder import save_parts, weights_path
@@ -134,15 +135,15 @@ def train_parts(
 def propose_for_training(trained: Trained):
     """Make the proposals that a detector is to train on."""
     run = trained.run
-    _propose(trained, run.train_set, "train", run.config.rpn.train_pre_nms_topk, run.config.rpn.train_post_nms_topk)
+    _propose(trained, run.train_set, "train", detector_training_counts(run.config))
 
 
-def _propose(trained: Trained, dataset: Dataset, split: str, pre_nms_topk: int, post_nms_topk: int):
+def _propose(trained: Trained, dataset: Dataset, split: str, counts: Counts):
     directory = proposal_directory(trained.run, trained.name, split)
     if not is_complete(directory):
         features = _features(trained, dataset, split)
         title = f"{trained.title}: proposals, {split}"
-        make_proposals(trained.model, dataset, directory, pre_nms_topk, post_nms_topk, title, features)
+        store_proposals(trained.model, dataset, directory, counts, title, features)
 
 
 def _features(trained: Trained, dataset: Dataset, split: str):
@@ -155,8 +156,8 @@ def measure_rpn(trained: Trained) -> dict:
     run = trained.run
 
     def measure():
-        _propose(trained, run.val_set, "val", run.config.test.pre_nms_topk, max(COUNTS))
-        recall = measure_recall(proposal_directory(run, trained.name, "val"), run.val_set, run.config.image)
+        _propose(trained, run.val_set, "val", detection_counts(run.config)._replace(after_nms=max(COUNTS)))
+        recall = measure_recall(proposal_directory(run, trained.name, "val"), run.val_set)
         return format_recall_table(recall), {"recall": recall_to_json(recall)}
 
     return _measured(trained, "rpn", measure)

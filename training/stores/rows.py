@@ -1,7 +1,8 @@
 """What a network says of each picture, on disk: proposals (section 3.2) and detections.
 
-One file a picture, a serialised (N, columns) float32 tensor.  Files appear whole or not at all, so that an interrupted
-store is gone on with.  tf.data reads them by name: no data set is too large for memory.
+Each picture has one file, a serialised (N, columns) float32 tensor.  Its first four columns are boxes, yxyx, in pixels
+of the stored picture.  Files are written atomically, so an interrupted store resumes with the first missing file.  tf.data
+reads the files by name, so a data set need not fit in memory.
 """
 
 import functools
