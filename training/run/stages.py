@@ -21,11 +21,12 @@ from keras_frcnn.evaluation.voc_ap import evaluate_voc
 from keras_frcnn.facts.files import read_json, write_json
 from keras_frcnn.network.forward import Counts, detector_training_counts, detection_counts
 from keras_frcnn.network.model import FasterRCNN
+from training.engine.checkpoints import Checkpoints
 from training.engine.distribution import is_chief, spread, wait_for_all
 from training.evaluate import detect_dataset, measure_recall, write_pictures
 from training.stores.features import FeatureCache, stored_features
 from training.reporting.tensorboard_pictures import look_at
-from training.engine.loop import Checkpoints, Optimisation, Overall, Trainer, train
+from training.engine.loop import Optimisation, Overall, Trainer, train
 from training.stores.proposals import store_proposals
 from training.stores.rows import is_complete, row_paths
 from training.run.start import Run, proposal_directory, say

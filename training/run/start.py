@@ -20,6 +20,7 @@ from keras_frcnn.facts.files import remove_halves
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.warm_start import TrainedDetector, read_detector, warm_start
 from keras_frcnn.network.weights.vgg16 import PretrainedVGG16, load_pretrained
+from training.run.fingerprint import fingerprint
 from training.engine.distribution import is_chief, wait_for_all
 from training.stores.features import FeatureCache
 from training.run.folder import open_folder
@@ -50,13 +51,13 @@ def read_data(options) -> tuple[Dataset, Dataset]:
 
 
 def open_run(options, train_set: Dataset, val_set: Dataset) -> Run:
-    """Make the run folder, or go on with it; raises InputError."""
+    """Create the run folder, or check that the one that exists has these options and this data; raises InputError."""
     config = detector_config(options)
     plain = {name: value for name, value in vars(options).items() if name not in CHANGEABLE}
     configuration = {"options": plain, "detector": config_to_dict(config)}
     if not is_chief():
         wait_for_all()  # the chief makes the folder
-    folder = open_folder(options.run, configuration, train_set.class_names)
+    folder = open_folder(options.run, configuration, fingerprint(train_set, val_set))
     if is_chief():
         wait_for_all()
     for line in describe_problems(train_set) + describe_problems(val_set):
