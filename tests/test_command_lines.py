@@ -401,7 +401,7 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
         ("--weights imagenet21k", "--weights imagenet21k: no such source of weights; give `imagenet`"),
         ("--weights /does/not/exist.h5", "/does/not/exist.h5"),
         ("--train nothing", "{tree}/ImageSets/Main/nothing.txt: there is no such image set"),
-        ("--data /does/not/exist", "data '/does/not/exist': is no source of data"),
+        ("--data /does/not/exist", "--data '/does/not/exist': unknown kind of data source"),
         ("--data voc:/does/not/exist", "/does/not/exist: folder not found"),
         ("--class-names horse", "{tree}/Annotations/train_00000"),
         ("--class-names horse horse", "class names: horse occurs more than once"),

@@ -112,7 +112,8 @@ def _place_shapes(rng: np.random.Generator, height: int, width: int) -> list[_Sh
             # At most a quarter of a shape's height and width may extend beyond the edge.
             margin = half_extent / 2 if rng.random() < _REACHING_OVER_FRACTION else half_extent
             far = (width, height) - margin
-            near, far = np.minimum(margin, far), np.maximum(margin, far)  # near > far if the shape is larger than the picture
+            # For a shape larger than the picture, margin > far.
+            near, far = np.minimum(margin, far), np.maximum(margin, far)
             centre = rng.uniform(near, far)
             if crowded and boxes:
                 below = boxes[rng.integers(len(boxes))]
@@ -172,7 +173,9 @@ def _transform(rng: np.random.Generator, contours: list[np.ndarray], shorter_sid
 # Drawing.
 
 
-def _rasterise(rng: np.random.Generator, contours: list[np.ndarray], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _rasterise(
+    rng: np.random.Generator, contours: list[np.ndarray], height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The coverage of each pixel by the shape, and by a line along its inner edge: each (H, W) float32 in 0..1."""
     fine_size = (height * _SUPERSAMPLING, width * _SUPERSAMPLING)
     # In OpenCV a pixel's centre has the pixel's index as its coordinate; in continuous corners it lies 0.5 higher.
