@@ -400,7 +400,7 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
     [
         ("--weights imagenet21k", "--weights imagenet21k: no such source of weights; give `imagenet`"),
         ("--weights /does/not/exist.h5", "/does/not/exist.h5"),
-        ("--train nothing", "{tree}/ImageSets/Main/nothing.txt: there is no such image set"),
+        ("--train nothing", "{tree}/ImageSets/Main/nothing.txt: image set not found"),
         ("--data /does/not/exist", "--data '/does/not/exist': unknown kind of data source"),
         ("--data voc:/does/not/exist", "/does/not/exist: folder not found"),
         ("--class-names horse", "{tree}/Annotations/train_00000"),
@@ -471,7 +471,7 @@ def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):
     for options, beginning in (
         (("--model", tmp_path), f"{tmp_path}/model.keras: no such model file"),
         (("--model", text), f"{text}: not a .keras file"),
-        (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: there is no such image set"),
+        (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: image set not found"),
         (("--data", "voc:/does/not/exist"), "/does/not/exist: folder not found"),
         ((), f"{voc_tree}/Annotations/val_000000.xml, object 1, object/name: "),  # not the model's classes
     ):

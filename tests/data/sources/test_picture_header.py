@@ -21,9 +21,10 @@ def test_size_and_orientation_are_those_of_the_file(tmp_path, suffix):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_damaged_exif_data_count_as_none(tmp_path):
+@pytest.mark.parametrize("exif", [b"Exif\0\0damaged header", b"Exif\0\0II*\0damaged"])
+def test_damaged_exif_data_count_as_none(tmp_path, exif):
     path = tmp_path / "a.jpg"
-    Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=b"Exif\0\0II*\0damaged")
+    Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=exif)
     assert read_picture_header(path) == (HEIGHT, WIDTH, 1)
 
 
