@@ -473,7 +473,7 @@ def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):
         (("--model", text), f"{text}: not a .keras file"),
         (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: image set not found"),
         (("--data", "voc:/does/not/exist"), "/does/not/exist: folder not found"),
-        ((), f"{voc_tree}/Annotations/val_000000.xml, object 1, object/name: "),  # not the model's classes
+        ((), f"{voc_tree}/Annotations/val_000000.xml, object 1: class '"),  # not the model's classes
     ):
         assert evaluate("--model", saved, "--data", f"voc:{voc_tree}", "--split", "val", *options) == 2
         assert_one_error(capsys.readouterr().err, beginning)

@@ -144,7 +144,7 @@ def _make_example(picture: AnnotatedPicture, class_numbers: dict[str, int], prob
             raise InputError(
                 f"{picture.where}, {annotated.where}",
                 f"class {annotated.class_name!r} is not one of the classes {', '.join(class_numbers)}",
-                "correct the name, or add the class to --class-names",
+                "correct the name, or add the class to the class names",
             )
         box, kind = fit_box(annotated.corners, height, width)
         if kind is not None:
