@@ -43,7 +43,7 @@ def load_voc(
       class_names: the classes without background.  None takes the sorted names of all objects in the split; for PASCAL
         VOC this gives the official order of its twenty classes.
       strict: if True, raise an error for the first fault in an annotation instead of repairing it and counting it in
-        `Dataset.problems`.  An EXIF orientation is no fault of an annotation: it is only counted.
+        `Dataset.problems`.  An EXIF orientation is only counted, never an error.
 
     Raises:
       InputError: the tree, an image set, an annotation or a picture is missing or invalid.
