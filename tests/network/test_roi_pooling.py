@@ -18,7 +18,7 @@ def ramp(height=5, width=5):
 
 
 def crop_oracle(features, box, cells, crop_size, stride):
-    """Sample one box on (h, w, c) features in float64: bilinear, at the centres of its bins, with the border repeated."""
+    """Bilinear samples of one box on (h, w, c) features, in float64, at the bin centres; border cells are repeated."""
     features, (y0, x0, y1, x1) = np.float64(features), np.float64(box) / stride
     result = np.zeros([crop_size, crop_size, features.shape[-1]])
     for i in range(crop_size):
