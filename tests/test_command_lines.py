@@ -398,7 +398,7 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
 @pytest.mark.parametrize(
     ("options", "beginning"),
     [
-        ("--weights imagenet21k", "--weights imagenet21k: no such source of weights; give `imagenet`"),
+        ("--weights imagenet21k", "--weights imagenet21k: unknown source of weights; use `imagenet`"),
         ("--weights /does/not/exist.h5", "/does/not/exist.h5"),
         ("--train nothing", "{tree}/ImageSets/Main/nothing.txt: image set not found"),
         ("--data /does/not/exist", "--data '/does/not/exist': unknown kind of data source"),
