@@ -10,7 +10,6 @@ from training.four_steps import STEPS, check_shared_backbone
 from training.run.start import Run, detector_config
 from training.run.folder import save_parts, weights_path
 from training.engine.objectives import head_losses, rpn_losses
-from training.reporting.summary import summary_table
 
 REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 
@@ -75,19 +74,3 @@ def test_the_backbone_is_proved_to_be_that_of_step_2(make_model, tmp_path, capsy
     kernel.assign(values)
     with pytest.raises(AssertionError, match="changed after step 2"):
         check_shared_backbone(run, model)
-
-
-def test_the_summary_has_a_row_for_each_step():
-    training = {"steps": 8, "images": 16, "minutes": 1.26}
-    recall = {"recall": {"proposals": [{"count": 300, "recall": {"0.50": 0.75}}]}}
-    ap = {"ap": {"mean_ap_11point": 0.5, "mean_ap_area": None}}
-    measured = {"step 1": recall, "step 2": ap, "joint": recall | ap}
-    results = [{"title": title, "training": training, **values} for title, values in measured.items()]
-    header, line, *rows = summary_table(results).splitlines()
-    assert header.split() == ["training", "steps", "images", "minutes", "recall@300", "mAP", "11-point", "mAP", "area"]
-    assert set(line) == {"-"}
-    assert [row.split() for row in rows] == [
-        ["step", "1", "8", "16", "1.3", "0.750"],
-        ["step", "2", "8", "16", "1.3", "0.500", "-"],
-        ["joint", "8", "16", "1.3", "0.750", "0.500", "-"],
-    ]
