@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches, training_items
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.forward import Counts
-from training.stores.features import FeatureCache
+from training.stores.features import FeatureCache, delete_features
 from training.engine.loop import Optimisation, Trainer
 from training.stores.proposals import store_proposals
 from training.stores.rows import load_rows, row_paths
@@ -152,6 +152,41 @@ def test_another_backbone_size_or_type_starts_anew(make_model, small_config, dat
     other.set_weights(model.get_weights())
     FeatureCache(folder, other, PLENTY)
     assert times(folder) == {} and "image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", [None, b"", b'{"backbone": ', b"[1]", b"\xff"])
+def test_features_of_an_unknown_backbone_are_deleted_and_other_files_are_not(model, filled, tmp_path, capsys, key):
+    folder = shutil.copytree(filled, tmp_path / "features")
+    if key is None:
+        (folder / "key.json").unlink()
+    else:
+        (folder / "key.json").write_bytes(key)
+    for name in ("thesis.txt", "other.tfrecord", "thesis/notes.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    unfinished = folder / f".partial.7.{next(iter(times(filled)))}"
+    unfinished.write_bytes(b"half")
+    FeatureCache(folder, model, PLENTY)
+    expected = f"{folder}/key.json is missing or damaged: the stored features are deleted and computed again"
+    assert expected in capsys.readouterr().err
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert left == ["key.json", "other.tfrecord", "thesis.txt", "thesis/notes.txt"]
+    FeatureCache(folder, model, PLENTY)
+    assert capsys.readouterr().err == ""
+
+
+def test_deleting_the_features_leaves_other_files(filled, tmp_path):
+    folder = shutil.copytree(filled, tmp_path / "features")
+    (folder / "thesis.txt").write_text("mine")
+    delete_features(folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+    (folder / "thesis.txt").unlink()
+    delete_features(folder)
+    assert not folder.exists()
+    delete_features(folder)  # nothing is there
+    (tmp_path / "file").write_text("mine")
+    delete_features(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_changed_picture_has_other_features(model, dataset, tmp_path):

@@ -7,15 +7,13 @@ from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import settings_of
-from keras_frcnn.network.weights.vgg16 import PretrainedVGG16
 from training import four_steps
 from training.alternate import parse_arguments
 from training.four_steps import STEPS, check_shared_backbone, with_table
 from training.run.options import AlternationSchedule
-from training.run.start import Run, apply_pretrained
+from training.run.start import Run
 from training.run.folder import save_parts, weights_path
 from training.engine.objectives import head_losses, rpn_losses
-from training.reporting.summary import summary_table
 
 REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 
@@ -76,46 +74,6 @@ def test_a_fifth_step_is_a_row_of_the_table_alone(monkeypatch):
     assert with_table(options_of("--iterations", *"12345")).learning_rate == (0.001,) * 5
 
 
-def random_layers(model, fc1_rows=7 * 7 * 512, units=32):
-    rng = np.random.default_rng(0)
-    shapes = {layer.name: layer.kernel.shape for layer in model.backbone.convolutions}
-    shapes |= {"fc1": (fc1_rows, units), "fc2": (units, units)}
-    return {
-        name: (rng.normal(size=shape).astype(np.float32), rng.normal(size=shape[-1]).astype(np.float32))
-        for name, shape in shapes.items()
-    }
-
-
-def test_pretrained_weights_fill_the_backbone_fc6_and_fc7(make_model):
-    model, layers = make_model(), None
-    others = [value.copy() for value in model.rpn.get_weights() + model.head.class_logits.get_weights()]
-    layers = random_layers(model)
-    apply_pretrained(model, PretrainedVGG16(layers, "file.h5"))
-    pairs = [(layer, layer.name) for layer in model.backbone.convolutions]
-    for layer, name in [*pairs, (model.head.fc6, "fc1"), (model.head.fc7, "fc2")]:
-        for a, b in zip(layer.get_weights(), layers[name], strict=True):
-            np.testing.assert_array_equal(a, b, err_msg=name)
-    for a, b in zip(model.rpn.get_weights() + model.head.class_logits.get_weights(), others, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_pretrained_weights_without_fc_leave_the_head(make_model):
-    model = make_model()
-    layers = {name: value for name, value in random_layers(model).items() if name.startswith("block")}
-    before = model.head.get_weights()
-    apply_pretrained(model, PretrainedVGG16(layers, "file.h5"))
-    for a, b in zip(model.head.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_fc_layers_of_another_size_are_refused(make_model):
-    model = make_model()
-    pretrained = PretrainedVGG16(random_layers(model, units=64), "file.h5")
-    message = r"^--weights file.h5, layer fc1: has shape \(25088, 64\), the detector's fc6 \(25088, 32\); leave"
-    with pytest.raises(InputError, match=message):
-        apply_pretrained(model, pretrained)
-
-
 def test_the_backbone_is_proved_to_be_that_of_step_2(make_model, tmp_path, capsys):
     model = make_model()
     none = Dataset("none", model.class_names, (), {})
@@ -129,19 +87,3 @@ def test_the_backbone_is_proved_to_be_that_of_step_2(make_model, tmp_path, capsy
     kernel.assign(values)
     with pytest.raises(AssertionError, match="changed after step 2"):
         check_shared_backbone(run, model)
-
-
-def test_the_summary_has_a_row_for_each_step():
-    training = {"steps": 8, "images": 16, "minutes": 1.26}
-    recall = {"recall": {"proposals": [{"count": 300, "recall": {"0.50": 0.75}}]}}
-    ap = {"ap": {"mean_ap_11point": 0.5, "mean_ap_area": None}}
-    measured = {"step 1": recall, "step 2": ap, "joint": recall | ap}
-    results = [{"title": title, "training": training, **values} for title, values in measured.items()]
-    header, line, *rows = summary_table(results).splitlines()
-    assert header.split() == ["training", "steps", "images", "minutes", "recall@300", "mAP", "11-point", "mAP", "area"]
-    assert set(line) == {"-"}
-    assert [row.split() for row in rows] == [
-        ["step", "1", "8", "16", "1.3", "0.750"],
-        ["step", "2", "8", "16", "1.3", "0.500", "-"],
-        ["joint", "8", "16", "1.3", "0.750", "0.500", "-"],
-    ]

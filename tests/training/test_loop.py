@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_frcnn.data.tuning import untuned
+from training.engine.checkpoints import Checkpoints
 from training.engine.interruption import deferred
-from training.engine.loop import Checkpoints, NonFiniteLoss, Optimisation, Overall, Trainer, train
+from training.engine.loop import NonFiniteLoss, Optimisation, Overall, Trainer, train
 from training.engine.schedules import StepDecay
 from training.engine.objectives import head_losses, rpn_losses
 
@@ -217,44 +218,6 @@ def test_a_restored_trainer_goes_on_to_the_same_bits(make_model, make_batch, tmp
     for path, value in results[0].items():
         if "head" in path:
             np.testing.assert_array_equal(results[1][path], value, err_msg=path)
-
-
-def test_checkpoints_come_when_due_and_the_last_are_kept(make_model, good, tmp_path, monkeypatch):
-    trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
-    checkpoints = Checkpoints(trainer, tmp_path, 3, 1000.0, keep=2)
-
-    def kept():
-        return sorted(path.stem for path in tmp_path.glob("*.index"))
-
-    assert checkpoints.restore() == 0
-    for expected in ([], [], ["ckpt-3"], ["ckpt-3"]):
-        trainer.train(1)
-        checkpoints.save_if_due()
-        assert kept() == expected
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 1001.0)
-    checkpoints.save_if_due()
-    assert kept() == ["ckpt-3", "ckpt-4"]
-    checkpoints.save()  # nothing is new
-    trainer.train(1)
-    checkpoints.save()
-    assert kept() == ["ckpt-4", "ckpt-5"]
-
-
-def test_half_a_checkpoint_is_not_used_and_removed(make_model, good, tmp_path):
-    trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
-    checkpoints = Checkpoints(trainer, tmp_path, 1, 1000.0, keep=2)
-    checkpoints.restore()
-    trainer.train(1)
-    checkpoints.save()
-    whole = sorted(path.name for path in tmp_path.iterdir())
-    for name in ("ckpt-2.data-00000-of-00001", "ckpt-2.data-00000-of-00001.tempstate7", "ckpt-2.index"):
-        (tmp_path / name).write_bytes(b"half")
-    (tmp_path / "ckpt-3_temp").mkdir()
-    (tmp_path / "ckpt-3_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
-    again = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
-    assert Checkpoints(again, tmp_path, 1, 1000.0, keep=2).restore() == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == whole
 
 
 # Larger and smaller gradients.

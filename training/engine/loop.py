@@ -7,8 +7,6 @@ nothing.
 
 import collections
 import contextlib
-import pathlib
-import shutil
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,6 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_frcnn.network.model import FasterRCNN
+from training.engine.checkpoints import Checkpoints
 from training.engine.distribution import is_chief, progress_bar
 from training.engine.interruption import stop_if_asked
 from training.engine.objectives import loss_and_gradients
@@ -215,52 +214,6 @@ def _sum_over_replicas(values):
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-class Checkpoints:
-    """The last few states of a trainer, in `folder`: one every `steps` steps or `seconds` seconds.
-
-    TensorFlow names a checkpoint as the latest only when it is whole, so that a kill costs what was done since the one
-    before.  The chief alone writes.
-    """
-
-    def __init__(self, trainer: Trainer, folder, steps: int, seconds: float, keep: int):
-        self._trainer, self.steps, self._seconds = trainer, steps, seconds
-        self._manager = tf.train.CheckpointManager(trainer.checkpoint, str(folder), max_to_keep=keep)
-        self._writes = is_chief()
-        # TensorFlow makes it at the first writing.  The chief would wait there for the others to make it, too.
-        _ = trainer.checkpoint.save_counter
-
-    def restore(self) -> int:
-        """Go on from the latest checkpoint if there is one; returns the step."""
-        if self._manager.latest_checkpoint:
-            self._trainer.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-        if self._writes:
-            self._remove_halves()
-        self._saved = int(self._trainer.global_step.numpy())
-        self._saved_at = time.monotonic()
-        return self._saved
-
-    def _remove_halves(self):
-        """Files of checkpoints whose writing was interrupted."""
-        whole = {pathlib.Path(path).name for path in self._manager.checkpoints}
-        for path in pathlib.Path(self._manager.directory).glob("ckpt-*"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.stem not in whole:
-                path.unlink()
-
-    def save_if_due(self):
-        step = int(self._trainer.global_step.numpy())
-        if step // self.steps > self._saved // self.steps or time.monotonic() > self._saved_at + self._seconds:
-            self.save()
-
-    def save(self):
-        """Write the trainer's state; nothing where that is what was written last."""
-        step = int(self._trainer.global_step.numpy())
-        if self._writes and step != self._saved:
-            self._manager.save(checkpoint_number=step)
-        self._saved, self._saved_at = step, time.monotonic()
-
-
 class Overall:
     """How far all trainings of a run are, and how long the rest takes at the pace so far."""
 
@@ -314,7 +267,7 @@ def train(
             global_step=trainer.global_step,
             trainer=trainer,
             train_actions=[show],
-            steps_per_loop=min(SUMMARY_INTERVAL, checkpoints.steps, steps),
+            steps_per_loop=min(SUMMARY_INTERVAL, checkpoints.iterations, steps),
             summary_dir=str(summary_dir) if chief else None,
         )
         with contextlib.redirect_stdout(log_file):  # orbit prints a block for every loop

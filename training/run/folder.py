@@ -2,6 +2,7 @@
 
 config.json          every option of the run and the detector's configuration, in the form that --config reads
 labels.json          the label map, {"1": "name", ...}
+data.json            the fingerprint of the data: class names, and a digest of each picture's annotation
 weights/stepN.npz    the parts that step N trained, written when the step is done
 checkpoints/stepN/   the last states of the step that is in training
 features/            backbone features of steps 3 and 4, deleted at the end
@@ -15,20 +16,72 @@ report.html          what came of it
 
 import json
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import PARTIAL, write_atomically, write_json
+from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
+from training.run.fingerprint import describe_changes
+
+_RESTORE = "restore it from a backup, or give another folder with --run"
+
+
+def open_folder(
+    folder: str | pathlib.Path, configuration: dict, data: dict, changeable: Collection[str] = ()
+) -> pathlib.Path:
+    """Create the run folder, or check that the one that exists belongs to this configuration and data.
+
+    Args:
+      folder: the run folder; it may be missing or empty.
+      configuration: JSON values for config.json.
+      data: the `fingerprint` of the two data sets.
+      changeable: fields, e.g. "options.quiet", that may differ from those of config.json, which keeps its own.
+
+    Raises:
+      InputError: the folder holds something else, another configuration or other data, or a file of it is damaged;
+        nothing in it is changed then.
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "is a file, not a run folder", "give another folder with --run")
+    if (folder / "config.json").is_file():
+        _check_configuration(folder / "config.json", configuration, changeable)
+        _check_data(folder / "data.json", data)
+        _check_labels(folder / "labels.json", data)
+        return folder
+    if folder.is_dir() and any(not _is_start(entry) for entry in folder.iterdir()):
+        raise InputError(folder, "is not empty and holds no config.json of a run", "give another folder with --run")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, f"cannot be made ({error})", "give another folder with --run") from error
+    write_json(folder / "labels.json", _labels(data))
+    write_json(folder / "data.json", data)
+    write_json(folder / "config.json", configuration)  # last: it marks the folder as a run's
+    return folder
 
 
 def _is_start(entry: pathlib.Path) -> bool:
-    """Whether it is what a run leaves that was killed before it wrote config.json."""
-    return entry.name == "labels.json" or entry.name.startswith(f".{PARTIAL}")
+    """Whether a run that was killed before it wrote config.json may have left this file."""
+    return entry.name in ("labels.json", "data.json") or entry.name.startswith(f".{PARTIAL}")
 
 
-def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
+def _check_configuration(path: pathlib.Path, configuration: dict, changeable: Collection[str]) -> None:
+    # Through JSON, so that tuples and lists compare equal.
+    for field, old, new in _differences(_read_object(path), json.loads(json.dumps(configuration))):
+        if field in changeable:
+            continue
+        raise InputError(
+            f"{path}, field {field}",
+            f"this run was started with {old!r}, now it is {new!r}",
+            "give the same options to resume it, or another folder with --run",
+        )
+
+
+def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each field that differs, as (name with dots, old value, new value)."""
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
@@ -37,45 +90,46 @@ def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", a, b
 
 
-def open_folder(
-    folder: str | pathlib.Path,
-    configuration: dict,
-    class_names: Sequence[str],
-    changeable: Collection[str] = (),
-) -> pathlib.Path:
-    """Make the run folder, or open the one that is there.
+def _check_data(path: pathlib.Path, data: dict):
+    stored = _read_object(path)
+    if {key: type(value) for key, value in stored.items()} != {key: type(value) for key, value in data.items()}:
+        raise InputError(path, "does not describe the data of a run", _RESTORE)
+    changes = describe_changes(stored, data)
+    if changes:
+        raise InputError(
+            path,
+            f"the data changed since this run was started: {', '.join(changes)}",
+            "restore the data, or give another folder with --run",
+        )
 
-    `changeable` names the fields, e.g. "options.quiet", that may differ from those of config.json, which keeps its own.
-    Raises InputError if the folder belongs to another configuration, and touches nothing in it then.
-    """
-    folder = pathlib.Path(folder)
-    path = folder / "config.json"
-    if folder.exists() and not folder.is_dir():
-        raise InputError(folder, "is a file, not a run folder", "give another folder with --run")
-    if folder.is_dir() and not path.is_file() and any(not _is_start(entry) for entry in folder.iterdir()):
-        raise InputError(folder, "is not empty and holds no config.json of a run", "give another folder with --run")
-    if path.is_file():
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(path, f"is not JSON ({error})", "restore it, or give another folder with --run") from error
-        # Through JSON, so that tuples and lists compare equal.
-        for field, old, new in _differences(stored, json.loads(json.dumps(configuration))):
-            if field in changeable:
-                continue
-            raise InputError(
-                f"{path}, field {field}",
-                f"this run was started with {old!r}, now it is {new!r}",
-                "give the same options to resume it, or another folder with --run",
-            )
-    else:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(folder, f"cannot be made ({error})", "give another folder with --run") from error
-        write_json(folder / "labels.json", {str(i): name for i, name in enumerate(class_names, 1)})
-        write_json(path, configuration)
-    return folder
+
+def _check_labels(path: pathlib.Path, data: dict):
+    if not path.is_file():
+        write_json(path, _labels(data))
+    elif _read_object(path) != _labels(data):
+        raise InputError(
+            path,
+            "its class names are not those of data.json, with which this run was started",
+            "delete it: the next start writes it again",
+        )
+
+
+def _labels(data: dict) -> dict[str, str]:
+    """The label map of a run's data: class number as text -> class name."""
+    return {str(number): name for number, name in enumerate(data["class_names"], start=1)}
+
+
+def _read_object(path: pathlib.Path) -> dict:
+    """The JSON object in a file of the run folder."""
+    try:
+        value = read_json(path)
+    except FileNotFoundError as error:
+        raise InputError(path, "is missing", _RESTORE) from error
+    except ValueError as error:
+        raise InputError(path, f"is not JSON ({error})", _RESTORE) from error
+    if not isinstance(value, dict):
+        raise InputError(path, "is not a JSON object", _RESTORE)
+    return value
 
 
 def weights_path(folder, name: str) -> pathlib.Path:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import shutil
 import sys
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.warm_start import TrainedDetector, new_layers
 from training.engine.distribution import is_chief, make_strategy
 from training.evaluate import detect_dataset
+from training.stores.features import delete_features
 from training.engine.interruption import stop_if_asked
 from training.engine.loop import NonFiniteLoss
 from training.reporting.report import write_report
@@ -84,10 +84,11 @@ def _write_report(run: Run, model: FasterRCNN, results: list[dict]) -> pathlib.P
 
 
 def _write_model(run: Run, model: FasterRCNN):
-    """Write the finished detector, in float32 whatever it was trained in; what only training needed is deleted."""
+    """Write the finished detector, in float32 whatever it was trained in, and delete the stored features."""
     path = run.folder / "model.keras"
     if not path.is_file():
         final = FasterRCNN(run.config, model.class_names, seed=run.options.seed)
         final.set_weights(model.get_weights())
         write_atomically(path, final.save)
-    shutil.rmtree(feature_folder(run), ignore_errors=True)
+    with contextlib.suppress(OSError):  # the detector is finished: features that stay only take up space
+        delete_features(feature_folder(run))

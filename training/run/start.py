@@ -16,8 +16,9 @@ from keras_frcnn.data.sources.table import describe_problems, load_dataset
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import remove_halves
 from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.network.weights.pretrained import PretrainedVGG16, apply_pretrained, load_pretrained
 from keras_frcnn.network.weights.warm_start import TrainedDetector, read_detector, warm_start
-from keras_frcnn.network.weights.vgg16 import PretrainedVGG16, load_pretrained
+from training.run.fingerprint import fingerprint
 from training.engine.distribution import is_chief, wait_for_all
 from training.stores.features import FeatureCache
 from training.run.folder import open_folder
@@ -43,10 +44,11 @@ def read_data(options: TrainingOptions) -> tuple[Dataset, Dataset]:
 
 
 def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> Run:
-    """Make the run folder, or check that it holds a run of the same options; raises InputError."""
+    """Create the run folder, or check that the one that exists has these options and this data; raises InputError."""
     if not is_chief():
         wait_for_all()  # the chief makes the folder
-    folder = open_folder(options.run, to_configuration(options), train_set.class_names, changeable_fields(options))
+    data = fingerprint(train_set, val_set)
+    folder = open_folder(options.run, to_configuration(options), data, changeable_fields(options))
     if is_chief():
         wait_for_all()
     for line in describe_problems(train_set) + describe_problems(val_set):
@@ -100,22 +102,6 @@ def new_model(run: Run, start: Start) -> FasterRCNN:
     elif start is not None:
         apply_pretrained(model, start)
     return model
-
-
-def apply_pretrained(model: FasterRCNN, pretrained):
-    """Give the backbone its ImageNet convolutions, and the head its fc6 and fc7 where the source has them."""
-    for convolution in model.backbone.convolutions:
-        convolution.set_weights(pretrained.layers[convolution.name])
-    for layer, name in ((model.head.fc6, "fc1"), (model.head.fc7, "fc2")):
-        if name in pretrained.layers:
-            kernel, bias = pretrained.layers[name]
-            if layer.kernel.shape != kernel.shape:
-                raise InputError(
-                    f"--weights {pretrained.source}, layer {name}",
-                    f"has shape {kernel.shape}, the detector's {layer.name} {tuple(layer.kernel.shape)}",
-                    "leave --fc-units at 4096, or give weights without fc layers",
-                )
-            layer.set_weights([kernel, bias])
 
 
 def feature_cache(run: Run, model: FasterRCNN) -> FeatureCache | None:

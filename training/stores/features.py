@@ -4,12 +4,13 @@ One file a picture, and one for its mirror image: a convolution does not commute
 picture alone, so they do not depend on the batch that reads them.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
 import os
 import pathlib
-import shutil
+import re
 import sys
 
 import numpy as np
@@ -19,18 +20,23 @@ from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stored_features import FeatureFiles, read_features, write_features
-from keras_frcnn.facts.files import read_json, write_atomically, write_json
+from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
 from keras_frcnn.data.images import resized_size
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import is_chief, map_pictures, wait_for_all
 
 RECORD_BYTES = 128  # of a file, beside the features
+_KEY = "key.json"
+_OWN_FILE = re.compile(
+    rf"(\.{re.escape(PARTIAL)}\d+(\.old)?\.)?({re.escape(_KEY)}|[0-9a-f]{{24}}\.(upright|flipped)\.tfrecord)"
+)
 
 
 class FeatureCache:
     """Features of one backbone at one image size, in `folder`, at most `budget` bytes.
 
-    What another backbone, image size or type left in the folder is deleted, and said.
+    Stored features of another backbone, image size or type are deleted, and a line says so.  Other files in the folder
+    are left alone.
     """
 
     def __init__(self, folder, model: FasterRCNN, budget: int, dtype: str | None = None):
@@ -43,14 +49,17 @@ class FeatureCache:
             "dtype": self.dtype,
             "computed_in": model.backbone.compute_dtype,
         }
-        key_path = self._folder / "key.json"
-        stored = read_json(key_path) if key_path.is_file() else None
+        key_path = self._folder / _KEY
+        stored = _read_key(key_path)
         wait_for_all()
         if stored != key and is_chief():
             if stored is not None:
                 changed = ", ".join(sorted(name for name in key if stored.get(name) != key[name]))
                 print(f"stored features are of another {changed}: deleted", file=sys.stderr)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            elif _own_files(self._folder):
+                problem = "is missing or damaged: the stored features are deleted and computed again"
+                print(f"{key_path} {problem}", file=sys.stderr)
+            delete_features(self._folder)
             write_json(key_path, key)
         wait_for_all()
 
@@ -135,6 +144,29 @@ class FeatureCache:
             except (OSError, tf.errors.OpError) as error:
                 problem = f"{self._folder} cannot be written ({error})"
         return problem
+
+
+def delete_features(folder):
+    """Delete the files that `FeatureCache` wrote to `folder`, and the folder if nothing else is in it."""
+    folder = pathlib.Path(folder)
+    for path in _own_files(folder):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds other files, or does not exist
+        folder.rmdir()
+
+
+def _own_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Features and their key, also half-written ones."""
+    return [path for path in folder.glob("*") if _OWN_FILE.fullmatch(path.name)]
+
+
+def _read_key(path: pathlib.Path) -> dict | None:
+    """What the stored features were computed with; None where that is not known."""
+    try:
+        key = read_json(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return key if isinstance(key, dict) else None
 
 
 def _stamped_path(folder: pathlib.Path, image_path: str, flip: bool) -> pathlib.Path:
