@@ -4,8 +4,8 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeGuard, overload
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ from keras_frcnn.api.pictures import (
 from keras_frcnn.api.result import Result
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.structures import Tensor
+from keras_frcnn.facts.structures import Detections, Tensor
 from keras_frcnn.network.model import FasterRCNN
 
 _BATCHES_READ_AHEAD = 8  # pictures of one resized size are looked for among those of this many batches
@@ -47,9 +47,7 @@ class Detector:
 
     def __init__(self, model: FasterRCNN):
         self._model = model
-        # Sizes are left open, so that TensorFlow traces the model once and not for each size of picture.
-        signature = (tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, 2], tf.int32))
-        self._detect_prepared = tf.function(functools.partial(detect_prepared, model), input_signature=signature)
+        self._compiled: dict[int, Callable[[Tensor, Tensor], Detections]] = {}
 
     @property
     def model(self) -> FasterRCNN:
@@ -95,12 +93,9 @@ class Detector:
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise InputError("batch_size", f"{batch_size!r} is not a whole number of at least 1", "give 1 or more")
         if _is_one(images):
-            picture = _Loaded(to_pixels(images), _source(images))  # type: ignore[arg-type]
-            return self._results([picture], score, batch_size)[0]
-        if not isinstance(images, Iterable):
-            to_pixels(images)  # raises
+            return self._results([_Loaded(to_pixels(images), _source(images))], score, batch_size)[0]
         results: list[Result] = []
-        named = ((image, f"images[{index}]") for index, image in enumerate(images))  # type: ignore[arg-type]
+        named = ((image, f"images[{index}]") for index, image in enumerate(images))
         window = 1 if batch_size == 1 else batch_size * _BATCHES_READ_AHEAD
         while loaded := [_load(*entry) for entry in itertools.islice(named, window)]:
             results += self._results(loaded, score, batch_size)
@@ -111,23 +106,35 @@ class Detector:
         found: dict[int, PixelDetections] = {}
         for rows, prepared in self._batches(pictures, batch_size):
             sizes = tf.constant([pictures[row].pixels.shape[:2] for row in rows], tf.int32)
-            detections = self._detect_prepared(prepared, sizes)
+            detections = self._compile(len(rows))(prepared, sizes)
             found.update({row: in_picture(detections, position) for position, row in enumerate(rows)})
-        return [
-            self._result(picture, found.get(row, _NOTHING), score) for row, picture in enumerate(pictures)
-        ]
+        return [self._result(picture, found.get(row, _NOTHING), score) for row, picture in enumerate(pictures)]
 
-    def _batches(self, pictures: Sequence["_Loaded"], batch_size: int) -> Iterable[tuple[list[int], Tensor]]:
-        """Rows of readable pictures that resize to one size, at most `batch_size`, and their prepared pixels."""
+    def _compile(self, count: int) -> Callable[[Tensor, Tensor], Detections]:
+        """`detect_prepared` as a graph for batches of `count` pictures of any size, traced on first use."""
+        if count not in self._compiled:
+            # Height and width stay open, so that TensorFlow does not trace the model again for each size.
+            signature = (tf.TensorSpec([count, None, None, 3], tf.float32), tf.TensorSpec([count, 2], tf.int32))
+            function = functools.partial(detect_prepared, self._model)
+            self._compiled[count] = tf.function(function, input_signature=signature)
+        return self._compiled[count]
+
+    def _batches(self, pictures: Sequence["_Loaded"], batch_size: int) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+        """The rows of readable pictures that resize to one size, and their prepared pixels.
+
+        A batch has `batch_size` rows or, for the rest of a group, one: each other number would cost a trace.
+        """
         groups: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
         for row, picture in enumerate(pictures):
             if picture.error is None:
                 prepared = prepare_picture(picture.pixels, self.config.image)
                 groups.setdefault(tuple(prepared.shape), []).append((row, prepared))
         for group in groups.values():
-            for start in range(0, len(group), batch_size):
-                rows, prepared = zip(*group[start : start + batch_size], strict=True)
-                yield list(rows), tf.stack(prepared)
+            whole = len(group) - len(group) % batch_size
+            batches = [group[start : start + batch_size] for start in range(0, whole, batch_size)]
+            for batch in [*batches, *([entry] for entry in group[whole:])]:
+                rows, resized = zip(*batch, strict=True)
+                yield rows, tf.stack(resized)
 
     def _result(self, picture: "_Loaded", found: PixelDetections, score: float) -> Result:
         shown = found.scores >= score
@@ -163,8 +170,10 @@ def check_score(score: float, name: str = "score") -> None:
         raise InputError(name, f"{score!r} is out of range", "give a number from 0 to below 1")
 
 
-def _is_one(images: object) -> bool:
-    return isinstance(images, str | os.PathLike) or hasattr(images, "__array_interface__") or hasattr(images, "__array__")
+def _is_one(images: Picture | Iterable[Picture]) -> TypeGuard[Picture]:
+    """Whether `images` is one picture, or something that is no collection of pictures, which `to_pixels` refuses."""
+    is_one = isinstance(images, str | bytes | os.PathLike) or hasattr(images, "__array__")
+    return is_one or not isinstance(images, Iterable)
 
 
 def _source(image: object) -> str | None:

@@ -44,6 +44,8 @@ def read_picture(path: Path) -> np.ndarray:
         return decode_image(tf.io.read_file(os.fspath(path))).numpy()
     except tf.errors.NotFoundError:
         raise InputError(path, "no such file", "give the path of a picture") from None
+    except tf.errors.FailedPreconditionError:
+        raise InputError(path, "is a folder", "give the path of a picture") from None
     except tf.errors.OpError as error:
         problem = f"not a readable picture ({_reason(error)})"
         raise InputError(path, problem, "give a JPEG, PNG, GIF or BMP file") from None

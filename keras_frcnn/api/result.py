@@ -42,7 +42,9 @@ class Result:
     def __repr__(self) -> str:
         counts = collections.Counter(self.names)
         found = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing found"
-        return f"Result({self.source or 'image'}, {self.height} x {self.width}: {self.error or found})"
+        if self.error is not None:
+            return f"Result(error: {self.error})"
+        return f"Result({self.source or 'image'}, {self.height} x {self.width}: {found})"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,7 +64,7 @@ class Result:
 
     def _picture(self) -> np.ndarray:
         if self.error is not None:
-            raise InputError(self.source or "image", f"there is no picture to draw on ({self.error})", "check `.error`")
+            raise InputError("Result", f"there is no picture to draw on ({self.error})", "check `.error` first")
         pixels = self._pixels
         if pixels is None:
             if self.source is None:
