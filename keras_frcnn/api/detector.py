@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeGuard, overload
+from typing import NamedTuple, TypeGuard, cast, overload
 
 import numpy as np
 import tensorflow as tf
@@ -95,7 +95,8 @@ class Detector:
         if _is_one(images):
             return self._results([_Loaded(to_pixels(images), _source(images))], score, batch_size)[0]
         results: list[Result] = []
-        named = ((image, f"images[{index}]") for index, image in enumerate(images))
+        several = cast(Iterable[Picture], images)  # a TypeGuard narrows only where it is true
+        named = ((image, f"images[{index}]") for index, image in enumerate(several))
         window = 1 if batch_size == 1 else batch_size * _BATCHES_READ_AHEAD
         while loaded := [_load(*entry) for entry in itertools.islice(named, window)]:
             results += self._results(loaded, score, batch_size)
