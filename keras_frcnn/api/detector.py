@@ -43,6 +43,8 @@ class Detector:
         detector = keras_frcnn.load("runs/mine")
         result = detector.detect("photo.jpg", score=0.5)
         result.draw().save("photo.detections.png")
+
+    TensorFlow traces the model on the first call with each batch size, so that call takes seconds longer.
     """
 
     def __init__(self, model: FasterRCNN):
@@ -64,8 +66,10 @@ class Detector:
         """The configuration that the model was trained with."""
         return self._model.config
 
-    @overload
-    def detect(self, images: Picture, score: float = 0.5, batch_size: int = 1) -> Result: ...  # type: ignore[overload-overlap]
+    @overload  # a str is an iterable of str, too
+    def detect(  # type: ignore[overload-overlap]
+        self, images: Picture, score: float = 0.5, batch_size: int = 1
+    ) -> Result: ...
 
     @overload
     def detect(self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1) -> list[Result]: ...
