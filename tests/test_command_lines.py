@@ -502,6 +502,7 @@ def test_bad_inputs_of_detect_are_one_line(saved, picture, tmp_path, capsys):
         ([empty], f"{empty}: not a readable picture ("),
         ([cut], f"{cut}: not a readable picture ("),
         ([picture, other / picture.name, "--out", tmp_path / "out"], f"{tmp_path}/out/picture.detections.png: two"),
+        ([picture, "--score", 1.5], "--score: 1.5 is out of range; give a number from 0 to below 1"),
         ([picture, "--model", text], f"{text}: not a .keras file"),
         ([picture, "--model", tmp_path / "gone"], f"{tmp_path / 'gone'}: no such model file"),
     ):
