@@ -146,7 +146,7 @@ def test_a_finished_run_starts_another_one(finished, voc_tree, tmp_path, capfd):
     line = f"warm start from {folder}: layers kept but for class_logits (other classes), box_deltas (other classes)"
     assert line in capfd.readouterr().out and line in (tmp_path / "warm" / "logs" / "train.log").read_text()
 
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
 
     before, after = (load_model(run_folder) for run_folder in (folder, tmp_path / "warm"))
     for part in ("backbone", "rpn"):
@@ -484,10 +484,10 @@ def saved(model, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("score", ["-0.1", "1.1", "nan"])
-def test_a_score_of_detect_is_from_0_to_1(picture, capsys, score):
+@pytest.mark.parametrize("score", ["-0.1", "1", "nan"])
+def test_a_score_of_detect_is_from_0_to_below_1(picture, capsys, score):
     assert detect("--model", "gone", picture, "--score", score) == 2
-    rule = f"--score must be at least 0 and at most 1 (got {float(score)})."
+    rule = f"--score must be at least 0 and less than 1 (got {float(score)})."
     assert_one_error(capsys.readouterr().err, rule)
 
 

@@ -116,7 +116,7 @@ def evaluate(options):
     from keras_frcnn.facts.files import write_json
     from keras_frcnn.facts.settings import Limits, check_number
     from keras_frcnn.network.forward import detection_counts
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
     from training.stores.proposals import store_proposals
 
     check_number(options.iou, Limits(at_least=0, less_than=1), "--iou")
