@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
 from keras_frcnn.facts.options import add_options, given_options
@@ -30,7 +31,7 @@ Options = TypeVar("Options", bound="TrainingOptions")
 class DataOptions:
     """Data: where it is, and which of it to use."""
 
-    data: str = setting(help="voc:PATH, a PASCAL VOC tree, or synthetic[:SEED]")
+    data: str = setting(help=DATA_HELP)
     train: str = setting("train", "image sets to train on, joined with +")
     val: str = setting("val", "image sets to measure on, joined with +")
     class_names: tuple[str, ...] | None = setting(None, "names of the classes", none_text="those found in the data")
