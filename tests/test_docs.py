@@ -4,13 +4,13 @@ import ast
 import contextlib
 import importlib
 import importlib.util
-import inspect
 import io
 import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def split_page(text: str, page: str) -> tuple[list[Fence], list[tuple[int, str]]
         if mark and opening is None:
             opening, block = (number + 1, mark[1].strip()), []
         elif mark:
-            fences.append(Fence(page, *opening, inspect.cleandoc("\n".join(block))))
+            fences.append(Fence(page, *opening, textwrap.dedent("\n".join(block))))
             opening = None
         elif opening is not None:
             block.append(line)
@@ -126,7 +126,7 @@ def test_there_is_something_to_check():
 # Commands.
 
 
-@pytest.mark.parametrize(("label", "words"), COMMANDS, ids=[f"{label}-{words[1]}" for label, words in COMMANDS])
+@pytest.mark.parametrize(("label", "words"), COMMANDS, ids=[f"{label}-{words[words[0] == '-m']}" for label, words in COMMANDS])
 def test_commands_use_modules_and_options_that_exist(label, words, capsys):
     if words[0] != "-m":
         assert (ROOT / words[0]).is_file(), f"{label}: there is no {words[0]}"
