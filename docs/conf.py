@@ -2,11 +2,12 @@
 
 Three groups of pages are generated into docs/reference/ at each build:
 
-    options.md     from the declarations of the settings, and from the --help of each command
+    options.md     from the declarations of the training options, and from the --help of each command
     api.md         from what `keras_frcnn` exports
     internals/     one page a folder of code, from the docstrings
 """
 
+import ast
 import contextlib
 import dataclasses
 import importlib
@@ -37,7 +38,7 @@ copyright = author
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = []
 html_theme = "furo"
-html_title = project
+html_title = project.replace("-", "\N{NON-BREAKING HYPHEN}")
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
 html_show_sphinx = False
@@ -45,6 +46,7 @@ html_show_sourcelink = False
 html_copy_source = False
 smartquotes = False  # two hyphens are an option here, not a dash
 html_math_renderer = "mathml"
+highlight_language = "text"  # of blocks that name no language
 pygments_style = "friendly"
 
 myst_enable_extensions = ["deflist", "dollarmath"]
@@ -56,8 +58,6 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
 PACKAGES = ("keras_frcnn", "training", "export")
-# Dataclasses whose settings make the tables of the options page: module, class, title, section in config.json.
-SETTINGS = (("keras_frcnn.facts.config", "DetectorConfig", "Detector", "detector"),)
 NO_IMPORT = {"export.tflite_sample"}  # a script that runs when it is imported
 
 
@@ -80,14 +80,12 @@ def options_page() -> str:
     """The tables of all declared settings, then the help text of each command."""
     parts = [
         "# Options",
-        "This page is generated from the code. The tables show the settings with their defaults, ranges and sources; "
-        "below them is the help text of each command.",
+        "This page is generated from the code. The tables show the options of training with their defaults, ranges and "
+        "sources. Below them is the help text of each command. *Field* is the name of an option in `config.json`.",
     ]
-    with contextlib.suppress(ImportError):  # settings are declared in code that older versions lack
-        settings = importlib.import_module("keras_frcnn.facts.settings")
-        for module, name, title, section in SETTINGS:
-            declared = getattr(importlib.import_module(module), name)
-            parts.append(settings.reference_markdown(declared, title, section))
+    declared = importlib.import_module("training.run.options")
+    if hasattr(declared, "reference"):
+        parts.append(declared.reference())
     parts.append("## Commands")
     for command in commands():
         parts.append(f"### python -m {command}\n\n```text\n{help_text(command)}```")
@@ -106,7 +104,7 @@ def module_path(name: str) -> Path:
 
 def help_text(command: str) -> str:
     """What `python -m command --help` prints."""
-    os.environ["COLUMNS"] = "100"  # argparse wraps to it
+    os.environ["COLUMNS"] = "86"  # argparse wraps to it; as wide as a page
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         importlib.import_module(command).main(["--help"])
@@ -157,14 +155,15 @@ def internals_page(rooms: dict[str, list[str]]) -> str:
 def plain_to_rst(app, what: str, name: str, target: object, options: object, lines: list[str]) -> None:
     """Turn a plain-text docstring into reStructuredText; for a tuple or dataclass, show its fields from the source."""
     blocks = "\n".join(lines).split("\n\n")
-    lines[:] = "\n\n".join(block_to_rst(block, what == "module") for block in blocks).split("\n")
-    if inspect.isclass(target) and (hasattr(target, "_fields") or dataclasses.is_dataclass(target)):
+    before = ["", *blocks]
+    lines[:] = "\n\n".join(map(block_to_rst, blocks, before)).split("\n")
+    if has_fields(target):
         lines += ["", ".. code-block:: python", "", *(f"    {line}" for line in field_lines(target)), ""]
 
 
-def block_to_rst(block: str, indented_is_code: bool) -> str:
-    """A block between blank lines.  Elsewhere than in the docstring of a module, indented blocks are sections."""
-    if indented_is_code and block.startswith("    "):
+def block_to_rst(block: str, before: str) -> str:
+    """A block between blank lines; an indented one is code, unless it continues a section such as Args."""
+    if block.startswith("    ") and not re.search(r"^(Args|Returns|Raises|Yields):", before, re.MULTILINE):
         return f"::\n\n{block}"
     return "\n".join(map(escape, block.split("\n")))
 
@@ -181,7 +180,19 @@ def escape(line: str) -> str:
 def field_lines(target: type) -> list[str]:
     """The lines of the fields of a class, comments included."""
     lines = textwrap.dedent(inspect.getsource(target)).splitlines()
-    return [line.strip() for line in lines if re.match(r"    [a-z]\w*: ", line)]
+    body = ast.parse("\n".join(lines)).body[0].body
+    fields = [node for node in body if isinstance(node, ast.AnnAssign)]
+    shown = [line for field in fields for line in lines[field.lineno - 1 : field.end_lineno]]
+    return textwrap.dedent("\n".join(shown)).splitlines()
+
+
+def has_fields(target: object) -> bool:
+    return inspect.isclass(target) and (hasattr(target, "_fields") or dataclasses.is_dataclass(target))
+
+
+def skip_signature_of_fields(app, what: str, name: str, target: object, *_) -> tuple[str, None] | None:
+    """Leave out the signature of tuples and dataclasses: their fields are shown."""
+    return ("", None) if has_fields(target) else None
 
 
 def skip_tuple_fields(app, what: str, name: str, target: object, skip: bool, options: object) -> bool | None:
@@ -206,5 +217,6 @@ def setup(app) -> dict:
     write_reference()
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", plain_to_rst, priority=400)  # before napoleon, which is at 500
+    app.connect("autodoc-process-signature", skip_signature_of_fields)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     return {"parallel_read_safe": True}
