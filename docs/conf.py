@@ -20,7 +20,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from docutils.nodes import SkipNode
+from docutils.nodes import SkipNode, Text
 from docutils.utils.math.latex2mathml import tex2mathml
 
 DOCS = Path(__file__).resolve().parent
@@ -80,16 +80,34 @@ def options_page() -> str:
     """The tables of all declared settings, then the help text of each command."""
     parts = [
         "# Options",
-        "This page is generated from the code. The tables show the options of training with their defaults, ranges and "
+        "This page is generated from the code. It lists the options of training with their defaults, ranges and "
         "sources. Below them is the help text of each command. *Field* is the name of an option in `config.json`.",
     ]
     declared = importlib.import_module("training.run.options")
     if hasattr(declared, "reference"):
-        parts.append(declared.reference())
+        parts.append(tables_to_definitions(declared.reference()))
     parts.append("## Commands")
     for command in commands():
         parts.append(f"### python -m {command}\n\n```text\n{help_text(command)}```")
     return "\n\n".join(parts) + "\n"
+
+
+def tables_to_definitions(markdown: str) -> str:
+    """Each row of a table as an entry of a definition list: seven columns fit neither a page nor a phone."""
+    lines, header = [], None
+    for line in markdown.splitlines():
+        if not line.startswith("|"):
+            lines, header = [*lines, line], None
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if header is None:
+            header = cells
+        elif not set(line) <= set("|-"):
+            row = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            option, meaning = row.pop("Option"), row.pop("Meaning", "")
+            facts = ". ".join(f"{name}: {cell}" for name, cell in row.items())
+            lines += [option, f": {meaning}.\n  \\\n  {facts}.", ""]
+    return "\n".join(lines)
 
 
 def commands() -> list[str]:
@@ -154,11 +172,22 @@ def internals_page(rooms: dict[str, list[str]]) -> str:
 
 def plain_to_rst(app, what: str, name: str, target: object, options: object, lines: list[str]) -> None:
     """Turn a plain-text docstring into reStructuredText; for a tuple or dataclass, show its fields from the source."""
-    blocks = "\n".join(lines).split("\n\n")
+    blocks = (whole_docstring(target) or "\n".join(lines)).split("\n\n")
     before = ["", *blocks]
-    lines[:] = "\n\n".join(map(block_to_rst, blocks, before)).split("\n")
+    lines[:] = [*"\n\n".join(map(block_to_rst, blocks, before)).split("\n"), ""]
     if has_fields(target):
         lines += ["", ".. code-block:: python", "", *(f"    {line}" for line in field_lines(target)), ""]
+
+
+def whole_docstring(target: object) -> str:
+    """A docstring without the indentation of its closing quotes; empty if those stand behind text.
+
+    Sphinx removes the common indentation of all lines but the first, and with it that of an example.
+    """
+    first, *others = (getattr(target, "__doc__", None) or "").split("\n")
+    if not others or others[-1].strip():
+        return ""
+    return "\n".join([first, *(line.removeprefix(others[-1]) for line in others[:-1])])
 
 
 def block_to_rst(block: str, before: str) -> str:
@@ -181,7 +210,7 @@ def field_lines(target: type) -> list[str]:
     """The lines of the fields of a class, comments included."""
     lines = textwrap.dedent(inspect.getsource(target)).splitlines()
     body = ast.parse("\n".join(lines)).body[0].body
-    fields = [node for node in body if isinstance(node, ast.AnnAssign)]
+    fields = [node for node in body if isinstance(node, ast.AnnAssign) and not node.target.id.startswith("_")]
     shown = [line for field in fields for line in lines[field.lineno - 1 : field.end_lineno]]
     return textwrap.dedent("\n".join(shown)).splitlines()
 
@@ -198,6 +227,13 @@ def skip_signature_of_fields(app, what: str, name: str, target: object, *_) -> t
 def skip_tuple_fields(app, what: str, name: str, target: object, skip: bool, options: object) -> bool | None:
     """Leave out the fields of named tuples, which `plain_to_rst` shows."""
     return True if type(target).__name__ == "_tuplegetter" else None
+
+
+def dash_after_names(app, doctree, name: str) -> None:
+    """Sphinx writes two hyphens between a parameter and its description."""
+    for node in list(doctree.findall(Text)):
+        if node == " -- ":
+            node.parent.replace(node, Text(" \N{EN DASH} "))
 
 
 # Mathematics as MathML, which browsers show without a script.
@@ -219,4 +255,5 @@ def setup(app) -> dict:
     app.connect("autodoc-process-docstring", plain_to_rst, priority=400)  # before napoleon, which is at 500
     app.connect("autodoc-process-signature", skip_signature_of_fields)
     app.connect("autodoc-skip-member", skip_tuple_fields)
+    app.connect("doctree-resolved", dash_after_names)
     return {"parallel_read_safe": True}
