@@ -20,8 +20,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from docutils.nodes import SkipNode, Text
+from docutils.nodes import Element, NodeVisitor, SkipNode, Text
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.application import Sphinx
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -170,7 +171,7 @@ def internals_page(rooms: dict[str, list[str]]) -> str:
 # Docstrings.  They are plain text: what looks like markup outside of backticks is none.
 
 
-def plain_to_rst(app, what: str, name: str, target: object, options: object, lines: list[str]) -> None:
+def plain_to_rst(app: Sphinx, what: str, name: str, target: object, options: object, lines: list[str]) -> None:
     """Turn a plain-text docstring into reStructuredText; for a tuple or dataclass, show its fields from the source."""
     blocks = (whole_docstring(target) or "\n".join(lines)).split("\n\n")
     before = ["", *blocks]
@@ -219,17 +220,17 @@ def has_fields(target: object) -> bool:
     return inspect.isclass(target) and (hasattr(target, "_fields") or dataclasses.is_dataclass(target))
 
 
-def skip_signature_of_fields(app, what: str, name: str, target: object, *_) -> tuple[str, None] | None:
+def skip_signature_of_fields(app: Sphinx, what: str, name: str, target: object, *_: object) -> tuple[str, None] | None:
     """Leave out the signature of tuples and dataclasses: their fields are shown."""
     return ("", None) if has_fields(target) else None
 
 
-def skip_tuple_fields(app, what: str, name: str, target: object, skip: bool, options: object) -> bool | None:
+def skip_tuple_fields(app: Sphinx, what: str, name: str, target: object, skip: bool, options: object) -> bool | None:
     """Leave out the fields of named tuples, which `plain_to_rst` shows."""
     return True if type(target).__name__ == "_tuplegetter" else None
 
 
-def dash_after_names(app, doctree, name: str) -> None:
+def dash_after_names(app: Sphinx, doctree: Element, name: str) -> None:
     """Sphinx writes two hyphens between a parameter and its description."""
     for node in list(doctree.findall(Text)):
         if node == " -- ":
@@ -239,17 +240,17 @@ def dash_after_names(app, doctree, name: str) -> None:
 # Mathematics as MathML, which browsers show without a script.
 
 
-def inline_math(translator, node) -> None:
+def inline_math(translator: NodeVisitor, node: Element) -> None:
     translator.body.append(tex2mathml(node.astext()))
     raise SkipNode
 
 
-def block_math(translator, node) -> None:
+def block_math(translator: NodeVisitor, node: Element) -> None:
     translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
     raise SkipNode
 
 
-def setup(app) -> dict:
+def setup(app: Sphinx) -> dict[str, bool]:
     write_reference()
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", plain_to_rst, priority=400)  # before napoleon, which is at 500

@@ -107,7 +107,7 @@ def options_of(text: str) -> set[str]:
 # The tests' own reading of a page.
 
 
-def test_fences_and_prose_are_told_apart():
+def test_fences_and_prose_are_told_apart() -> None:
     fences, prose = split_page("a\n```sh\nb \\\n  c  # d\n```\n- e\n  ```python run\n  f\n  ```\n", "page.md")
     assert [(fence.line, fence.info, fence.text) for fence in fences] == [
         (3, "sh", "b \\\n  c  # d"),
@@ -118,7 +118,7 @@ def test_fences_and_prose_are_told_apart():
     assert shell_words("$ a b | c") == [["a", "b"]]
 
 
-def test_there_is_something_to_check():
+def test_there_is_something_to_check() -> None:
     assert len(COMMANDS) > 15 and len(PYTHON) > 3 and len(command_lines()) > 6
     assert any("run" in fence.info.split() for fence in PYTHON)
 
@@ -126,8 +126,12 @@ def test_there_is_something_to_check():
 # Commands.
 
 
-@pytest.mark.parametrize(("label", "words"), COMMANDS, ids=[f"{label}-{words[words[0] == '-m']}" for label, words in COMMANDS])
-def test_commands_use_modules_and_options_that_exist(label, words, capsys):
+@pytest.mark.parametrize(
+    ("label", "words"), COMMANDS, ids=[f"{label}-{words[words[0] == '-m']}" for label, words in COMMANDS]
+)
+def test_commands_use_modules_and_options_that_exist(
+    label: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     if words[0] != "-m":
         assert (ROOT / words[0]).is_file(), f"{label}: there is no {words[0]}"
         return
@@ -148,15 +152,15 @@ def test_commands_use_modules_and_options_that_exist(label, words, capsys):
         assert end.code == 0, f"{label}: {capsys.readouterr().err}"
 
 
-def test_options_named_in_the_text_exist():
+def test_options_named_in_the_text_exist() -> None:
     known = OTHER_OPTIONS.union(*(options_of(help_text(module)) for module in command_lines()))
-    # CHANGELOG.md names options that are gone; docs/kernels.md and others name flags of other programs in fences only.
+    # CHANGELOG.md may name options that are gone.
     named = [entry for entry in INLINE_CODE if entry[0] != "CHANGELOG.md"]
     unknown = [(page, line, option) for page, line, code in named for option in options_of(code) - known]
     assert not unknown
 
 
-def test_make_targets_exist():
+def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     shown = [words for fence in FENCES if fence.info in SHELL for words in shell_words(fence.text)]
     named = [code.split() for _, _, code in INLINE_CODE]
@@ -168,7 +172,7 @@ def test_make_targets_exist():
 
 
 @pytest.mark.parametrize("fence", PYTHON, ids=[fence.label for fence in PYTHON])
-def test_python_code_compiles_and_its_names_exist(fence):
+def test_python_code_compiles_and_its_names_exist(fence: Fence) -> None:
     tree = ast.parse(fence.text, fence.label)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -186,7 +190,7 @@ RUN = [fence for fence in PYTHON if "run" in fence.info.split()]
 
 
 @pytest.mark.parametrize("fence", RUN, ids=[fence.label for fence in RUN])
-def test_short_python_code_runs(fence, tmp_path, monkeypatch):
+def test_short_python_code_runs(fence: Fence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(fence.text, fence.label, "exec"), {"__name__": "__docs__"})
 
@@ -194,14 +198,14 @@ def test_short_python_code_runs(fence, tmp_path, monkeypatch):
 # Names of files.
 
 
-def test_the_architecture_page_names_every_module():
+def test_the_architecture_page_names_every_module() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"]
     missing = sorted(name for path in paths if f"`{(name := path.relative_to(ROOT).as_posix())}`" not in text)
     assert not missing, "add a line for each to docs/architecture.md"
 
 
-def test_named_files_exist():
+def test_named_files_exist() -> None:
     pattern = re.compile(r"[\w.-]+(/[\w.-]+)*/[\w.-]+\.(py|yaml|config|md|sbatch)|[\w/]+/")
     places = (ROOT, ROOT / "keras_frcnn", ROOT / "docs")
     starts = ("keras_frcnn", "training", "export", "tests", "docs")
@@ -216,7 +220,7 @@ def test_named_files_exist():
     assert not missing
 
 
-def test_links_lead_to_files():
+def test_links_lead_to_files() -> None:
     links = [
         (page, line, target)
         for page, line, text in PROSE
@@ -230,27 +234,29 @@ def test_links_lead_to_files():
 # Form.
 
 
-def test_the_readme_is_short():
+def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MOST_README_LINES
 
 
-def test_lines_of_prose_fit_the_page():
+def test_lines_of_prose_fit_the_page() -> None:
     prose = [entry for entry in PROSE if not entry[2].lstrip().startswith("|")]  # a row of a table is one line
     assert not [(page, line) for page, line, text in prose if len(text) > LONGEST_PROSE_LINE]
 
 
-def test_pictures_are_small():
+def test_pictures_are_small() -> None:
     pictures = list((ROOT / "docs" / "images").iterdir())
     assert pictures and all(path.stat().st_size < 150_000 for path in pictures)
 
 
 @pytest.mark.slow
-def test_the_documentation_builds_without_warnings(tmp_path):
+def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
     for package in ("sphinx", "myst_parser", "furo"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install .[docs]")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", str(tmp_path / "html")]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     pages = {path.relative_to(tmp_path / "html").as_posix() for path in (tmp_path / "html").rglob("*.html")}
     assert {"index.html", "four-steps.html", "reference/options.html", "reference/api.html"} <= pages
