@@ -1,9 +1,32 @@
 """Faster R-CNN with VGG16 in TensorFlow and Keras 3."""
 
+import importlib.util
 import sys
+from typing import TYPE_CHECKING
 
-# Importing the package makes its models known to keras.saving.  Only this package's own command lines read their
-# options first, so that --help answers without TensorFlow: Python announces them by "-m" for the program's name.
-if not (sys.argv[:1] == ["-m"] and any(word.startswith(f"{__name__}.") for word in sys.orig_argv)):
+if TYPE_CHECKING:
     from keras_frcnn.network.model import FasterRCNN as FasterRCNN
     from keras_frcnn.network.model import load_model as load_model
+
+
+def __getattr__(name: str) -> object:
+    """`FasterRCNN` and `load_model`, imported when they are first used."""
+    if name not in ("FasterRCNN", "load_model"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from keras_frcnn.network import model
+
+    return getattr(model, name)
+
+
+def _runs_a_command_line() -> bool:
+    """Whether Python was started as `python -m ROOM.COMMAND` with a command of this project."""
+    words = sys.orig_argv
+    module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
+    return module.startswith((f"{__name__}.", "training.", "export."))
+
+
+# Importing the package registers its model with keras.saving.  The command lines do without: they read their options
+# first, so that --help answers without TensorFlow, and import the model themselves.  The reference page, too, can be
+# built where TensorFlow is not installed.
+if not _runs_a_command_line() and importlib.util.find_spec("tensorflow"):
+    import keras_frcnn.network.model  # noqa: F401

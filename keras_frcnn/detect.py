@@ -69,10 +69,12 @@ def main(arguments=None):
     import cv2
 
     from keras_frcnn.facts.errors import InputError, exit_on_input_error
+    from keras_frcnn.facts.settings import Limits, check_number
     from keras_frcnn.network.model import load_model
     from keras_frcnn.api.drawing import draw_detections
 
     with exit_on_input_error():
+        check_number(options.score, Limits(at_least=0, at_most=1), "--score")
         targets = [output_path(path, options.out) for path in options.images]
         for path, target in zip(options.images, targets, strict=True):
             if targets.count(target) > 1:

@@ -94,7 +94,7 @@ def test_help_answers_without_heavy_imports(module):
 
 
 def training_options(tree, folder, steps=(2, 2, 2, 2)):
-    return ["--data", f"voc:{tree}", "--run", folder, *SMALL, "--steps", *steps]
+    return ["--data", f"voc:{tree}", "--run", folder, *SMALL, "--iterations", *steps]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
     folder, done = finished
     assert done.returncode == 0, done.stderr
     config = json.loads((folder / "config.json").read_text())
-    assert config["options"]["steps"] == [2, 2, 2, 2] and config["detector"]["anchors"]["scales"] == [16, 32]
+    assert config["options"]["iterations"] == [2, 2, 2, 2] and config["detector"]["anchors"]["scales"] == [16, 32]
     labels = json.loads((folder / "labels.json").read_text())
     assert list(labels) == [str(i) for i in range(1, len(labels) + 1)] and "star" in labels.values()
     for step in (1, 2, 3, 4):
@@ -215,7 +215,7 @@ def test_another_option_is_refused_by_name(finished, voc_tree, capsys):
     before = times(folder)
     assert alternate(*training_options(voc_tree, folder, steps=(2, 2, 2, 3))) == 2
     assert times(folder) == before
-    beginning = f"{folder}/config.json, field options.steps: this run was started with [2, 2, 2, 2]"
+    beginning = f"{folder}/config.json, field options.iterations: this run was started with [2, 2, 2, 2]"
     assert_one_error(capsys.readouterr().err, beginning)
 
 
@@ -410,8 +410,9 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
         ("--anchor-scales 16 -32", "--anchor-scales "),
         ("--fc-units -1", "--fc-units "),
         ("--rois -1", "--rois "),
-        ("--steps 2 2 -2 2", "--steps "),
-        ("--steps 0 2 2 2", "--steps "),
+        ("--iterations 2 2 -2 2", "--iterations "),
+        ("--steps 0 2 2 2", "--iterations "),
+        ("--iterations 2 2 2", "--iterations "),
         ("--learning-rate 0.001 0.001 -1 0.001", "--learning-rate "),
         ("--learning-rate 0.001 0.001 nan 0.001", "--learning-rate "),
         ("--rpn-images 0", "--rpn-images "),
@@ -428,7 +429,7 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
         ("--accumulate 0", "--accumulate "),
         ("--clip-norm 0", "--clip-norm "),
         ("--warmup -1", "--warmup "),
-        ("--checkpoint-steps 0", "--checkpoint-steps "),
+        ("--checkpoint-iterations 0", "--checkpoint-iterations "),
         ("--checkpoint-minutes nan", "--checkpoint-minutes "),
         ("--checkpoints 0", "--checkpoints "),
         ("--feature-cache-gib -1", "--feature-cache-gib "),
