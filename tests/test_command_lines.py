@@ -119,7 +119,7 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
     for step in (1, 2, 3, 4):
         network = "rpn" if step in (1, 3) else "detector"
         result = json.loads((folder / "evaluation" / f"step{step}.{network}.json").read_text())
-        assert result["name"] == f"step{step}" and result["training"]["steps"] == 2
+        assert result["name"] == f"step{step}" and result["training"]["iterations"] == 2
         assert result["training"]["images"] == (2 if step in (1, 3) else 4)
         assert ("recall" in result) == (step in (1, 3)) and ("ap" in result) == (step in (2, 4))
         assert result["table"] in done.stdout

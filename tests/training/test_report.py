@@ -20,13 +20,10 @@ from keras_frcnn.evaluation.recall import proposal_recall
 from keras_frcnn.evaluation.tables import ap_to_json, recall_to_json
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
 from keras_frcnn.facts.files import write_json
+from training.reporting.curves import read_curves
+from training.reporting.judged_pictures import PictureJudgement, choose_pictures, draw_picture, judge_picture
+from training.reporting.plots import CURVE_POINTS
 from training.reporting.report import (
-    CURVE_POINTS,
-    PictureJudgement,
-    choose_pictures,
-    draw_picture,
-    judge_picture,
-    read_curves,
     write_report,
 )
 
@@ -88,7 +85,7 @@ def make_run(folder, dataset, detections):
     ap = evaluate_voc(dataset.examples, detections, dataset.class_names)
     found = {e.image_id: narrowed(e.boxes, 0.52) for e in dataset.examples}
     recall = proposal_recall(dataset.examples, found, dataset.class_names)
-    training = {"steps": 30, "images": 60, "minutes": 1.25}
+    training = {"iterations": 30, "images": 60, "minutes": 1.25}
     results = [
         {"name": "step1", "title": "step 1 RPN", "training": training, "recall": recall_to_json(recall), "table": ""},
         {"name": "step2", "title": "step 2 <detector>", "training": training, "ap": ap_to_json(ap), "table": ""},
