@@ -25,7 +25,7 @@ from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.vgg16 import load_pretrained
 from keras_frcnn.network.forward import Counts
 from training.stores.features import FeatureCache
-from training.engine.loop import Optimisation, Trainer
+from training.engine.trainer import Optimisation, Trainer
 from training.stores.proposals import store_proposals
 from training.stores.rows import row_paths
 from training.run.start import apply_pretrained
