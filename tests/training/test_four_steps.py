@@ -12,7 +12,6 @@ from training.four_steps import FOUR_STEPS, JOINT_TRAINING, four_steps, joint_tr
 from training.joint import parse_arguments as parse_joint_arguments
 from training.run.options import AlternationSchedule
 from training.run.start import apply_pretrained
-from training.reporting.summary import summary_table
 
 REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 
@@ -135,19 +134,3 @@ def test_fc_layers_of_another_size_are_refused(make_model):
     message = r"^--weights file.h5, layer fc1: has shape \(25088, 64\), the detector's fc6 \(25088, 32\); leave"
     with pytest.raises(InputError, match=message):
         apply_pretrained(model, pretrained)
-
-
-def test_the_summary_has_a_row_for_each_step():
-    training = {"steps": 8, "images": 16, "minutes": 1.26}
-    recall = {"recall": {"proposals": [{"count": 300, "recall": {"0.50": 0.75}}]}}
-    ap = {"ap": {"mean_ap_11point": 0.5, "mean_ap_area": None}}
-    measured = {"step 1": recall, "step 2": ap, "joint": recall | ap}
-    results = [{"title": title, "training": training, **values} for title, values in measured.items()]
-    header, line, *rows = summary_table(results).splitlines()
-    assert header.split() == ["training", "steps", "images", "minutes", "recall@300", "mAP", "11-point", "mAP", "area"]
-    assert set(line) == {"-"}
-    assert [row.split() for row in rows] == [
-        ["step", "1", "8", "16", "1.3", "0.750"],
-        ["step", "2", "8", "16", "1.3", "0.500", "-"],
-        ["joint", "8", "16", "1.3", "0.750", "0.500", "-"],
-    ]
