@@ -90,7 +90,7 @@ def make_batch():
 @pytest.fixture(scope="session")
 def voc_tree(tmp_path_factory):
     """A VOC tree of drawn scenes, 4 pictures to train on and 2 to measure on, 64 x 96 pixels; not to be changed."""
-    from keras_frcnn.data.synthetic import write_synthetic
+    from keras_frcnn.data.sources.drawn import write_synthetic
 
     directory = tmp_path_factory.mktemp("voc") / "tree"
     write_synthetic(directory, {"train": 4, "val": 2}, seed=0, size=(64, 96))

@@ -338,37 +338,37 @@ def first_xml(tree):
 
 def remove_tree(tree):
     shutil.rmtree(tree / "Annotations")
-    return f"{tree}: is no VOC tree"
+    return f"{tree}: not a VOC tree"
 
 
 def empty_split(tree):
     path = tree / "ImageSets" / "Main" / "train.txt"
     path.write_text("")
-    return f"{path}: lists no picture"
+    return f"{path}: the image set is empty"
 
 
 def break_xml(tree):
     first_xml(tree).write_text("<annotation><object>")
-    return f"{first_xml(tree)}: is not well-formed XML"
+    return f"{first_xml(tree)}: not well-formed XML"
 
 
 def remove_size(tree):
     text = re.sub(r"<size>.*</size>", "", first_xml(tree).read_text(), flags=re.DOTALL)
     first_xml(tree).write_text(text)
-    return f"{first_xml(tree)}, size: is missing"
+    return f"{first_xml(tree)}, size: missing field"
 
 
 def write_infinity(tree):
     text = re.sub(r"<xmin>\d+</xmin>", "<xmin>inf</xmin>", first_xml(tree).read_text(), count=1)
     assert "inf" in text
     first_xml(tree).write_text(text)
-    return f"{first_xml(tree)}, object 1, object/bndbox/xmin: 'inf' is no finite number"
+    return f"{first_xml(tree)}, object 1, bndbox/xmin: expected a finite number (got 'inf')"
 
 
 def remove_picture(tree):
     path = tree / "JPEGImages" / f"{first_xml(tree).stem}.jpg"
     path.unlink()
-    return f"{first_xml(tree)}, filename: there is no picture"
+    return f"{first_xml(tree)}, filename: picture not found"
 
 
 def write_text_for_a_picture(tree):
@@ -398,13 +398,13 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
 @pytest.mark.parametrize(
     ("options", "beginning"),
     [
-        ("--weights imagenet21k", "--weights imagenet21k: no such source of weights; give `imagenet`"),
+        ("--weights imagenet21k", "--weights imagenet21k: unknown source of weights; use `imagenet`"),
         ("--weights /does/not/exist.h5", "/does/not/exist.h5"),
-        ("--train nothing", "{tree}/ImageSets/Main/nothing.txt: there is no such image set"),
-        ("--data /does/not/exist", "data '/does/not/exist': is no source of data"),
-        ("--data voc:/does/not/exist", "/does/not/exist: is no folder"),
+        ("--train nothing", "{tree}/ImageSets/Main/nothing.txt: image set not found"),
+        ("--data /does/not/exist", "--data '/does/not/exist': unknown kind of data source"),
+        ("--data voc:/does/not/exist", "/does/not/exist: folder not found"),
         ("--class-names horse", "{tree}/Annotations/train_00000"),
-        ("--class-names horse horse", "class names: horse given more than once"),
+        ("--class-names horse horse", "class names: horse occurs more than once"),
         ("--short-side -64", "--short-side "),
         ("--long-side 0", "--long-side "),
         ("--anchor-scales 16 -32", "--anchor-scales "),
@@ -472,9 +472,9 @@ def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):
     for options, beginning in (
         (("--model", tmp_path), f"{tmp_path}/model.keras: no such model file"),
         (("--model", text), f"{text}: not a .keras file"),
-        (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: there is no such image set"),
-        (("--data", "voc:/does/not/exist"), "/does/not/exist: is no folder"),
-        ((), f"{voc_tree}/Annotations/val_000000.xml, object 1, object/name: "),  # not the model's classes
+        (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: image set not found"),
+        (("--data", "voc:/does/not/exist"), "/does/not/exist: folder not found"),
+        ((), f"{voc_tree}/Annotations/val_000000.xml, object 1: class '"),  # not the model's classes
     ):
         assert evaluate("--model", saved, "--data", f"voc:{voc_tree}", "--split", "val", *options) == 2
         assert_one_error(capsys.readouterr().err, beginning)

@@ -1,9 +1,11 @@
-"""Boxes drawn on pictures: detections, ground truth, proposals and anchors.
+"""Drawings of boxes on pictures: detections, ground truth, proposals and anchors.
 
-All functions take an RGB picture, (H, W, 3) uint8, and boxes in its pixels, yxyx, continuous corners; they give a new
-RGB picture and leave the one they were given as it is.  Small pictures come back enlarged, so that labels can be read
-beside the objects: the short side is brought to 480 pixels, by a factor of at most 4.  Boxes may reach beyond the
-picture; what lies outside is not drawn.
+All functions take an RGB picture, (H, W, 3) uint8, and boxes in its pixels, in the order y0, x0, y1, x1 with continuous
+corners.  They return a new RGB picture and do not modify the input.  A small picture is enlarged so that its labels are
+readable: the short side becomes 480 pixels, but the factor is at most 4.  Parts of boxes outside the picture are not
+drawn.
+
+All functions raise ValueError if the picture is not uint8 (H, W, 3) or a box is not finite.
 """
 
 import colorsys
@@ -13,13 +15,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from keras_frcnn.api.labels import Colour, Label, draw_labels, fill
+
 MIN_SHORT_SIDE = 480
 MAX_ENLARGEMENT = 4.0
-SHOWN_SCORE = 0.5  # the least score of a detection, where pictures are made of an evaluation
+SHOWN_SCORE = 0.5  # the lowest score of the detections drawn in pictures of an evaluation
 
-Colour = tuple[int, int, int]  # RGB
-
-# Bright enough for dark pictures, saturated enough for light ones, and no two alike.
+# Bright enough for dark pictures, saturated enough for light pictures, and easy to tell apart.
 _PALETTE: tuple[Colour, ...] = (
     (255, 56, 56),
     (0, 200, 255),
@@ -42,24 +44,23 @@ _PALETTE: tuple[Colour, ...] = (
     (255, 95, 0),
     (110, 160, 215),
 )
-_FONT_WEIGHT = 450  # of 100..1000; a little over regular, as labels are small
-_DENSE = 60  # from this many boxes on, lines are thin, so that the picture stays visible
+_DENSE = 60  # with this many boxes or more, lines are thin so that the picture stays visible
 
 
 class _Marked(NamedTuple):
-    """One box as it is to be drawn."""
+    """One box to draw."""
 
-    box: np.ndarray  # (4,) yxyx, pixels of the given picture
+    box: np.ndarray  # (4,) y0, x0, y1, x1 in pixels of the input picture
     colour: Colour
-    label: str  # empty for a box without one
+    label: str  # empty for no label
     dashed: bool
 
 
 def class_colour(class_index: int) -> Colour:
-    """The colour of class 1, 2, ...: always the same, and far from those of the other classes.
+    """Return the colour of class 1, 2, ...  It is always the same and differs clearly from those of other classes.
 
-    Twenty chosen colours, then hues that the golden ratio spreads out, in six combinations of
-    saturation and brightness.
+    The first twenty colours are chosen by hand.  The hues of later ones are spread by the golden ratio, in six
+    combinations of saturation and brightness.
     """
     position = class_index - 1
     if position < len(_PALETTE):
@@ -70,7 +71,7 @@ def class_colour(class_index: int) -> Colour:
 
 
 def score_colour(score: float) -> Colour:
-    """Blue at 0 over green and yellow to red at 1."""
+    """Return a colour from blue for score 0, through green and yellow, to red for score 1."""
     level = 0.1 + 0.8 * min(max(float(score), 0.0), 1.0)  # the ends of the colour map are nearly black
     level = np.uint8([[round(255 * level)]])
     blue, green, red = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)[0, 0].tolist()
@@ -80,9 +81,17 @@ def score_colour(score: float) -> Colour:
 def draw_detections(
     image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
-    """Draw each detection with its class and score, the best on top.
+    """Draw each detection with its class and score.  The detection with the highest score is on top.
 
-    Takes boxes (D, 4), classes (D,) in 1..len(class_names) and scores (D,); padding is already dropped.
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        boxes: (D, 4) in pixels.
+        classes: (D,) in 1..len(class_names), without padding.
+        scores: (D,).
+        class_names: The names without background.
+
+    Raises:
+        ValueError: A class has no name.
     """
     boxes, classes, scores = _as_boxes(boxes), np.asarray(classes, int), np.asarray(scores, float)
     return _draw(
@@ -99,9 +108,17 @@ def draw_detections(
 def draw_ground_truth(
     image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, difficult: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
-    """Draw each annotated object with its class; difficult ones are dashed and say so.
+    """Draw each annotated object with its class.  Difficult objects are dashed, and their label says "difficult".
 
-    Takes boxes (N, 4), classes (N,) in 1..len(class_names) and difficult (N,) bool.
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        boxes: (N, 4) in pixels.
+        classes: (N,) in 1..len(class_names), without padding.
+        difficult: (N,) bool.
+        class_names: The names without background.
+
+    Raises:
+        ValueError: A class has no name.
     """
     marked = []
     for box, class_index, hard in zip(_as_boxes(boxes), np.asarray(classes, int), difficult, strict=True):
@@ -111,17 +128,20 @@ def draw_ground_truth(
 
 
 def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Draw proposals without labels, coloured by `score_colour`, the best on top; boxes (P, 4), scores (P,) in 0..1."""
+    """Draw proposals in the colours of their scores, without labels.  The one with the highest score is on top.
+
+    Takes boxes (P, 4) in pixels and scores (P,) in 0..1.
+    """
     boxes, scores = _as_boxes(boxes), np.asarray(scores, float)
     order = np.argsort(-scores, kind="stable")
     return _draw(image, [_Marked(boxes[i], score_colour(scores[i]), "", False) for i in order])
 
 
 def draw_anchors(image: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Draw anchors (A, 4) without labels; those of one scale, whatever their ratio, share a colour."""
+    """Draw anchors (A, 4), in pixels, without labels.  Anchors of one scale have one colour at every aspect ratio."""
     anchors = _as_boxes(anchors)
     sides = np.sqrt(np.prod(anchors[:, 2:] - anchors[:, :2], axis=1))
-    # Half octaves: scales are further apart than that, and rounded corners within one scale are not.
+    # Group by half octaves: scales differ by more than that, rounding of the corners changes a side by less.
     _, scales = np.unique(np.round(2 * np.log2(np.maximum(sides, 1e-6))), return_inverse=True)
     return _draw(
         image,
@@ -130,9 +150,9 @@ def draw_anchors(image: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def _draw(image: np.ndarray, marked: Sequence[_Marked]) -> np.ndarray:
-    """The core of all: enlarge, draw the boxes, then the labels above every line; the first box is the topmost."""
+    """Enlarge the picture and draw all boxes, then all labels.  The first box of `marked` is on top."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image is {image.dtype} {image.shape}, not uint8 (H, W, 3)")
+        raise ValueError(f"image: {image.dtype} {image.shape}, not uint8 (H, W, 3); pass an RGB picture")
     height, width = image.shape[:2]
     canvas = _enlarge(image)
     scale = np.tile([canvas.shape[0] / height, canvas.shape[1] / width], 2)
@@ -143,12 +163,19 @@ def _draw(image: np.ndarray, marked: Sequence[_Marked]) -> np.ndarray:
     corners = [np.round(entry.box * scale).astype(int).tolist() for entry in marked]
     for entry, corner in zip(reversed(marked), reversed(corners), strict=True):
         _draw_frame(canvas, corner, entry.colour, thickness, entry.dashed)
-    _draw_labels(canvas, marked, corners)
+    draw_labels(
+        canvas,
+        [
+            Label(entry.label, entry.colour, corner)
+            for entry, corner in zip(marked, corners, strict=True)
+            if entry.label
+        ],
+    )
     return canvas
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:
-    """A copy whose short side is at least `MIN_SHORT_SIDE`, or that is `MAX_ENLARGEMENT` as large."""
+    """Return a copy enlarged to a short side of `MIN_SHORT_SIDE`, but by no more than `MAX_ENLARGEMENT`."""
     height, width = image.shape[:2]
     factor = min(MIN_SHORT_SIDE / min(height, width), MAX_ENLARGEMENT)
     if factor <= 1:
@@ -157,23 +184,26 @@ def _enlarge(image: np.ndarray) -> np.ndarray:
 
 
 def _draw_frame(canvas: np.ndarray, corners: Sequence[int], colour: Colour, thickness: int, dashed: bool) -> None:
-    """Draw a frame into the canvas, its lines within the box; corners y0, x0, y1, x1 in whole pixels, ends exclusive.
+    """Draw a frame into the canvas, with its lines inside the box.
 
-    A box thinner than a line still gets its line.
+    `corners` are y0, x0, y1, x1 in whole pixels; y1 and x1 are exclusive.  A box thinner than a line is widened to one.
     """
     y0, x0, y1, x1 = corners
     y1, x1 = max(y1, y0 + thickness), max(x1, x0 + thickness)
     dash = 4 * thickness
     for y in (y0, y1 - thickness):
         for low, high in _strokes(x0, x1, dash, dashed):
-            _fill(canvas, y, low, y + thickness, high, colour)
+            fill(canvas, y, low, y + thickness, high, colour)
     for x in (x0, x1 - thickness):
         for low, high in _strokes(y0, y1, dash, dashed):
-            _fill(canvas, low, x, high, x + thickness, colour)
+            fill(canvas, low, x, high, x + thickness, colour)
 
 
 def _strokes(low: int, high: int, dash: int, dashed: bool) -> list[tuple[int, int]]:
-    """The parts of a line from low to high that are drawn; dashes and gaps are about equal, with a dash at each end."""
+    """Return the drawn parts of a line from `low` to `high`, as pairs of ends.
+
+    Dashes and gaps have about the length `dash`.  A dashed line starts and ends with a dash.
+    """
     if not dashed:
         return [(low, high)]
     pieces = max(1, round((high - low) / dash / 2) * 2 - 1)
@@ -181,104 +211,15 @@ def _strokes(low: int, high: int, dash: int, dashed: bool) -> list[tuple[int, in
     return list(zip(ends[0::2], ends[1::2], strict=True))
 
 
-def _fill(canvas: np.ndarray, y0: int, x0: int, y1: int, x1: int, colour: Colour) -> None:
-    """Fill a rectangle; negative ends mean outside, not Python's counting from the end."""
-    canvas[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = colour
-
-
-class _Font(NamedTuple):
-    """A font at one size.
-
-    OpenCV's outline font, as its older Hershey fonts and Pillow's built-in one have no letters beyond ASCII, and class
-    names come in all languages.
-    """
-
-    face: cv2.FontFace
-    size: int
-
-    def measure(self, text: str) -> tuple[int, int, int]:
-        """How far the text reaches from the start of its baseline: right, up and down, in pixels."""
-        x, y, width, height = cv2.getTextSize((0, 0), text, (0, 0), self.face, self.size, _FONT_WEIGHT)
-        return x + width, -y, y + height
-
-    def write(self, canvas: np.ndarray, text: str, baseline: tuple[int, int], colour: Colour) -> None:
-        """Write into the canvas; the baseline starts at x, y."""
-        cv2.putText(canvas, text, baseline, colour, self.face, self.size, _FONT_WEIGHT)
-
-
-def _draw_labels(canvas: np.ndarray, marked: Sequence[_Marked], corners: Sequence[Sequence[int]]) -> None:
-    """Write the labels; the first box has the first choice of place, and its label stays on top."""
-    height, width = canvas.shape[:2]
-    font = _Font(cv2.FontFace("sans"), max(13, round(min(height, width) / 34)))
-    _, ascent, descent = font.measure("Ågj|")  # one height for all labels
-    margin = max(2, font.size // 5)
-
-    placed = []  # (text, colour, rectangle)
-    taken = np.zeros((0, 4))
-    for entry, corner in zip(marked, corners, strict=True):
-        if not entry.label:
-            continue
-        text = _fit_text(entry.label, font, width - 2 * margin)
-        size = (min(ascent + descent + 2, height), min(font.measure(text)[0] + 2 * margin, width))
-        rectangle = _place_label(corner, size, (height, width), taken)
-        taken = np.concatenate([taken, [rectangle]])
-        placed.append((text, entry.colour, rectangle))
-
-    for text, colour, rectangle in reversed(placed):
-        _fill(canvas, *rectangle, colour)
-        _, left, bottom, _ = rectangle
-        font.write(canvas, text, (left + margin, bottom - descent - 1), _text_colour(colour))
-
-
-def _place_label(
-    corners: Sequence[int], size: tuple[int, int], canvas_size: tuple[int, int], taken: np.ndarray
-) -> tuple[int, int, int, int]:
-    """The rectangle for a label of a box, y0, x0, y1, x1, wholly within the canvas.
-
-    Tried in turn: above the box, inside its top, below it, inside its bottom, each at the left and at the right end.
-    The first that covers nothing of the labels placed before, `taken` (L, 4), is used; else the one that covers least.
-    """
-    (y0, x0, y1, x1), (height, width), (canvas_height, canvas_width) = corners, size, canvas_size
-    candidates = []
-    for top in (y0 - height, y0, y1, y1 - height):
-        for left in (x0, x1 - width):
-            # Beyond the border the label slides back to it, over the box's own edge if need be.
-            top_inside = min(max(top, 0), canvas_height - height)
-            left_inside = min(max(left, 0), canvas_width - width)
-            candidates.append((top_inside, left_inside, top_inside + height, left_inside + width))
-    return min(candidates, key=lambda rectangle: _covered_area(rectangle, taken))
-
-
-def _covered_area(rectangle: tuple[int, int, int, int], taken: np.ndarray) -> float:
-    extents = np.minimum(taken[:, 2:], rectangle[2:]) - np.maximum(taken[:, :2], rectangle[:2])
-    return float(np.sum(np.prod(np.maximum(extents, 0), axis=1)))
-
-
-def _fit_text(text: str, font: _Font, width: int) -> str:
-    """The text, or its beginning and an ellipsis where it is wider than `width` pixels."""
-    if font.measure(text)[0] <= width:
-        return text
-    while text and font.measure(text + "…")[0] > width:
-        text = text[:-1]
-    return text + "…"
-
-
-def _text_colour(background: Colour) -> Colour:
-    """Black or white, whichever has the higher contrast ratio as WCAG 2 defines it."""
-    linear = (np.asarray(background) / 255) ** 2.2
-    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
-    return (0, 0, 0) if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else (255, 255, 255)
-
-
 def _class_name(class_index: int, class_names: Sequence[str]) -> str:
-    """The name on one line.  Raises `ValueError` for background or an unknown class, which padding would be."""
+    """Return the name of a class on one line.  Raises ValueError for background, padding or an unknown class."""
     if not 1 <= class_index <= len(class_names):
-        raise ValueError(f"class {class_index} is not in 1..{len(class_names)}")
+        raise ValueError(f"classes: {class_index} is not in 1..{len(class_names)}; remove padding and background")
     return " ".join(class_names[class_index - 1].split())
 
 
 def _as_boxes(boxes: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not np.all(np.isfinite(boxes)):
-        raise ValueError("a box has a corner that is not a finite number")
+        raise ValueError("boxes: a corner is NaN or infinite; remove boxes that are not finite")
     return boxes

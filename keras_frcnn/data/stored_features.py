@@ -1,31 +1,54 @@
-"""One picture's backbone features as a file: TFRecords, whose CRC32C checksums tell damage from data."""
+"""Backbone features stored in files, one picture per file.
 
+The format is TFRecord: its CRC32C checksums reveal damaged files.
+
+Axes: N examples; h w feature cells, c channels.
+"""
+
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.tuning import untuned
+from keras_frcnn.facts.structures import Tensor
 
 
 class FeatureFiles(NamedTuple):
-    """Where the features of a data set are stored."""
+    """The files that hold the features of a data set."""
 
-    paths: np.ndarray  # (N, 2) str: of each example as it is and flipped; "" where they are not stored
+    paths: np.ndarray  # (N, 2) str, for each example the picture as it is and flipped; "" if it is not stored
     dtype: str  # of the stored features
 
 
-def write_features(path, features, image_size, original_size):
-    """Store features (h, w, c) with the picture's resized and original size, (2,) int32 each."""
+def write_features(path: str | Path, features: Tensor, image_size: Tensor, original_size: Tensor) -> None:
+    """Store the features of one picture.
+
+    Args:
+      path: file to write.
+      features: (h, w, c).
+      image_size: (2,) int32, height and width in pixels of the resized picture.
+      original_size: (2,) int32, height and width in pixels of the stored picture.
+    """
     with tf.io.TFRecordWriter(str(path)) as writer:
         for value in (tf.stack([image_size, original_size]), features):
             writer.write(tf.io.serialize_tensor(value).numpy())
 
 
-def read_features(path, dtype):
-    """Features, image size and original size, as written; `path` is a string tensor.
+def read_features(path: Tensor, dtype: tf.DType) -> tuple[Tensor, Tensor, Tensor]:
+    """Read the features of one picture, inside or outside a graph.
 
-    A damaged file raises DataLossError, one that was cut InvalidArgumentError.
+    Args:
+      path: () string, a file of `write_features`.
+      dtype: of the stored features.
+
+    Returns:
+      Features (h, w, c), image size (2,) int32 and original size (2,) int32, as in `write_features`.
+
+    Raises:
+      tf.errors.DataLossError: the file is damaged.
+      tf.errors.InvalidArgumentError: the file was cut off.
     """
     records = tf.ensure_shape(untuned(tf.data.TFRecordDataset(path).batch(2)).get_single_element(), [2])
     sizes = tf.ensure_shape(tf.io.parse_tensor(records[0], tf.int32), [2, 2])

@@ -1,14 +1,15 @@
-"""Data sets that tf.data runs as they are written."""
+"""Switch off the automatic tuning of tf.data."""
 
 import tensorflow as tf
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset` without tf.data's own tuning.
+    """`dataset` without autotuning and without graph rewrites: tf.data runs it as it is written.
 
-    It rewrites the pipeline whenever an iterator is made, which is for each picture where a data set is read within a
-    function; and its thread sleeps for up to a minute at a time, and is waited for when an iterator is deleted: it can
-    miss the call to end (TensorFlow 2.20), so that the end of a training stands still for as long.
+    There are two reasons.  tf.data rewrites the pipeline each time an iterator is created; a data set that is read
+    inside a function creates one for every picture.  And in TensorFlow 2.20 the autotuning thread sleeps for up to a
+    minute and can miss the request to stop, so that deleting an iterator, and with it the end of a training, can block
+    for that long.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,7 +1,10 @@
-"""The detections of one image as the evaluations take them, and their official file form.
+"""The detections of one image, as the evaluations take them, and the result files of PASCAL VOC.
 
-The PASCAL VOC development kit keeps detections in one text file for each class, `comp4_det_test_CLASS.txt`, with lines
-of `image_id score xmin ymin xmax ymax`, 1-based inclusive pixels.  Many published detectors left theirs in this form.
+The PASCAL VOC development kit stores detections in one text file per class, `comp4_det_test_CLASS.txt`.  Each line is
+`image_id score xmin ymin xmax ymax`, in pixels, 1-based with inclusive ends.  Many published detectors provide their
+detections in this format.
+
+Axes: D detections of one image.
 """
 
 import math
@@ -15,7 +18,7 @@ from keras_frcnn.facts.errors import InputError
 
 
 class ImageDetections(NamedTuple):
-    """What a detector found in one image; padding is already dropped."""
+    """The detections of one image, without padding."""
 
     image_id: str
     boxes: np.ndarray  # (D, 4) yxyx, pixels of the stored picture, 0-based continuous corners
@@ -24,40 +27,54 @@ class ImageDetections(NamedTuple):
 
 
 def check_record(record: ImageDetections, class_count: int) -> None:
-    """Raise `InputError` for lengths that differ, a class that is not in 1..class_count or a number that is not finite.
+    """Check the detections of one image.
 
-    Classes are checked because class 0, left from padding, would otherwise be dropped in silence; scores because NaN
-    sorts last in silence.
+    Without this check, two mistakes would go unnoticed: detections of class 0, left from padding, would count for no
+    class, and NaN scores would sort last.
+
+    Raises:
+      InputError: the arrays have different lengths, a class is not in 1..class_count, or a number is not finite.
     """
     where = f"detections of image {record.image_id!r}"
     boxes, classes, scores = (np.asarray(field) for field in record[1:])
     if not boxes.size == 4 * classes.size == 4 * scores.size:
-        raise InputError(where, f"{boxes.size / 4:g} boxes, {classes.size} classes and {scores.size} scores",
-                         "give one of each for every detection")
+        problem = f"different lengths: {boxes.size / 4:g} boxes, {classes.size} classes and {scores.size} scores"
+        raise InputError(where, problem, "pass one box, class and score for each detection")
     if not np.all((classes >= 1) & (classes <= class_count)):
-        raise InputError(where, f"a class is not in 1..{class_count}", "drop padding and use the data set's classes")
+        fix = "remove the padding, and number the classes as in the data set"
+        raise InputError(where, f"a class is not in 1..{class_count}", fix)
     if not (np.all(np.isfinite(boxes)) and np.all(np.isfinite(scores))):
-        raise InputError(where, "a box or score is not a finite number", "see whether the training has diverged")
+        raise InputError(where, "a box or score is not finite", "check whether the training diverged")
 
 
-def voc_results_path(directory, class_name: str, split: str = "test") -> Path:
-    """The official file of one class; `comp4` is the kit's name for detection trained on any data.
+def voc_results_path(directory: str | Path, class_name: str, split: str = "test") -> Path:
+    """The result file of one class.  In the kit, `comp4` stands for detectors trained on any data.
 
-    Raises `InputError` for a class name that cannot be part of a file name.
+    Raises:
+      InputError: the class name contains a `/`, so that it cannot be part of a file name.
     """
     if "/" in class_name:
-        raise InputError(f"class name {class_name!r}", "a VOC result file is named after it", "take out the '/'")
+        problem = "a VOC result file cannot be named after a class with '/' in its name"
+        raise InputError(f"class name {class_name!r}", problem, "rename the class")
     return Path(directory) / f"comp4_det_{split}_{class_name}.txt"
 
 
-def read_voc_results(directory, class_names: Sequence[str], split: str = "test") -> list[ImageDetections]:
-    """Read the official result files of all classes.
+def read_voc_results(
+    directory: str | Path, class_names: Sequence[str], split: str = "test"
+) -> list[ImageDetections]:
+    """Read the result files of all classes.
 
-    Gives one record for each image that is named in any file, in the order of the image ids, boxes in float64 and
-    0-based continuous corners.  Within an image and class the order of the lines is kept, as it decides equal scores.
+    Args:
+      directory: folder of the files.
+      class_names: the classes without background; class i is `class_names[i - 1]`.
+      split: the split in the names of the files.
 
-    Raises `InputError` for a file that cannot be read and, with its line number, for a line that is not
-    `image_id score xmin ymin xmax ymax` with finite numbers.
+    Returns:
+      One record for each image that occurs in any file, sorted by image id; boxes are float64.  The detections of one
+      image and class keep the order of their lines, because this order ranks detections of equal score.
+
+    Raises:
+      InputError: a file cannot be read, or a line is not `image_id score xmin ymin xmax ymax` with finite numbers.
     """
     image_ids, classes, values = [], [], []
     for class_index, class_name in enumerate(class_names, start=1):
@@ -80,23 +97,33 @@ def read_voc_results(directory, class_names: Sequence[str], split: str = "test")
 
 
 def write_voc_results(
-    directory, detections: Iterable[ImageDetections], class_names: Sequence[str], split: str = "test"
+    directory: str | Path, detections: Iterable[ImageDetections], class_names: Sequence[str], split: str = "test"
 ) -> list[Path]:
-    """Write the official result file of every class, empty where there is no detection, and give their paths.
+    """Write one result file per class; the file of a class without detections is empty.
 
-    Numbers are written in full, so that what is read back has the same order and the same AP; the one decimal that
-    many tools write moves boxes over the threshold and makes scores equal.
+    Numbers are written with all their digits, so that the files give the same order and the same AP as the detections.
+    Many tools round to one decimal, which moves some boxes across the IoU threshold and makes some scores equal.
 
-    Raises `InputError` for an image id that holds white space, as the format separates its fields by that, and where
-    `check_record` does.
+    Args:
+      directory: folder for the files; it is created if necessary.
+      detections: one record per image.
+      class_names: the classes without background; class i is `class_names[i - 1]`.
+      split: the split in the names of the files.
+
+    Returns:
+      The paths of the files, in the order of the classes.
+
+    Raises:
+      InputError: an image id contains white space, which separates the fields in the file; a class name contains a
+        `/`; or as in `check_record`.
     """
     lines = {class_index: [] for class_index in range(1, len(class_names) + 1)}
     for record in detections:
         check_record(record, len(class_names))
         image_id, boxes, classes, scores = record
         if image_id.split() != [image_id]:
-            raise InputError(f"image id {image_id!r}", "white space separates the fields of a VOC result file",
-                             "rename the image")
+            problem = "contains white space, which separates the fields of a VOC result file"
+            raise InputError(f"image id {image_id!r}", problem, "rename the image")
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4) + (1, 1, 0, 0)
         for (ymin, xmin, ymax, xmax), class_index, score in zip(boxes.tolist(), classes, scores, strict=True):
             lines[int(class_index)].append(f"{image_id} {float(score)!r} {xmin!r} {ymin!r} {xmax!r} {ymax!r}\n")
@@ -108,23 +135,24 @@ def write_voc_results(
     return paths
 
 
-def _read_lines(path: Path) -> list[tuple]:
-    """The lines of one file as (image_id, score, xmin, ymin, xmax, ymax); blank lines are passed over."""
+def _read_lines(path: Path) -> list[tuple[str, float, float, float, float, float]]:
+    """The lines of one file as (image_id, score, xmin, ymin, xmax, ymax), without blank lines."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, f"cannot be read ({error})", "give the folder that holds one result file for each "
-                         "class, empty for a class without detections") from error
+        fix = "use a folder with one result file per class; the file of a class without detections is empty"
+        raise InputError(path, f"cannot be read ({error})", fix) from error
     return [_parse_line(line, path, number) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def _parse_line(line: str, path: Path, number: int) -> tuple:
+def _parse_line(line: str, path: Path, number: int) -> tuple[str, float, float, float, float, float]:
+    """One line as (image_id, score, xmin, ymin, xmax, ymax); `path` and `number` are its place, for messages."""
     image_id, *fields = line.split()
     try:
         score, xmin, ymin, xmax, ymax = map(float, fields)
         if not all(map(math.isfinite, (score, xmin, ymin, xmax, ymax))):
             raise ValueError("a number is not finite")
     except ValueError as error:
-        raise InputError(f"{path}, line {number}", f"{line.strip()!r} is not a detection ({error})",
-                         "write 'image_id score xmin ymin xmax ymax'") from None
+        problem = f"{line.strip()!r} is not a detection ({error})"
+        raise InputError(f"{path}, line {number}", problem, "write 'image_id score xmin ymin xmax ymax'") from None
     return image_id, score, xmin, ymin, xmax, ymax

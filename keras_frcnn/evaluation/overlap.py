@@ -4,11 +4,17 @@ import numpy as np
 
 
 def pairwise_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box of A with every box of B.
+    """Intersection over union of each box of A with each box of B.
 
-    Takes (M, 4) and (N, 4), yxyx continuous corners in one frame, and gives (M, N) float64.  A pair without area has
-    an overlap of 0, never NaN.  The evaluations compare overlaps with thresholds that published results sit on
-    exactly (0.5 from whole-pixel boxes), hence float64 here whatever the boxes are stored in.
+    The arithmetic is in float64 for boxes of any type: published results have overlaps that equal a threshold exactly
+    (0.5 from boxes of whole pixels), and rounding would change their outcome.
+
+    Args:
+      boxes_a: (M, 4), yxyx, continuous corners.
+      boxes_b: (N, 4), in the same frame.
+
+    Returns:
+      (M, N) float64.  The overlap of two boxes without area is 0, never NaN.
     """
     a = np.asarray(boxes_a, np.float64).reshape(-1, 1, 4)
     b = np.asarray(boxes_b, np.float64).reshape(1, -1, 4)

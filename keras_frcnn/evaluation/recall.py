@@ -1,10 +1,11 @@
-"""Recall of proposals: how many of the objects the best N proposals of each image cover.
+"""Recall of proposals: the share of the objects that the best proposals of each image cover.
 
-Source: the recall of Faster R-CNN section 4.1 ("Recall-to-IoU", after Hosang et al., "How good are detection proposals,
-really?"), computed as by `evaluate_recall` of py-faster-rcnn.  Unlike average precision it needs no detector, so that
-it says of a region proposal network alone whether it has learned.
+This measures the region proposal network alone: unlike average precision, it needs no detector.
 
-Axes: P proposals and G objects of one image; N counts; T IoU thresholds.
+Source: Faster R-CNN, section 4.1 ("Recall-to-IoU", after Hosang et al., "How good are detection proposals, really?"),
+computed like `evaluate_recall` of py-faster-rcnn.
+
+Axes: P proposals and G objects of one image; N counts of proposals; T IoU thresholds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,26 +18,26 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.evaluation.overlap import pairwise_iou
 
 COUNTS = (50, 100, 300, 1000, 2000)
-# Written out: np.arange gives 0.7000000000000001, which an overlap of exactly 7/10 does not reach.
+# Not np.arange: it gives 0.7000000000000001, which an overlap of exactly 7/10 does not reach.
 IOU_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
 class ClassRecall(NamedTuple):
-    """Recall of the objects of one class, by the same proposals."""
+    """Recall of the objects of one class.  The proposals are the same for all classes."""
 
     class_name: str
     recalls: np.ndarray  # (N, T), as in RecallResult
-    objects: int
+    objects: int  # without the difficult ones
 
 
 class RecallResult(NamedTuple):
     """Recall of the best proposals of each image."""
 
-    counts: tuple[int, ...]  # (N,) how many of an image's proposals are looked at
+    counts: tuple[int, ...]  # (N,) the most proposals used from each image
     iou_thresholds: tuple[float, ...]  # (T,)
-    recalls: np.ndarray  # (N, T) share of the objects covered with IoU >= threshold; nan where there is no object
+    recalls: np.ndarray  # (N, T) share of the objects covered with IoU >= threshold; NaN if there are no objects
     average_recalls: np.ndarray  # (N,) mean over the thresholds
-    mean_proposals: np.ndarray  # (N,) proposals an image that were there to look at
+    mean_proposals: np.ndarray  # (N,) mean number of proposals used from each image
     objects: int  # without the difficult ones
     images: int
     classes: tuple[ClassRecall, ...]
@@ -51,19 +52,27 @@ def proposal_recall(
 ) -> RecallResult:
     """Recall of the first `count` proposals of each image, for each count and IoU threshold.
 
-    `proposals_by_image` has (P, 4) boxes for each image id, best first.  Boxes are yxyx, continuous corners, pixels of
-    the stored picture.  Difficult objects are left out, as nothing is trained on them.  What covers an object does not
-    depend on its class, number 1 + its place in `class_names`; the recall of each class shows which ones are missed.
+    Difficult objects are ignored, because the network is not trained on them.  Proposals have no class, so the class of
+    an object does not change whether it is covered; the recall of each class shows which classes are missed.
 
-    Raises `InputError` for an image without an entry; one without proposals has an empty array.
+    Args:
+      examples: the images of the split.
+      proposals_by_image: image id -> (P, 4) boxes, best first, yxyx, continuous corners, pixels of the stored picture.
+        An image without proposals needs an empty array.
+      class_names: the classes without background; class i is `class_names[i - 1]`.
+      counts: the numbers of proposals N.
+      iou_thresholds: the thresholds T.
+
+    Raises:
+      InputError: an image has no entry in `proposals_by_image`.
     """
     examples = tuple(examples)
     covered = [[] for _ in counts]
     classes, proposal_counts = [], []
     for example in examples:
         if example.image_id not in proposals_by_image:
-            raise InputError(f"proposals of image {example.image_id!r}", "there are none",
-                             "make the proposals of this split, an empty array where an image has none")
+            fix = "compute the proposals of the whole split; pass an empty array for an image without proposals"
+            raise InputError(f"proposals of image {example.image_id!r}", "missing", fix)
         proposals = np.asarray(proposals_by_image[example.image_id]).reshape(-1, 4)
         proposal_counts.append(len(proposals))
         iou = pairwise_iou(proposals, example.boxes[~example.difficult])
@@ -74,13 +83,13 @@ def proposal_recall(
     covered = np.stack([np.concatenate([np.zeros(0), *overlaps]) for overlaps in covered])  # (N, all G)
     classes = np.concatenate([np.zeros(0, np.int32), *classes])  # (all G,)
     recalls = _recalls(covered, iou_thresholds)
-    looked_at = np.minimum(np.asarray(proposal_counts)[:, None], np.asarray(counts))
+    used = np.minimum(np.asarray(proposal_counts)[:, None], np.asarray(counts))
     return RecallResult(
         counts=tuple(counts),
         iou_thresholds=tuple(iou_thresholds),
         recalls=recalls,
         average_recalls=recalls.mean(axis=1),
-        mean_proposals=looked_at.mean(axis=0) if examples else np.full(len(counts), np.nan),
+        mean_proposals=used.mean(axis=0) if examples else np.full(len(counts), np.nan),
         objects=len(classes),
         images=len(examples),
         classes=tuple(
@@ -91,22 +100,36 @@ def proposal_recall(
 
 
 def _recalls(covered: np.ndarray, iou_thresholds: Sequence[float]) -> np.ndarray:
-    """Share of the objects covered with each threshold and more; (N, G) gives (N, T), nan without objects."""
+    """Share of the objects that are covered with at least each threshold.
+
+    Args:
+      covered: (N, G) IoU with which each object is covered.
+      iou_thresholds: the thresholds T.
+
+    Returns:
+      (N, T), NaN if there are no objects.
+    """
     reached = np.stack([np.sum(covered >= threshold, axis=1) for threshold in iou_thresholds], axis=1)
     return reached / covered.shape[1] if covered.shape[1] else np.full(reached.shape, np.nan)
 
 
 def cover_objects(iou: np.ndarray) -> np.ndarray:
-    """IoU with which each object is covered, when no proposal may cover two; (P, G) gives (G,).
+    """The IoU with which each object is covered, if each proposal may cover only one object.
 
-    Greedy, as in py-faster-rcnn: the object that is covered best takes its best proposal, both leave, and so on.
-    Objects left when the proposals run out have 0.
+    The matching is greedy, as in py-faster-rcnn: the pair of object and proposal with the highest IoU is matched and
+    removed, and so on until the objects or the proposals run out.
+
+    Args:
+      iou: (P, G) IoU of each proposal with each object.
+
+    Returns:
+      (G,) IoU of each object with its proposal; 0 for an object without one.
     """
     iou = iou.T.copy()  # (G, P)
     covered = np.zeros(iou.shape[0])
     for _ in range(min(iou.shape)):
-        served, proposal = np.unravel_index(iou.argmax(), iou.shape)
-        covered[served] = iou[served, proposal]
-        iou[served, :] = -1.0
+        matched, proposal = np.unravel_index(iou.argmax(), iou.shape)
+        covered[matched] = iou[matched, proposal]
+        iou[matched, :] = -1.0
         iou[:, proposal] = -1.0
     return covered

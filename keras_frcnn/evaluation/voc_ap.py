@@ -1,18 +1,18 @@
-"""Average precision as PASCAL VOC defines it, by the 11-point metric of 2007 and by the area of 2010 and later.
+"""Average precision as PASCAL VOC defines it: the 11-point metric of 2007, and the area of 2010 and later.
 
-Sources: the VOC2007 and VOC2012 development kits (`VOCevaldet.m`) and `voc_eval.py` of py-faster-rcnn, whose results
-are reproduced.  Where the rules are easily taken otherwise:
+Sources: the VOC2007 and VOC2012 development kits (`VOCevaldet.m`), and `voc_eval.py` of py-faster-rcnn.  This module
+reproduces their results.  Some details of the rules are easy to get wrong:
 
-- Official boxes are 1-based with inclusive corners, and the kit measures a width as `xmax - xmin + 1`.  Boxes here
-  have continuous corners, `x0 = xmin - 1` and `x1 = xmax`, converted where the files are read.  Then
-  `x1 - x0 = xmax - xmin + 1`, and intersections likewise: the official figures come out without any `+ 1` here.
-- A detection looks at the object of its class that it overlaps most, taken or not, and counts only if that overlap is
-  strictly above the threshold.  It does not fall back to its second best object.
-- A detection on a difficult object is neither right nor wrong.  A second detection of one object is wrong.
-- Detections of equal score keep the order they are given in, as with the stable sort of the kit; the unstable
-  `argsort` of `voc_eval.py` leaves that order to chance.
-- The eleven recall thresholds are those of `np.arange(0, 1.1, 0.1)`, without tolerance: the fourth lies a rounding
-  error above 0.3, so that a recall of 3 in 10 does not reach it.  `voc_eval.py` has the same.
+- Official boxes are 1-based with inclusive ends, and the kit computes a width as `xmax - xmin + 1`.  Boxes here have
+  continuous corners, `x0 = xmin - 1` and `x1 = xmax`; the conversion happens where files are read.  So
+  `x1 - x0 = xmax - xmin + 1`, the same holds for intersections, and no `+ 1` is needed here.
+- A detection is compared with the object of its class that it overlaps most, even if that object is already detected.
+  It matches only if this overlap is strictly above the threshold.  It never falls back to its second best object.
+- A detection on a difficult object is neither right nor wrong.  A second detection of the same object is wrong.
+- Detections of equal score keep the order of the input, as with the stable sort of the kit.  `voc_eval.py` uses an
+  unstable `argsort`, so its order of equal scores is arbitrary.
+- The eleven recall thresholds are `np.arange(0, 1.1, 0.1)`, without tolerance, as in `voc_eval.py`.  By a rounding
+  error the fourth is slightly above 0.3, so a recall of 3 in 10 does not reach it.
 
 Axes: D detections by descending score and G objects, of all images together; K classes.
 """
@@ -29,14 +29,14 @@ from keras_frcnn.evaluation.overlap import pairwise_iou
 
 
 class ClassAP(NamedTuple):
-    """The average precision of one class and the curve it is taken from."""
+    """The average precision of one class, and the curve it is computed from."""
 
     class_name: str
-    ap_11point: float  # nan where there is no object
-    ap_area: float  # nan where there is no object
-    objects: int  # G without the difficult ones
-    detections: int  # D, those on difficult objects included
-    recall: np.ndarray  # (D,) after each detection, best first; nan where there is no object
+    ap_11point: float  # NaN if there are no objects
+    ap_area: float  # NaN if there are no objects
+    objects: int  # number of objects of the class, without the difficult ones
+    detections: int  # number of detections of the class, with those on difficult objects
+    recall: np.ndarray  # (D,) after each detection, best first; NaN if there are no objects
     precision: np.ndarray  # (D,) after each detection, best first
     scores: np.ndarray  # (D,) descending
 
@@ -45,8 +45,8 @@ class VOCResult(NamedTuple):
     """The average precision of all classes."""
 
     classes: tuple[ClassAP, ...]  # in the order of the class names
-    mean_11point: float  # over the classes that have objects; nan where none has
-    mean_area: float  # likewise
+    mean_11point: float  # mean over the classes that have objects; NaN if no class has any
+    mean_area: float  # the same for ap_area
     iou_threshold: float
     images: int
     classes_without_objects: tuple[str, ...]  # left out of both means
@@ -78,11 +78,16 @@ def evaluate_voc(
 ) -> VOCResult:
     """Average precision of each class, and the means.
 
-    `examples` are all images of the split; one without a record in `detections` has no detections.  Boxes of both are
-    yxyx, continuous corners, pixels of the stored picture.  Class i is `class_names[i - 1]`.
+    Args:
+      examples: all images of the split.
+      detections: at most one record per image; an image without a record has no detections.  As in the examples, boxes
+        are yxyx, continuous corners, pixels of the stored picture.
+      class_names: the K classes without background; class i is `class_names[i - 1]`.
+      iou_threshold: the IoU that a detection must exceed to match an object.
 
-    Raises `InputError` where detections name an unknown image, one image twice, a class that is not in 1..K, or a
-    score or corner that is not a finite number; `ValueError` where two examples have the same id.
+    Raises:
+      InputError: detections belong to an unknown image, two records belong to the same image, or as in `check_record`.
+      ValueError: two examples have the same image id.
     """
     examples, detections = tuple(examples), tuple(detections)
     positions = {example.image_id: position for position, example in enumerate(examples)}
@@ -97,8 +102,8 @@ def evaluate_voc(
     for class_index, class_name in enumerate(class_names, start=1):
         total = int(np.sum(~objects.difficult[objects.classes == class_index]))
         of_class = ranked.classes == class_index
-        judged = (field[of_class] for field in (right, wrong, ranked.scores))
-        classes.append(_evaluate_class(class_name, total, *judged))
+        curves = (field[of_class] for field in (right, wrong, ranked.scores))
+        classes.append(_evaluate_class(class_name, total, *curves))
 
     with_objects = [entry for entry in classes if entry.objects]
     return VOCResult(
@@ -112,9 +117,15 @@ def evaluate_voc(
 
 
 def judge_image(example: Example, record: ImageDetections, iou_threshold: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of the detections in one picture that are right, and of those that are wrong; ascending.
+    """The classes of the right and of the wrong detections in one picture.
 
-    A detection on a difficult object is among neither.
+    Args:
+      example: the picture and its objects.
+      record: its detections.
+      iou_threshold: as in `evaluate_voc`.
+
+    Returns:
+      Two arrays of class numbers, each sorted.  A detection on a difficult object is in neither.
     """
     ranked = _rank([record], {example.image_id: 0})
     right, wrong = _judge(_join_objects([example]), ranked, iou_threshold)
@@ -122,37 +133,41 @@ def judge_image(example: Example, record: ImageDetections, iou_threshold: float 
 
 
 def average_precision_11point(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Mean over eleven recall thresholds of the best precision at that recall or a higher one (VOC2007).
+    """Mean, over eleven recall thresholds, of the highest precision at that recall or above (VOC2007).
 
-    Takes both (D,), by descending score.
+    Args:
+      recall, precision: (D,) after each detection, by descending score.
     """
     best = [precision[recall >= threshold].max(initial=0.0) for threshold in np.arange(0.0, 1.1, 0.1)]
     return float(np.mean(best))
 
 
 def average_precision_area(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Area under the curve of precision over recall, precision made monotone first (VOC2010 and later).
+    """Area under the curve of precision over recall, after precision is made monotone (VOC2010 and later).
 
-    Takes both (D,), by descending score.
+    Args:
+      recall, precision: (D,) after each detection, by descending score.
     """
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
 
 
 def _check(detections: Sequence[ImageDetections], positions: dict[str, int], class_count: int) -> None:
+    """Raise InputError for a record that is invalid, of an unknown image, or the second one of its image."""
     seen = set()
     for record in detections:
         check_record(record, class_count)
+        where = f"detections of image {record.image_id!r}"
         if record.image_id not in positions:
-            raise InputError(f"detections of image {record.image_id!r}", "the image is not in the evaluated split",
-                             "give the detections and the annotations of one split")
+            fix = "use the detections and the annotations of the same split"
+            raise InputError(where, "the image is not in the evaluated split", fix)
         if record.image_id in seen:
-            raise InputError(f"detections of image {record.image_id!r}", "the image comes twice",
-                             "hand over its detections in one record")
+            raise InputError(where, "the image has two records", "put all its detections into one record")
         seen.add(record.image_id)
 
 
 def _join_objects(examples: Sequence[Example]) -> _Objects:
+    """Concatenate the objects of all images."""
     return _Objects(
         images=np.repeat(np.arange(len(examples)), [len(example.classes) for example in examples]),
         boxes=_concatenate([example.boxes for example in examples], np.float64).reshape(-1, 4),
@@ -162,6 +177,7 @@ def _join_objects(examples: Sequence[Example]) -> _Objects:
 
 
 def _rank(detections: Sequence[ImageDetections], positions: dict[str, int]) -> _Ranked:
+    """Concatenate the detections of all images and sort them; `positions` is image id -> position of the image."""
     image_positions = np.asarray([positions[record.image_id] for record in detections], np.int64)
     joined = _Ranked(
         images=np.repeat(image_positions, [len(record.classes) for record in detections]),
@@ -173,15 +189,22 @@ def _rank(detections: Sequence[ImageDetections], positions: dict[str, int]) -> _
     return _Ranked(*(field[order] for field in joined))
 
 
-def _concatenate(arrays: Sequence[np.ndarray], dtype) -> np.ndarray:
-    """The values of all arrays in one row; empty where there is no array, which `np.concatenate` refuses."""
+def _concatenate(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    """The values of all arrays in one flat array.  Unlike `np.concatenate`, it accepts an empty sequence."""
     return np.concatenate([np.zeros(0, dtype), *(np.asarray(array, dtype).reshape(-1) for array in arrays)])
 
 
 def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.ndarray, scores: np.ndarray) -> ClassAP:
-    """Both average precisions of one class of `total` objects, from its judged detections, (D,) by descending score."""
+    """Both average precisions of one class.
+
+    Args:
+      class_name: its name.
+      total: its number of objects, without the difficult ones.
+      right, wrong: (D,) bool, whether each of its detections is right or wrong, by descending score.
+      scores: (D,) descending.
+    """
     right, wrong = np.cumsum(right), np.cumsum(wrong)
-    precision = right / np.maximum(right + wrong, 1)  # 0 while all detections are on difficult objects, as in the kit
+    precision = right / np.maximum(right + wrong, 1)  # 0 / 1 while all are on difficult objects, as in the kit
     recall = right / total if total else np.full(len(right), np.nan)
     return ClassAP(
         class_name=class_name,
@@ -196,15 +219,15 @@ def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.nd
 
 
 def _judge(objects: _Objects, ranked: _Ranked, iou_threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Say of each detection whether it is right and whether it is wrong; (D,) bool both.
+    """Whether each detection is right and whether it is wrong: two (D,) bool.
 
-    Neither is true of a detection on a difficult object.
+    A detection on a difficult object is neither.
     """
     best_object, best_iou = _best_objects(objects, ranked)
     hits = np.flatnonzero(best_iou > iou_threshold)
     hit_objects = best_object[hits]
     on_difficult = objects.difficult[hit_objects]
-    _, first = np.unique(hit_objects, return_index=True)  # the best-scored hit on each object, as hits are ranked
+    _, first = np.unique(hit_objects, return_index=True)  # of each object, its hit with the highest score
 
     right = np.zeros(len(ranked.scores), bool)
     right[hits[first]] = True
@@ -215,16 +238,18 @@ def _judge(objects: _Objects, ranked: _Ranked, iou_threshold: float) -> tuple[np
 
 
 def _best_objects(objects: _Objects, ranked: _Ranked) -> tuple[np.ndarray, np.ndarray]:
-    """The object of its image and class that each detection overlaps most, the first of equals, and their IoU.
+    """For each detection, the object of the same image and class that it overlaps most.
 
-    Gives (D,) indices into `objects` and (D,) IoU, which is 0 where the image has no object of that class.
+    Returns:
+      (D,) indices into `objects`, the first one if several objects have the same IoU; and (D,) their IoU.  The IoU is 0
+      if the image has no object of the class; the index then has no meaning.
     """
     best_object = np.zeros(len(ranked.scores), np.int64)
     best_iou = np.zeros(len(ranked.scores))
     if len(objects.images) == 0:
         return best_object, best_iou
 
-    # Both are brought into the order of the images, so that an image's rows are one slice.
+    # Sort the detections by image, as the objects are, so that the rows of one image are one slice.
     by_image = np.argsort(ranked.images, kind="stable")
     images, starts, counts = np.unique(objects.images, return_index=True, return_counts=True)
     lows = np.searchsorted(ranked.images[by_image], images, side="left")
@@ -242,4 +267,5 @@ def _best_objects(objects: _Objects, ranked: _Ranked) -> tuple[np.ndarray, np.nd
 
 
 def _mean(values: Sequence[float]) -> float:
+    """The mean; NaN if there are no values."""
     return float(np.mean(values)) if values else float("nan")

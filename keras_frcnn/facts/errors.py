@@ -1,19 +1,30 @@
-"""Errors a user can mend, and the one way the command lines show them."""
+"""Errors that the user can fix, and how the command lines show them."""
 
 import contextlib
+import os
 import sys
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
-    """Something given by the user is wrong: one line that names the place, what is wrong with it and the mend."""
+    """Something that the user passed is wrong: an option, a file or a field of a file.
 
-    def __init__(self, where, problem: str, mend: str):
-        """`where` is the file (with its field, where there is one) or the option; `mend` says what to do."""
-        super().__init__(f"{where}: {problem}; {mend}".replace("\n", " "))
+    The message is one line of three parts: where the problem is, what is wrong, and how to fix it.
+    """
+
+    def __init__(self, where: str | os.PathLike, problem: str, fix: str):
+        """Build the message.
+
+        Args:
+            where: The option, or the file with its field: `--weights vgg.h5`, `config.json, field rpn.min_size`.
+            problem: What is wrong.
+            fix: What the user can do about it.
+        """
+        super().__init__(f"{where}: {problem}; {fix}".replace("\n", " "))
 
 
 @contextlib.contextmanager
-def exit_on_input_error():
+def exit_on_input_error() -> Iterator[None]:
     """Turn an `InputError` into one line on standard error and exit status 2, without a traceback."""
     try:
         yield

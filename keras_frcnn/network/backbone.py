@@ -1,28 +1,36 @@
-"""VGG16 up to block5_conv3: the 13 convolutional layers that the RPN and the detector share (section 3.3)."""
+"""VGG16 up to block5_conv3: the 13 convolutional layers that the RPN and the detector share (paper, section 3.1).
+
+Axes: B images, H W pixels, h w feature cells.
+"""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_frcnn.facts.structures import Tensor
+
 STRIDE = 16
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolutions); 2x2 pooling between blocks
-FROZEN_BLOCKS = 2  # conv1_1 to conv2_2 are never trained
+FROZEN_BLOCKS = 2  # block1_conv1 to block2_conv2 are never trained: the paper tunes conv3_1 and up (section 3.1.3)
 
 
 def layer_names() -> list[str]:
-    """Keras' own names: block1_conv1 ... block5_conv3."""
+    """Return Keras' names of the convolutions, in order: block1_conv1, ..., block5_conv3."""
     return [f"block{b}_conv{c}" for b, (_, number) in enumerate(BLOCKS, 1) for c in range(1, number + 1)]
 
 
 @keras.saving.register_keras_serializable("keras_frcnn")
 class Backbone(keras.layers.Layer):
-    """(B, H, W, 3) normalised images -> (B, H // 16, W // 16, 512) features.
+    """Compute the features of normalised images.
 
-    Images of a padded batch come with their `image_sizes` (B, 2).  Past the first biased convolution padded cells are
-    no longer zero and would leak over the image's border: they are set to zero again before each convolution, so that
-    an image has the same features in any batch.  `image_sizes` None says that nothing is padded and saves that work.
+    In a padded batch, the bias of the first convolution makes the padding nonzero, and the next convolution would mix
+    it into the cells at the image's border.  The padding is therefore set to zero again before each convolution.  An
+    image has the same features in every batch.
     """
 
-    def __init__(self, seed: int = 0, **kwargs):
+    def __init__(self, seed: int = 0, **kwargs: Any):
+        """Create the convolutions with random weights, which depend on `seed`."""
         super().__init__(**kwargs)
         self.seed = seed
         self.convolutions = []
@@ -40,13 +48,19 @@ class Backbone(keras.layers.Layer):
                 convolution.trainable = number > FROZEN_BLOCKS
                 self.convolutions.append(convolution)
 
-    def build(self, image_shape):
+    def build(self, image_shape: tuple[int | None, ...]) -> None:
         channels = image_shape[-1]
         for convolution in self.convolutions:
             convolution.build((None, None, None, channels))
             channels = convolution.filters
 
-    def call(self, images, image_sizes=None):
+    def call(self, images: Tensor, image_sizes: Tensor | None = None) -> Tensor:
+        """Return the features (B, H // 16, W // 16, 512) of images (B, H, W, 3).
+
+        Args:
+            images: (B, H, W, 3) normalised, BGR, zero outside each image.
+            image_sizes: (B, 2) int32, height and width of each image; None if no image is padded, which is faster.
+        """
         x, sizes, layers = images, image_sizes, iter(self.convolutions)
         for number, (_, convolutions) in enumerate(BLOCKS):
             if number > 0:
@@ -57,16 +71,18 @@ class Backbone(keras.layers.Layer):
                 x = next(layers)(x if mask is None else x * mask)
         return x if mask is None else x * mask
 
-    def compute_output_spec(self, images, image_sizes=None):
+    def compute_output_spec(
+        self, images: keras.KerasTensor, image_sizes: keras.KerasTensor | None = None
+    ) -> keras.KerasTensor:
         height, width = (None if side is None else side // STRIDE for side in images.shape[1:3])
         return keras.KerasTensor((images.shape[0], height, width, BLOCKS[-1][0]), dtype=self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
 
 
-def _cells_inside(sizes, features):
-    """(B, h, w, 1): 1 on the cells of each image's own extent `sizes` (B, 2), 0 on padding."""
+def _cells_inside(sizes: Tensor, features: Tensor) -> Tensor:
+    """Return a mask (B, h, w, 1): 1 in the cells of each image, given by `sizes` (B, 2) in cells, and 0 in padding."""
     rows = tf.range(tf.shape(features)[1])[None] < sizes[:, :1]
     columns = tf.range(tf.shape(features)[2])[None] < sizes[:, 1:]
     return tf.cast(rows[:, :, None, None] & columns[:, None, :, None], features.dtype)

@@ -88,8 +88,8 @@ def test_empty_inputs():
     assert np.all(np.isnan(proposal_recall([], {}, NAMES).recalls))
 
 
-def test_image_without_an_entry_is_refused():
-    with pytest.raises(InputError, match="proposals of image 'a'"):
+def test_image_without_an_entry_is_rejected():
+    with pytest.raises(InputError, match="proposals of image 'a': missing; compute the proposals of the whole split"):
         proposal_recall([example([A])], {}, NAMES)
 
 

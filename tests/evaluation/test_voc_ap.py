@@ -141,13 +141,13 @@ def test_empty_inputs():
 
 @pytest.mark.parametrize(("detections", "message"), [
     ([found([A], [0.5], image_id="x")], "'x': the image is not in the evaluated split"),
-    ([found([A], [0.5]), found([B], [0.5])], "comes twice"),
+    ([found([A], [0.5]), found([B], [0.5])], "the image has two records"),
     ([found([A], [0.5], classes=[0])], "not in 1..1"),
     ([found([A], [0.5], classes=[2])], "not in 1..1"),
-    ([found([A], [np.nan])], "not a finite number"),
+    ([found([A], [np.nan])], "a box or score is not finite"),
     ([found([A, B], [0.5])], "2 boxes, 2 classes and 1 scores"),
 ])
-def test_bad_detections_are_refused(detections, message):
+def test_bad_detections_are_rejected(detections, message):
     with pytest.raises(InputError, match=message):
         one_class([example([A])], detections)
 
@@ -286,7 +286,7 @@ def test_bad_result_line_is_named(tmp_path, line):
     assert str(path) in str(error.value)
 
 
-def test_missing_result_file_and_bad_names_are_refused(tmp_path):
+def test_missing_result_file_and_bad_names_are_rejected(tmp_path):
     with pytest.raises(InputError, match="comp4_det_test_cat.txt: cannot be read"):
         read_voc_results(tmp_path, ["cat"])
     with pytest.raises(InputError, match="white space"):

@@ -526,7 +526,7 @@ def test_a_folder_of_something_else_is_not_replaced(detector, tmp_path, capsys):
         (["--out", "1", "--svd"], "--svd: 1536 is no rank to cut fc6 to; give one from 1 to 31"),
         (["--out", "1", "--score-threshold", "2"], "--score-threshold must be at least 0 and less than 1 (got 2.0)."),
         (["--out", "1", "--images", "nowhere.jpg"], "nowhere.jpg: not a readable picture"),
-        (["--out", "1", "--data", "nowhere"], "data 'nowhere': is no source of data"),
+        (["--out", "1", "--data", "nowhere"], "--data 'nowhere': unknown kind of data source"),
         (["--out", "file/1"], "file: is no folder to write to"),
     ],
 )

@@ -1,11 +1,11 @@
-"""Files and folders are written whole or not at all."""
+"""Atomic writes: a file or folder is never incomplete under its own name."""
 
 import pytest
 
 from keras_frcnn.facts.files import read_json, remove_halves, write_atomically, write_json
 
 
-def test_writing_fails_without_half_a_file(tmp_path):
+def test_a_failed_write_leaves_no_incomplete_file(tmp_path):
     path = tmp_path / "new" / "result.json"
 
     def fail_half_way(temporary):
@@ -22,7 +22,7 @@ def test_writing_fails_without_half_a_file(tmp_path):
     assert list(path.parent.iterdir()) == [path] and read_json(path) == {"whole": 1}
 
 
-def test_nothing_stands_under_the_final_name_while_writing(tmp_path):
+def test_the_target_does_not_exist_while_it_is_written(tmp_path):
     path = tmp_path / "model.keras"
 
     def write(temporary):
@@ -34,7 +34,7 @@ def test_nothing_stands_under_the_final_name_while_writing(tmp_path):
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_replaces_another_whole(tmp_path):
+def test_a_folder_replaces_an_existing_folder(tmp_path):
     path = tmp_path / "1"
 
     def write(temporary):
@@ -53,16 +53,16 @@ def test_a_folder_replaces_another_whole(tmp_path):
     assert (path / "variables" / "data").read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_could_not_be_replaced_stays(tmp_path):
+def test_a_folder_stays_if_it_cannot_be_replaced(tmp_path):
     path = tmp_path / "1"
     path.mkdir()
     (path / "data").write_text("old")
     with pytest.raises(FileNotFoundError):
-        write_atomically(path, lambda temporary: None)  # leaves nothing to move
+        write_atomically(path, lambda temporary: None)  # writes nothing
     assert (path / "data").read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_kill_left_is_removed(tmp_path):
+def test_remove_halves_removes_what_a_killed_process_left(tmp_path):
     (tmp_path / "run" / ".partial.17.1" / ".partial.18.inner").mkdir(parents=True)
     (tmp_path / "run" / ".partial.17.model.keras").write_text("half")
     (tmp_path / "run" / "model.keras").write_text("whole")

@@ -1,4 +1,4 @@
-"""Random numbers: a function of the seed and the purpose, and of nothing else."""
+"""Random numbers depend on the seed and the purpose only."""
 
 import functools
 
@@ -27,7 +27,7 @@ def test_the_same_seed_gives_the_same_numbers():
     np.testing.assert_array_equal(first, randomness.uniform(SEEDS, randomness.ROI_SAMPLING, [5, 2]))
 
 
-def test_global_seed_and_former_draws_do_not_matter():
+def test_the_global_seed_and_earlier_draws_do_not_matter():
     tf.random.set_seed(1)
     first = randomness.uniform(SEEDS, randomness.ROI_SAMPLING, [5])
     tf.random.set_seed(2)
@@ -65,13 +65,13 @@ def test_uniform_from_zero_to_one():
 @settings(deadline=None)
 @given(fewer=st.integers(0, 300), more=st.integers(0, 300), units=st.sampled_from([1, 3, 8]))
 def test_fewer_rows_are_the_first_of_more(fewer, more, units):
-    """What padded batches rest on: a row's numbers do not turn on how many rows are drawn."""
+    """Padded batches need this: the numbers of a row do not depend on how many rows are drawn."""
     short = randomness.uniform(SEEDS, randomness.ROI_SAMPLING, [fewer, units])
     long = randomness.uniform(SEEDS, randomness.ROI_SAMPLING, [fewer + more, units])
     np.testing.assert_array_equal(short, long[:, :fewer])
 
 
-def test_a_cell_has_its_number_whatever_the_padding():
+def test_the_number_of_a_cell_does_not_depend_on_the_padding():
     draw = functools.partial(randomness.uniform_on_grid, SEEDS, randomness.ANCHOR_SAMPLING, widest=12)
     alone = draw((3, 5, 2)).numpy()
     padded = draw((7, 12, 2)).numpy().reshape(4, 7, 12, 2)

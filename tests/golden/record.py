@@ -213,7 +213,7 @@ def answers_of_exports(saved: Path, lite: Path, picture: Path) -> Iterator[tuple
 def collect() -> dict[str, dict]:
     import tensorflow as tf
 
-    from keras_frcnn.data.synthetic import write_synthetic
+    from keras_frcnn.data.sources.drawn import write_synthetic
 
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -1,4 +1,4 @@
-"""RoI pooling: aligned samples pinned by a ramp, a float64 oracle, borders, padding and gradients."""
+"""RoI pooling: aligned samples on a ramp, a float64 oracle, borders, padding and gradients."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ both_forms = pytest.mark.parametrize("pool", [roi_pool, roi_pool_by_gather])
 
 
 def ramp(height=5, width=5):
-    """(1, h, w, 1), each cell 5 times its row plus its column."""
+    """Features (1, h, w, 1) whose cells hold 5 times their row plus their column."""
     rows, columns = np.mgrid[:height, :width]
     return tf.constant((rows * 5 + columns)[None, ..., None], tf.float32)
 
 
 def crop_oracle(features, box, cells, crop_size, stride):
-    """One box on (h, w, c) features, in float64: bilinear samples at the middles of the bins, border cells repeated."""
+    """Bilinear samples of one box on (h, w, c) features, in float64, at the bin centres; border cells are repeated."""
     features, (y0, x0, y1, x1) = np.float64(features), np.float64(box) / stride
     result = np.zeros([crop_size, crop_size, features.shape[-1]])
     for i in range(crop_size):
@@ -33,15 +33,15 @@ def crop_oracle(features, box, cells, crop_size, stride):
     return result
 
 
-def test_the_ramp_is_sampled_at_the_middles_of_the_bins():
+def test_the_ramp_is_sampled_at_the_centres_of_the_bins():
     box = tf.constant([[1, 1, 3, 3]], tf.float32)
-    # Four bins of half a cell: the middles are at 1.25, 1.75, 2.25, 2.75. Cell 0's own middle is at 0.5, so that they
-    # are 0.75, 1.25, 1.75, 2.25 in cells: row 0 is 5 * 0.75 plus each of these.
+    # Four bins of half a cell have their centres at 1.25, 1.75, 2.25, 2.75.  The centre of cell 0 is at 0.5, so the
+    # centres are at 0.75, 1.25, 1.75, 2.25 in cells.  Row 0 is 5 * 0.75 plus each of these.
     aligned = crop(ramp(), box[None], tf.constant([[5, 5]]), 4, 1)
     assert aligned.shape == (1, 1, 4, 4, 1) and aligned.dtype == tf.float32
     np.testing.assert_allclose(aligned[0, 0, 0, :, 0], [4.5, 5, 5.5, 6], rtol=1e-5)
     np.testing.assert_allclose(aligned[0, 0, :, 0, 0], [4.5, 7, 9.5, 12], rtol=1e-5)
-    # The bare operation goes from corner to corner, half a cell and half a bin off: 5 * 1 plus 1, 1.67, 2.33, 3.
+    # crop_and_resize samples from corner to corner, half a cell and half a bin away: 5 * 1 plus 1, 1.67, 2.33, 3.
     bare = tf.image.crop_and_resize(ramp(), box / 4, [0], [4, 4])
     np.testing.assert_allclose(bare[0, 0, :, 0], [6, 6.67, 7.33, 8], atol=0.005)
 
@@ -49,11 +49,11 @@ def test_the_ramp_is_sampled_at_the_middles_of_the_bins():
 @both_forms
 def test_pooling_by_hand(pool):
     pooled = pool(ramp(), tf.constant([[[1, 1, 3, 3]]], tf.float32), tf.constant([[5, 5]]), 2, 1)
-    # Samples 5 y + x at y, x in 0.75, 1.25 | 1.75, 2.25: the largest of each two by two is the last.
+    # The samples are 5 y + x at y, x in 0.75, 1.25 | 1.75, 2.25.  The last of each 2x2 samples is the largest.
     expected = [[5 * 1.25 + 1.25, 5 * 1.25 + 2.25], [5 * 2.25 + 1.25, 5 * 2.25 + 2.25]]
     assert pooled.shape == (1, 1, 2, 2, 1) and pooled.dtype == tf.float32
     np.testing.assert_allclose(pooled[0, 0, :, :, 0], expected, rtol=1e-5)
-    # And the first, of the ramp upside down: it is the maximum, not a place in the window.
+    # On the negative ramp the first is the largest: pooling takes the maximum, not a fixed position.
     pooled = pool(-ramp(), tf.constant([[[1, 1, 3, 3]]], tf.float32), tf.constant([[5, 5]]), 2, 1)
     expected = [[5 * 0.75 + 0.75, 5 * 0.75 + 1.75], [5 * 1.75 + 0.75, 5 * 1.75 + 1.75]]
     np.testing.assert_allclose(-pooled[0, 0, :, :, 0], expected, rtol=1e-5)
@@ -66,14 +66,14 @@ def test_stride():
 
 
 def test_border_cells_are_repeated():
-    # The whole image in 10 x 10 bins of half a cell: the first middle is at 0.25, a quarter of a cell before cell 0's.
+    # The whole image in 10 x 10 bins of half a cell.  The first centre is at 0.25, before the centre of cell 0 at 0.5.
     samples = crop(ramp(), tf.constant([[[0, 0, 5, 5]]], tf.float32), tf.constant([[5, 5]]), 10, 1)[0, 0, :, :, 0]
     np.testing.assert_allclose(samples[0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4], atol=1e-5)
     np.testing.assert_allclose(samples[9], samples[0] + 20, rtol=1e-5)
 
 
 def boxes_in(rng, sizes, count):
-    """Boxes inside each image: at random, then the whole image, its corners and an empty one."""
+    """Boxes inside each image: random ones, the whole image, boxes in its corners and an empty box."""
     result = []
     for height, width in sizes:
         corners = np.sort(rng.uniform(0, 1, (count - 5, 2, 2)), axis=1) * [height, width]
@@ -113,12 +113,12 @@ def test_pooling_is_the_maximum_of_two_by_two_samples():
 
 @st.composite
 def padded_features_and_boxes(draw):
-    """(2, h, w, 3) features, two image sizes that they hold, and boxes: at random, on borders, without area."""
+    """Features (2, h, w, 3), the sizes of their two images, and boxes: random, at the border, or without area."""
     cells = [draw(st.tuples(st.integers(1, 6), st.integers(1, 6))) for _ in range(2)]
     sizes = np.array([[16 * side + draw(st.integers(0, 15)) for side in image] for image in cells])
     features = np.random.default_rng(draw(st.integers(0, 99))).normal(size=(2, *np.max(cells, axis=0), 3))
     shares = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1, width=32))
-    pairs = st.lists(shares, min_size=2, max_size=2).map(sorted)  # may be one place twice
+    pairs = st.lists(shares, min_size=2, max_size=2).map(sorted)  # both may be equal
     boxes = [[draw(st.tuples(pairs, pairs)) for _ in range(4)] for _ in range(2)]
     return features, np.swapaxes(boxes, 2, 3).reshape(2, 4, 4) * np.tile(sizes, 2)[:, None], sizes
 
@@ -155,7 +155,7 @@ def test_padding_is_never_read(pool):
         dirty = np.full_like(features, garbage)
         dirty[:, :5, :2] = features[:, :5, :2]
         np.testing.assert_array_equal(pool(tf.constant(dirty), boxes, sizes, 7, 16), expected)
-    # Without any padding the coordinates are rounded elsewhere, and that is all.
+    # Without padding, only the rounding of the coordinates differs.
     bare = pool(tf.constant(features[:, :5, :2]), boxes, sizes, 7, 16)
     np.testing.assert_allclose(bare, expected, atol=2e-5)
 
@@ -177,7 +177,7 @@ def test_no_boxes(pool):
 
 @both_forms
 def test_an_image_of_less_than_a_cell(pool):
-    # 10 x 100 px have no row of cells of their own: the one that is there is all there is to read.
+    # 10 x 100 pixels have no complete row of cells.  The only row of the features is read.
     features = ramp(1, 6)
     pooled = pool(features, tf.constant([[[0, 0, 10, 100]]], tf.float32), tf.constant([[10, 100]]), 2, 16)
     assert np.all(np.isfinite(pooled)) and np.all(pooled >= 0) and np.all(pooled <= 5)
@@ -203,7 +203,7 @@ def test_the_gradient_of_an_average_adds_up_to_one():
             average = tf.reduce_mean(pool(features, boxes, tf.constant(SIZES), size, 16))
         gradient = tape.gradient(average, features).numpy()
         np.testing.assert_allclose(gradient.sum(axis=(1, 2, 3)), [0.5, 0.5], rtol=1e-4)
-        assert not np.any(gradient[1, 4:]) and not np.any(gradient[1, :, 5:])  # the second image's padding
+        assert not np.any(gradient[1, 4:]) and not np.any(gradient[1, :, 5:])  # padding of the second image
 
 
 def test_the_gradient_is_the_slope():
@@ -220,7 +220,7 @@ def test_the_gradient_is_the_slope():
         total = value(features)
     gradient = tape.gradient(total, features).numpy()
     assert np.count_nonzero(gradient) > 4
-    step = 1e-2  # small against the differences between samples, so that the largest stays the largest
+    step = 1e-2  # small enough that the largest sample of each bin stays the largest
     for index in np.ndindex(3, 4):
         change = np.zeros([1, 3, 4, 1], np.float32)
         change[0, index[0], index[1], 0] = step
@@ -229,7 +229,7 @@ def test_the_gradient_is_the_slope():
 
 
 def test_the_gradient_is_the_transposed_interpolation_and_always_the_same():
-    """<crop(f), u> is linear in f: its gradient g has <g, f> = <crop(f), u>.  Many boxes meet on the same cells."""
+    """<crop(f), u> is linear in f, so its gradient g satisfies <g, f> = <crop(f), u>.  Many boxes share cells."""
     rng = np.random.default_rng(5)
     features = tf.constant(rng.normal(size=(2, 12, 16, 8)), tf.float32)
     top_left = rng.uniform(0, 100, (2, 64, 2))

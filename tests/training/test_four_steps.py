@@ -1,17 +1,14 @@
 """The four steps as the paper has them, and the rules around them."""
 
-import numpy as np
 import pytest
 
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import settings_of
-from keras_frcnn.network.weights.vgg16 import PretrainedVGG16
 from training.alternate import parse_arguments
 from training.four_steps import FOUR_STEPS, JOINT_TRAINING, four_steps, joint_training
 from training.joint import parse_arguments as parse_joint_arguments
 from training.run.options import AlternationSchedule
-from training.run.start import apply_pretrained
 
 REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 
@@ -94,43 +91,3 @@ def test_a_fifth_step_is_a_row_of_the_table_alone(monkeypatch):
     assert [(step.name, step.iterations, step.seed) for step in four_steps(options)] == [
         ("step1", 1, 9), ("step2", 2, 10), ("step3", 3, 11), ("step4", 4, 12), ("step5", 5, 13)
     ]  # fmt: skip
-
-
-def random_layers(model, fc1_rows=7 * 7 * 512, units=32):
-    rng = np.random.default_rng(0)
-    shapes = {layer.name: layer.kernel.shape for layer in model.backbone.convolutions}
-    shapes |= {"fc1": (fc1_rows, units), "fc2": (units, units)}
-    return {
-        name: (rng.normal(size=shape).astype(np.float32), rng.normal(size=shape[-1]).astype(np.float32))
-        for name, shape in shapes.items()
-    }
-
-
-def test_pretrained_weights_fill_the_backbone_fc6_and_fc7(make_model):
-    model, layers = make_model(), None
-    others = [value.copy() for value in model.rpn.get_weights() + model.head.class_logits.get_weights()]
-    layers = random_layers(model)
-    apply_pretrained(model, PretrainedVGG16(layers, "file.h5"))
-    pairs = [(layer, layer.name) for layer in model.backbone.convolutions]
-    for layer, name in [*pairs, (model.head.fc6, "fc1"), (model.head.fc7, "fc2")]:
-        for a, b in zip(layer.get_weights(), layers[name], strict=True):
-            np.testing.assert_array_equal(a, b, err_msg=name)
-    for a, b in zip(model.rpn.get_weights() + model.head.class_logits.get_weights(), others, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_pretrained_weights_without_fc_leave_the_head(make_model):
-    model = make_model()
-    layers = {name: value for name, value in random_layers(model).items() if name.startswith("block")}
-    before = model.head.get_weights()
-    apply_pretrained(model, PretrainedVGG16(layers, "file.h5"))
-    for a, b in zip(model.head.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_fc_layers_of_another_size_are_refused(make_model):
-    model = make_model()
-    pretrained = PretrainedVGG16(random_layers(model, units=64), "file.h5")
-    message = r"^--weights file.h5, layer fc1: has shape \(25088, 64\), the detector's fc6 \(25088, 32\); leave"
-    with pytest.raises(InputError, match=message):
-        apply_pretrained(model, pretrained)

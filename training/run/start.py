@@ -18,7 +18,7 @@ from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import remove_halves
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.network.weights.vgg16 import PretrainedVGG16, load_pretrained
+from keras_frcnn.network.weights.pretrained import PretrainedVGG16, apply_pretrained, load_pretrained
 from keras_frcnn.network.weights.warm_start import TrainedDetector, read_detector, warm_start
 from training.engine.distribution import is_chief, wait_for_all
 from training.run.fingerprint import fingerprint
@@ -96,25 +96,6 @@ def new_model(run: Run, start: Start) -> FasterRCNN:
     elif start is not None:
         apply_pretrained(model, start)
     return model
-
-
-def apply_pretrained(model: FasterRCNN, pretrained: PretrainedVGG16) -> None:
-    """Give the backbone the convolutions of VGG16, and the head its fc6 and fc7 if the source has them.
-
-    Raises InputError if fc6 or fc7 has another shape.
-    """
-    for convolution in model.backbone.convolutions:
-        convolution.set_weights(pretrained.layers[convolution.name])
-    for layer, name in ((model.head.fc6, "fc1"), (model.head.fc7, "fc2")):
-        if name in pretrained.layers:
-            kernel, bias = pretrained.layers[name]
-            if layer.kernel.shape != kernel.shape:
-                raise InputError(
-                    f"--weights {pretrained.source}, layer {name}",
-                    f"has shape {kernel.shape}, the detector's {layer.name} {tuple(layer.kernel.shape)}",
-                    "leave --fc-units at 4096, or give weights without fc layers",
-                )
-            layer.set_weights([kernel, bias])
 
 
 def feature_cache(run: Run, model: FasterRCNN) -> FeatureCache | None:

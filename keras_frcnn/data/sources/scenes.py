@@ -1,10 +1,10 @@
-"""Drawn scenes: shapes of six classes over a textured background, with exact boxes.
+"""Drawn scenes: shapes of six classes on a textured background, with exact boxes.
 
-The class is told by the outline alone: colour, contrast, size, aspect ratio and texture say nothing of it.  Shapes
-overlap one another and reach over the picture's edge, as objects of photographs do.
+Only the outline depends on the class: colour, contrast, size, aspect ratio and texture are random.  Shapes overlap each
+other and extend beyond the edge of the picture, like objects in photographs.
 
-Axes: H W pixels of the picture, N objects.  Lengths of shapes are given for a picture whose shorter side is 240 pixels,
-and grow with it.
+Axes: H W pixels of the picture, N objects.  Lengths of shapes are for a picture with a shorter side of 240 pixels; they
+scale with that side.
 """
 
 import math
@@ -14,44 +14,49 @@ import cv2
 import numpy as np
 
 CLASS_NAMES = ("cross", "ellipse", "rectangle", "ring", "star", "triangle")
-DIFFICULT_BELOW = 0.35  # an object of which less than this fraction is seen is marked difficult
-COVERED = 0.5  # a pixel belongs to a shape that covers this fraction of it
+DIFFICULT_BELOW = 0.35  # an object is difficult if less than this fraction of it is visible
+COVERED = 0.5  # a pixel belongs to a shape that covers at least this fraction of it
 
-_SUPERSAMPLING = 4  # shapes are filled on a grid this much finer, and averaged: smooth edges
+_SUPERSAMPLING = 4  # shapes are filled on a grid finer by this factor and then averaged, for smooth edges
 _REFERENCE_SIDE = 240
-_EMPTY_FRACTION = 0.03  # of the pictures
-_MAX_OBJECTS = 6
-_SIDE_RANGE = (30.0, 150.0)
-_MEAN_SIDE_RANGE = (38.0, 125.0)  # of the geometric mean of height and width
-_MAX_ASPECT = 2.0  # height / width, and width / height
+_EMPTY_FRACTION = 0.03  # fraction of the pictures without objects
+_MAX_OBJECTS = 6  # in one picture
+_SIDE_RANGE = (30.0, 150.0)  # height and width of a shape, pixels
+_MEAN_SIDE_RANGE = (38.0, 125.0)  # geometric mean of height and width, pixels
+_MAX_ASPECT = 2.0  # of height / width and of width / height
 _MAX_TILT = math.radians(20)
-_CROWDED_FRACTION = 0.12  # of the objects: these are laid over another, which may then hardly be seen
-_REACHING_OVER_FRACTION = 0.2  # of the objects: these may reach over the picture's edge
-_MAX_COVER = 0.3  # of the smaller box, by another box, for the rest
-_PLACEMENTS = 20  # tried for each object before it is left out
-_MIN_CONTRAST = 45.0  # between a shape's colour and the mean of what it covers, largest channel, of 255
+_CROWDED_FRACTION = 0.12  # fraction of the objects placed on another object, most of which they may hide
+_REACHING_OVER_FRACTION = 0.2  # fraction of the objects that may extend beyond the edge of the picture
+_MAX_COVER = 0.3  # for objects that are not crowded: the most of the smaller of two boxes that the other covers
+_PLACEMENTS = 20  # attempts to place an object; after that it is left out
+_MIN_CONTRAST = 45.0  # of 255: largest channel difference between a shape's colour and the mean of what it covers
 
 
 class Scene(NamedTuple):
     """One drawn picture and its objects."""
 
     image: np.ndarray  # (H, W, 3) uint8, RGB
-    boxes: np.ndarray  # (N, 4) int32, xmin ymin xmax ymax as VOC writes them: pixels, 1-based, inclusive ends
+    boxes: np.ndarray  # (N, 4) int32, xmin ymin xmax ymax as in VOC files: pixels, 1-based, inclusive ends
     classes: np.ndarray  # (N,) int32, index into CLASS_NAMES
     difficult: np.ndarray  # (N,) bool
-    truncated: np.ndarray  # (N,) bool, reaches over the picture's edge
-    masks: np.ndarray  # (N, H, W) bool, each shape's own pixels inside the picture, what covers it not taken off
+    truncated: np.ndarray  # (N,) bool, extends beyond the edge of the picture
+    masks: np.ndarray  # (N, H, W) bool, all pixels of each shape inside the picture, even if another shape covers them
 
 
 class _Shape(NamedTuple):
-    """Where and what to draw."""
+    """What to draw, and where."""
 
     class_index: int
-    contours: list[np.ndarray]  # each (points, 2) float64, x y in pixels; a second contour is a hole
+    contours: list[np.ndarray]  # each (points, 2) float64, x y in pixels; the second one, if any, is a hole
 
 
 def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
-    """Draw one scene of `height` x `width` pixels; the same generator state gives the same scene."""
+    """Draw one scene.
+
+    Args:
+      rng: the only source of randomness; the same state gives the same scene.
+      height, width: size of the picture in pixels.
+    """
     background = _draw_background(rng, height, width)
     shapes = _place_shapes(rng, height, width)
     image, alphas = background, []
@@ -61,7 +66,7 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
         alphas.append(alpha)
     masks = np.array([alpha >= COVERED for alpha in alphas], bool).reshape(-1, height, width)
     fractions = _visible_fractions(masks)
-    kept = fractions > 0  # one that is wholly covered, or outside the picture, is not in it
+    kept = fractions > 0  # leave out objects that are completely covered or outside the picture
     boxes = np.array([_mask_box(mask) for mask in masks[kept]], np.int32).reshape(-1, 4)
     truncated = np.array([_leaves_picture(shape.contours[0], height, width) for shape in shapes], bool)
     classes = np.array([shape.class_index for shape in shapes], np.int32)
@@ -70,13 +75,13 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
 
 
 def _mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """xmin ymin xmax ymax, 1-based with inclusive ends, of the pixels of a mask (H, W) that is not empty."""
+    """The box of a non-empty mask (H, W): xmin ymin xmax ymax, pixels, 1-based with inclusive ends."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return columns[0] + 1, rows[0] + 1, columns[-1] + 1, rows[-1] + 1
 
 
 def _visible_fractions(masks: np.ndarray) -> np.ndarray:
-    """(N,) fraction of each mask's pixels that no later mask covers; 0 for a mask without pixels."""
+    """The fraction of each mask (N, H, W) that no later mask covers: (N,), 0 for a mask without pixels."""
     fractions = np.zeros(len(masks))
     covered = np.zeros(masks.shape[1:], bool)
     for index in reversed(range(len(masks))):
@@ -86,14 +91,15 @@ def _visible_fractions(masks: np.ndarray) -> np.ndarray:
 
 
 def _leaves_picture(contour: np.ndarray, height: int, width: int) -> bool:
+    """Whether a contour (points, 2), x y in pixels, extends beyond the edge of the picture."""
     return bool((contour < 0).any() or (contour > (width, height)).any())
 
 
-# What is drawn where.
+# Choice of the shapes and their places.
 
 
-def _place_shapes(rng, height: int, width: int) -> list[_Shape]:
-    """Choose classes, sizes and places, from the farthest to the nearest shape."""
+def _place_shapes(rng: np.random.Generator, height: int, width: int) -> list[_Shape]:
+    """Choose the classes, sizes and places of the shapes; each shape covers those before it."""
     if rng.random() < _EMPTY_FRACTION:
         return []
     shapes, boxes = [], []
@@ -103,10 +109,11 @@ def _place_shapes(rng, height: int, width: int) -> list[_Shape]:
         crowded = rng.random() < _CROWDED_FRACTION
         half_extent = np.ptp(contours[0], axis=0) / 2
         for _ in range(_PLACEMENTS):
-            # Of a shape that may reach over the picture's edge, at most a quarter of its height and width does.
+            # At most a quarter of a shape's height and width may extend beyond the edge.
             margin = half_extent / 2 if rng.random() < _REACHING_OVER_FRACTION else half_extent
             far = (width, height) - margin
-            near, far = np.minimum(margin, far), np.maximum(margin, far)  # a shape may be larger than the picture
+            # For a shape larger than the picture, margin > far.
+            near, far = np.minimum(margin, far), np.maximum(margin, far)
             centre = rng.uniform(near, far)
             if crowded and boxes:
                 below = boxes[rng.integers(len(boxes))]
@@ -121,13 +128,13 @@ def _place_shapes(rng, height: int, width: int) -> list[_Shape]:
 
 
 def _cover(box: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over the smaller area of two boxes (4,), x y x y."""
+    """Intersection of two boxes (4,), x y x y, divided by the smaller of their areas."""
     sides = np.clip(np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]), 0, None)
     return float(sides.prod() / min((box[2:] - box[:2]).prod(), (other[2:] - other[:2]).prod()))
 
 
-def _unit_contours(rng, class_name: str) -> list[np.ndarray]:
-    """The outline of a class within -1..1, and its hole if it has one; each (points, 2), x y."""
+def _unit_contours(rng: np.random.Generator, class_name: str) -> list[np.ndarray]:
+    """The outline of a class, and its hole if it has one: each (points, 2), x y in -1..1."""
     if class_name == "ellipse":
         return [_circle(1.0)]
     if class_name == "ring":
@@ -140,19 +147,20 @@ def _unit_contours(rng, class_name: str) -> list[np.ndarray]:
         angles = np.arange(10) * math.pi / 5 - math.pi / 2
         radii = np.where(np.arange(10) % 2 == 0, 1.0, rng.uniform(0.38, 0.48))
         return [np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=-1)]
-    a = rng.uniform(0.25, 0.38)  # half the width of a cross's arms
+    a = rng.uniform(0.25, 0.38)  # half the width of the arms of a cross
     quarter = np.array([(-a, -1), (a, -1), (a, -a)], np.float64)
     turns = [np.array([(c, -s), (s, c)], np.float64) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
     return [np.concatenate([quarter @ turn.T for turn in turns])]
 
 
 def _circle(radius: float) -> np.ndarray:
+    """A circle around the origin, as a polygon (96, 2), x y."""
     angles = np.linspace(0, 2 * math.pi, 96, endpoint=False)
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
-def _transform(rng, contours: list[np.ndarray], shorter_side: int) -> list[np.ndarray]:
-    """Stretch unit contours to a random height and width in pixels, and tilt them."""
+def _transform(rng: np.random.Generator, contours: list[np.ndarray], shorter_side: int) -> list[np.ndarray]:
+    """Scale contours of `_unit_contours` to a random height and width in pixels, and tilt them."""
     scale = shorter_side / _REFERENCE_SIDE
     mean_side = math.exp(rng.uniform(*np.log(_MEAN_SIDE_RANGE)))
     aspect = math.exp(rng.uniform(-math.log(_MAX_ASPECT), math.log(_MAX_ASPECT)))
@@ -162,18 +170,20 @@ def _transform(rng, contours: list[np.ndarray], shorter_side: int) -> list[np.nd
     return [(contour * sides / 2) @ rotation.T for contour in contours]
 
 
-# How it is drawn.
+# Drawing.
 
 
-def _rasterise(rng, contours: list[np.ndarray], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage in 0..1 of each pixel by the shape, and by a line along its inner edge; each (H, W) float32."""
+def _rasterise(
+    rng: np.random.Generator, contours: list[np.ndarray], height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The coverage of each pixel by the shape, and by a line along its inner edge: each (H, W) float32 in 0..1."""
     fine_size = (height * _SUPERSAMPLING, width * _SUPERSAMPLING)
-    # A pixel's centre is at its index in OpenCV, and half a pixel further in continuous corners.
+    # In OpenCV a pixel's centre has the pixel's index as its coordinate; in continuous corners it lies 0.5 higher.
     points = [np.rint(contour * _SUPERSAMPLING - 0.5).astype(np.int32) for contour in contours]
     filled = np.zeros(fine_size, np.uint8)
-    cv2.fillPoly(filled, points, 255)  # by the even-odd rule: the second contour is a hole
+    cv2.fillPoly(filled, points, 255)  # even-odd rule: the second contour becomes a hole
     line = np.zeros(fine_size, np.uint8)
-    thickness = int(rng.integers(2, 7)) * _SUPERSAMPLING  # half of it lies inside
+    thickness = int(rng.integers(2, 7)) * _SUPERSAMPLING  # half of the line lies inside the shape
     cv2.polylines(line, points, True, 255, thickness)
     line &= filled
     return tuple(
@@ -182,8 +192,16 @@ def _rasterise(rng, contours: list[np.ndarray], height: int, width: int) -> tupl
     )
 
 
-def _paint(rng, image: np.ndarray, alpha: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Lay a shape of a random colour over the picture (H, W, 3) float32, 0..255; gives a new picture."""
+def _paint(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Paint a shape in a random colour.
+
+    Args:
+      image: (H, W, 3) float32 in 0..255; it is not changed.
+      alpha, outline: coverage by the shape and by its edge line, as in `_rasterise`.
+
+    Returns:
+      The painted picture, (H, W, 3) float32 in 0..255.
+    """
     height, width = alpha.shape
     underneath = (image * alpha[..., None]).sum(axis=(0, 1)) / max(alpha.sum(), 1.0)
     colour = _contrasting_colour(rng, underneath)
@@ -195,16 +213,16 @@ def _paint(rng, image: np.ndarray, alpha: np.ndarray, outline: np.ndarray) -> np
     return image + alpha[..., None] * (np.clip(surface, 0, 255) - image)
 
 
-def _contrasting_colour(rng, underneath: np.ndarray) -> np.ndarray:
-    """A random colour (3,) that stands out from the mean colour (3,) it covers, by little or by much."""
+def _contrasting_colour(rng: np.random.Generator, underneath: np.ndarray) -> np.ndarray:
+    """A random colour (3,) that differs by at least `_MIN_CONTRAST` from the mean colour (3,) it covers."""
     colour = rng.uniform(15, 240, 3)
     while np.abs(colour - underneath).max() < _MIN_CONTRAST:
         colour = rng.uniform(15, 240, 3)
     return colour.astype(np.float32)
 
 
-def _draw_background(rng, height: int, width: int) -> np.ndarray:
-    """A colour gradient under noise of several scales, in half of the pictures with stripes; (H, W, 3) float32."""
+def _draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A colour gradient with noise of several scales, and stripes in half of the pictures: (H, W, 3) float32."""
     first, second = rng.uniform(30, 225, (2, 3)).astype(np.float32)
     blend = (_gradient(rng, height, width)[..., None] + 1) / 2
     image = first + (second - first) * blend * rng.uniform(0.2, 1.0)
@@ -220,19 +238,19 @@ def _draw_background(rng, height: int, width: int) -> np.ndarray:
 
 
 def _positions(height: int, width: int, angle: float) -> np.ndarray:
-    """(H, W) float32: each pixel's distance in pixels along a direction."""
+    """The coordinate of each pixel along a direction: (H, W) float32, pixels; `angle` is in radians."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     return x * np.float32(math.cos(angle)) + y * np.float32(math.sin(angle))
 
 
-def _gradient(rng, height: int, width: int) -> np.ndarray:
-    """(H, W) float32 that runs from -1 to 1 in a random direction."""
+def _gradient(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A gradient from -1 to 1 in a random direction: (H, W) float32."""
     positions = _positions(height, width, rng.uniform(0, 2 * math.pi))
     low, high = positions.min(), positions.max()
     return (positions - low) / max(high - low, 1.0) * 2 - 1
 
 
-def _noise(rng, height: int, width: int, cell: int) -> np.ndarray:
-    """(H, W) float32 of smooth noise of deviation about 1, its blobs about `cell` pixels large."""
+def _noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
+    """Smooth noise with a standard deviation of about 1 and blobs of about `cell` pixels: (H, W) float32."""
     grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)

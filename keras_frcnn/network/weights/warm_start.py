@@ -1,7 +1,7 @@
-"""A training that starts from a detector trained before, on other classes or the same ones.
+"""A detector that starts from the detector of a finished run, with the same or different classes.
 
-What both have alike is kept.  Layers start anew whose shape, or whose outputs' meaning, is another: the last ones of an
-RPN with other anchors, and of a head with other classes.
+A layer keeps its trained weights if its shape and the meaning of its outputs are the same.  The other layers keep the
+new model's initial weights: the last layers of the RPN if the anchors differ, those of the head if the classes differ.
 """
 
 import json
@@ -9,45 +9,50 @@ import pathlib
 import zipfile
 from typing import NamedTuple
 
-import numpy as np
+import keras
 
 from keras_frcnn.facts.config import DetectorConfig, config_from_dict
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.network.weights.vgg16 import read_archive
+from keras_frcnn.network.weights.readers import read_arrays
+from keras_frcnn.network.weights.vgg16 import Layers
 
 
 class TrainedDetector(NamedTuple):
-    """What a finished run left."""
+    """The detector of a finished run."""
 
-    layers: dict[str, tuple[np.ndarray, np.ndarray]]  # name: kernel and bias
+    layers: Layers
     config: DetectorConfig
-    class_names: tuple[str, ...]
-    source: str  # as the user gave it
+    class_names: tuple[str, ...]  # without background
+    source: str  # as the user wrote it
 
 
 def read_detector(run_folder: str) -> TrainedDetector:
-    """The detector of a finished run, read as data: no model is built.  Raises InputError where there is none."""
+    """Read the `model.keras` of a finished run as data, without building a model.
+
+    Raises:
+        InputError: The file is missing, or is not a detector of this project.
+    """
     path = pathlib.Path(run_folder) / "model.keras"
-    mend = "give a run folder whose training has finished"
+    fix = "use a run folder whose training has finished"
     if not path.is_file():
-        raise InputError(path, "no such model file", mend)
+        raise InputError(path, "no such model file", fix)
     try:
         with zipfile.ZipFile(path) as archive:
             stored = json.loads(archive.read("config.json"))["config"]
         config, class_names = config_from_dict(stored["config"], path), tuple(stored["class_names"])
-        arrays = read_archive(path)
+        arrays = read_arrays(path)
         names = {key.removesuffix("/kernel") for key in arrays if key.endswith("/kernel")}
         layers = {name: (arrays[f"{name}/kernel"], arrays[f"{name}/bias"]) for name in sorted(names)}
     except InputError:
         raise
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(path, f"not a readable detector ({error})", mend) from error
+        raise InputError(path, f"not a readable detector ({error})", fix) from error
     return TrainedDetector(layers, config, class_names, run_folder)
 
 
 def new_layers(model: FasterRCNN, trained: TrainedDetector) -> dict[str, str]:
-    """The names of the layers of `model` that those of `trained` do not fit, each with the reason."""
+    """Return the names of the layers of `model` that cannot use the weights of `trained`, each with the reason."""
     reasons = {}
     if model.config.anchors != trained.config.anchors:
         reasons |= dict.fromkeys(("rpn_scores", "rpn_deltas"), "other anchors")
@@ -60,16 +65,16 @@ def new_layers(model: FasterRCNN, trained: TrainedDetector) -> dict[str, str]:
     return reasons
 
 
-def warm_start(model: FasterRCNN, trained: TrainedDetector):
-    """Give `model` the layers of `trained` that fit it; its `new_layers` stay as they are."""
+def warm_start(model: FasterRCNN, trained: TrainedDetector) -> None:
+    """Copy the weights of `trained` into `model`, except for the layers that `new_layers` names."""
     new = new_layers(model, trained)
     for layer in _layers(model):
         if layer.name not in new:
             layer.set_weights(trained.layers[layer.name])
 
 
-def _layers(model: FasterRCNN) -> tuple:
-    """All that have weights."""
+def _layers(model: FasterRCNN) -> tuple[keras.layers.Layer, ...]:
+    """Return every layer of the model that has weights."""
     rpn, head = model.rpn, model.head
     of_rpn, of_head = (rpn.shared, rpn.scores, rpn.box_deltas), (head.fc6, head.fc7, head.class_logits, head.box_deltas)
     return *model.backbone.convolutions, *of_rpn, *of_head

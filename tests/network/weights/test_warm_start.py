@@ -1,4 +1,4 @@
-"""A detector started from one trained before: what fits is kept, what means something else starts anew."""
+"""A detector that starts from a finished run: which layers keep the trained weights, and which stay new."""
 
 import dataclasses
 import zipfile
@@ -16,7 +16,7 @@ LAST_OF_HEAD = {"class_logits", "box_deltas"}
 
 @pytest.fixture(scope="module")
 def source(make_model, tmp_path_factory):
-    """A finished run's folder, and its detector."""
+    """The folder of a finished run and its detector."""
     folder, model = tmp_path_factory.mktemp("finished"), make_model(seed=1)
     model.save(folder / "model.keras")
     return folder, model
@@ -29,7 +29,7 @@ def layers_of(model):
 
 
 def check(source, config, class_names, new):
-    """Exactly the layers of `new` keep their own weights; all others have the source's."""
+    """Check that exactly the layers `new` keep the new model's weights; all others have the source's."""
     folder, trained = source
     model, untouched = (FasterRCNN(config, class_names, seed=7) for _ in range(2))
     source_read = read_detector(str(folder))
@@ -43,7 +43,7 @@ def check(source, config, class_names, new):
             np.testing.assert_array_equal(value, wanted)
 
 
-def test_the_same_detector_is_kept_whole(source, small_config):
+def test_the_same_detector_keeps_all_layers(source, small_config):
     check(source, small_config, ("cat", "dog", "hen"), new=set())
 
 
@@ -52,7 +52,7 @@ def test_other_classes_make_the_last_layers_of_the_head_new(source, small_config
     check(source, small_config, class_names, new=LAST_OF_HEAD)
 
 
-def test_other_anchors_make_the_last_layers_of_the_rpn_new_though_they_are_as_many(source, small_config):
+def test_other_anchors_make_the_last_layers_of_the_rpn_new_even_if_their_number_is_the_same(source, small_config):
     config = dataclasses.replace(small_config, anchors=AnchorConfig(scales=(20.0, 40.0)))
     check(source, config, ("cat", "dog", "hen"), new={"rpn_scores", "rpn_deltas"})
 
@@ -62,8 +62,8 @@ def test_a_layer_of_another_shape_is_new(source, small_config):
     check(source, config, ("cat", "dog", "hen"), new={"fc6", "fc7"} | LAST_OF_HEAD)
 
 
-def test_what_is_no_finished_run_is_named(tmp_path):
-    with pytest.raises(InputError, match=f"^{tmp_path}/model.keras: no such model file; give a run folder"):
+def test_a_folder_without_a_finished_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=f"^{tmp_path}/model.keras: no such model file; use a run folder"):
         read_detector(str(tmp_path))
     (tmp_path / "model.keras").write_text("weights")
     with pytest.raises(InputError, match="model.keras: not a readable detector"):

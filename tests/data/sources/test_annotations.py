@@ -1,0 +1,140 @@
+"""The rules that all sources share: classes, picture sizes and boxes, repaired and counted, or rejected."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from keras_frcnn.data.sources.annotations import (
+    CLIPPED,
+    EXIF_IGNORED,
+    NO_AREA,
+    OUTSIDE,
+    WRONG_SIZE,
+    AnnotatedObject,
+    AnnotatedPicture,
+    Problems,
+    fit_box,
+    make_dataset,
+)
+from keras_frcnn.facts.errors import InputError
+
+HEIGHT, WIDTH = 40, 60
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A function that makes the data set of one picture; objects are (class name, corners)."""
+
+    def make_one(*objects, class_names=None, strict=False, size=(HEIGHT, WIDTH), exif=None):
+        path = tmp_path / "a.png"
+        Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=exif)
+        annotated = tuple(AnnotatedObject(f"object {i}", *fields, False) for i, fields in enumerate(objects, start=1))
+        picture = AnnotatedPicture("a", path, "/d/a.xml", size, annotated)
+        return make_dataset("data", [picture], class_names, Problems(strict))
+
+    return make_one
+
+
+@pytest.mark.parametrize(
+    ("corners", "kind", "kept"),
+    [
+        ((20, 10, 40, 30), None, [[20, 10, 40, 30]]),
+        ((0, 0, HEIGHT, WIDTH), None, [[0, 0, HEIGHT, WIDTH]]),
+        ((-1, -1, 40, 30), CLIPPED, [[0, 0, 40, 30]]),
+        ((29, 49, HEIGHT, WIDTH + 1), CLIPPED, [[29, 49, HEIGHT, WIDTH]]),
+        ((29, 49, HEIGHT + 9, WIDTH), CLIPPED, [[29, 49, HEIGHT, WIDTH]]),
+        (None, NO_AREA, []),
+        ((6, 4, 6, 8), NO_AREA, []),
+        ((6, 4, 9, 3), NO_AREA, []),
+        ((0, WIDTH, 9, WIDTH + 9), OUTSIDE, []),  # x0 is exactly the right edge
+        ((-10, 0, 0, 9), OUTSIDE, []),  # y1 is exactly the upper edge
+        ((0, -1, 9, 1e-300), NO_AREA, []),  # float32 rounds its x1 to 0
+    ],
+)
+def test_a_faulty_box_is_repaired_and_counted_or_rejected(make, corners, kind, kept):
+    dataset = make(("cat", corners), class_names=["cat"])
+    np.testing.assert_array_equal(dataset.examples[0].boxes, np.reshape(kept, (-1, 4)))
+    assert len(dataset.examples[0].classes) == len(dataset.examples[0].difficult) == len(kept)
+    assert dataset.problems == ({} if kind is None else {kind: ("/d/a.xml",)})
+    if kind is not None:
+        with pytest.raises(InputError, match=r"^/d/a\.xml, object 1: box .*; correct the box or .* without --strict$"):
+            make(("cat", corners), class_names=["cat"], strict=True)
+
+
+coordinates = st.one_of(
+    st.integers(-5, WIDTH + 5).map(float),
+    st.floats(-2.0, WIDTH + 2.0),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@settings(deadline=None)  # a busy machine must not fail the test
+@given(coordinates, coordinates, coordinates, coordinates)
+@example(0.0, -1.0, 5.0, 1e-300)
+@example(0.0, WIDTH - 1e-9, 5.0, WIDTH + 9.0)  # float32 rounds its x0 to the right edge
+@example(-1e308, -1e308, 1e308, 1e308)
+def test_any_box_ends_inside_the_picture_or_is_dropped_and_counted(y0, x0, y1, x1):
+    box, kind = fit_box((y0, x0, y1, x1), HEIGHT, WIDTH)
+    if box is None:
+        assert kind in (NO_AREA, OUTSIDE)
+        return
+    top, left, bottom, right = box
+    assert box.dtype == np.float32 and 0 <= top < bottom <= HEIGHT and 0 <= left < right <= WIDTH
+    inside = y0 >= 0 and x0 >= 0 and y1 <= HEIGHT and x1 <= WIDTH
+    assert kind == (None if inside else CLIPPED)
+    if inside:
+        np.testing.assert_allclose(box, [y0, x0, y1, x1], rtol=1e-6, atol=1e-30)  # float32 keeps few digits near 0
+
+
+def test_each_fault_is_counted_once_per_object(make):
+    dataset = make(("cat", None), ("cat", None), ("cat", (0, -1, 9, 9)), ("dog", (1, 1, 9, 9)))
+    assert dataset.problems == {NO_AREA: ("/d/a.xml", "/d/a.xml"), CLIPPED: ("/d/a.xml",)}
+    assert dataset.examples[0].classes.tolist() == [1, 2]
+
+
+def test_types_are_those_of_an_example_with_and_without_objects(make):
+    for objects in ((), [("cat", (1, 2, 3, 4))]):
+        (picture,) = make(*objects, class_names=["cat"]).examples
+        assert picture.boxes.shape == (len(objects), 4) and picture.boxes.dtype == np.float32
+        assert picture.classes.shape == (len(objects),) and picture.classes.dtype == np.int32
+        assert picture.difficult.shape == (len(objects),) and picture.difficult.dtype == bool
+
+
+def test_the_size_of_the_file_is_used(make):
+    dataset = make(("cat", (0, 0, HEIGHT, WIDTH)), size=(WIDTH, HEIGHT))
+    assert (dataset.examples[0].height, dataset.examples[0].width) == (HEIGHT, WIDTH)
+    assert dataset.problems == {WRONG_SIZE: ("/d/a.xml",)}
+    with pytest.raises(InputError, match=rf"^/d/a\.xml, size: .*; write width {WIDTH} and height {HEIGHT}"):
+        make(("cat", (0, 0, HEIGHT, WIDTH)), size=(WIDTH, HEIGHT), strict=True)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exif_orientation_is_counted_and_ignored(make, tmp_path, strict):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    dataset = make(("cat", (20, 10, 40, 30)), exif=exif, strict=strict)
+    assert dataset.problems == {EXIF_IGNORED: (str(tmp_path / "a.png"),)}
+    assert (dataset.examples[0].height, dataset.examples[0].width) == (HEIGHT, WIDTH)
+    np.testing.assert_array_equal(dataset.examples[0].boxes, [[20, 10, 40, 30]])
+
+
+def test_classes_are_sorted_or_keep_the_order_of_the_class_names(make):
+    objects = [(name, (1, 2, 3, 4)) for name in ("dog", "ant", "cat")]
+    dataset = make(*objects)
+    assert dataset.class_names == ("ant", "cat", "dog") and dataset.examples[0].classes.tolist() == [3, 1, 2]
+    dataset = make(*objects, class_names=["dog", "cat", "eel", "ant"])
+    assert dataset.class_names == ("dog", "cat", "eel", "ant") and dataset.examples[0].classes.tolist() == [1, 4, 2]
+
+
+def test_an_unknown_class_is_named(make):
+    message = r"^/d/a\.xml, object 2: class 'cow' is not one of the classes cat, dog; correct the name, or add"
+    with pytest.raises(InputError, match=message):
+        make(("cat", (1, 2, 3, 4)), ("cow", (1, 2, 3, 4)), class_names=["cat", "dog"])
+
+
+def test_a_split_without_objects_needs_class_names(make):
+    with pytest.raises(InputError, match="^data: there are no objects to take the class names from; specify"):
+        make()
+    assert make(class_names=["cat"]).class_names == ("cat",)
