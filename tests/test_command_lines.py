@@ -185,6 +185,24 @@ def test_the_same_command_again_trains_nothing(finished, voc_tree, capsys):
     assert done.stdout[done.stdout.index("recall@300") :] in capsys.readouterr().out
 
 
+def test_the_configuration_of_a_run_given_back_trains_nothing(finished, capsys):
+    folder, _ = finished
+    before = times(folder)
+    assert alternate("--config", folder / "config.json", "--quiet") == 0
+    assert times(folder) == before and "recall@300" in capsys.readouterr().out
+
+
+def test_a_bad_configuration_file_is_one_line_and_leaves_no_run_folder(finished, tmp_path, capsys):
+    values = json.loads((finished[0] / "config.json").read_text())
+    values["detector"]["rpn"]["nms_iou"] = 1.5
+    path = tmp_path / "given.json"
+    path.write_text(json.dumps(values))
+    assert alternate("--config", path, "--run", tmp_path / "run") == 2
+    rule = "must be greater than 0 and at most 1 (got 1.5)."
+    assert_one_error(capsys.readouterr().err, f"{path}, field detector.rpn.nms_iou {rule}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_goes_on_from_its_first_unfinished_step(finished, copied_run, voc_tree):
     for name in ("weights/step3.npz", "weights/step4.npz", "logs/step3.json", "logs/step4.json", "model.keras",
                  "evaluation/step3.rpn.json", "evaluation/step4.detector.json"):  # fmt: skip
@@ -464,6 +482,19 @@ def saved(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model.keras"
     model.save(path)
     return path
+
+
+@pytest.mark.parametrize("score", ["-0.1", "1.1", "nan"])
+def test_a_score_of_detect_is_from_0_to_1(picture, capsys, score):
+    assert detect("--model", "gone", picture, "--score", score) == 2
+    rule = f"--score must be at least 0 and at most 1 (got {float(score)})."
+    assert_one_error(capsys.readouterr().err, rule)
+
+
+@pytest.mark.parametrize("iou", ["-0.1", "1", "nan"])
+def test_an_iou_of_evaluate_is_from_0_to_below_1(capsys, iou):
+    assert evaluate("--model", "gone", "--data", "synthetic", "--iou", iou) == 2
+    assert_one_error(capsys.readouterr().err, f"--iou must be at least 0 and less than 1 (got {float(iou)}).")
 
 
 def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):

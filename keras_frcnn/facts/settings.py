@@ -142,7 +142,8 @@ def settings_of(cls: type, own_section: str = "") -> tuple[Setting, ...]:
 
 def _settings(cls: type, defaults: Any, own_section: str, path: str) -> Iterable[Setting]:
     """`defaults` is an instance of `cls`; with None, the defaults are those of the declarations."""
-    declared_in = {name: base for base in cls.__mro__ for name in base.__dict__.get("__annotations__", ())}  # first
+    # The last entry of a name stays: the class that declared it first, not one that gives it another default.
+    declared_in = {name: base for base in cls.__mro__ for name in base.__dict__.get("__annotations__", ())}
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[field.name]):
@@ -184,10 +185,12 @@ def check(value: Any, setting: Setting, where: str) -> Any:
         return None
     if not setting.is_list:
         return _check_one(value, setting, where, "be ")
-    fits = isinstance(value, list | tuple) and len(value) > 0 and setting.length in (None, len(value))
-    if not fits:
-        raise SettingError(where, f"be a {setting.type_text()}", value)
-    return tuple(_check_one(part, setting, where, f"be a {setting.type_text()}, each ") for part in value)
+    rule = f"be a {setting.type_text() if setting.length is None else f'list of {setting.type_text()}'}"
+    if not isinstance(value, list | tuple) or setting.length not in (None, len(value)):
+        raise SettingError(where, rule, value)
+    if not value:
+        raise SettingError(where, f"{rule} with at least one value", value)
+    return tuple(_check_one(part, setting, where, f"{rule}, each ") for part in value)
 
 
 def _check_one(value: Any, setting: Setting, where: str, verb: str) -> Any:
@@ -198,8 +201,7 @@ def _check_one(value: Any, setting: Setting, where: str, verb: str) -> Any:
     if setting.choices and value not in setting.choices:
         raise SettingError(where, f"{verb}{setting.range_text()}", value)
     if setting.kind in (int, float):
-        rule_verb = "be " if not setting.is_list else "only hold values "
-        check_number(value, setting.limits, where, rule_verb)
+        check_number(value, setting.limits, where, "only hold values " if setting.is_list else "be ")
     return float(value) if setting.kind is float else value
 
 
