@@ -127,8 +127,8 @@ class Trainer(orbit.AbstractTrainer):
         def norm(gradients: list) -> Tensor:
             return strategy.run(self._norm_in_replica, args=(gradients,))
 
-        # Keras optimisers cannot be called inside tf.cond, so updating and skipping are two graphs.  Each changes all of
-        # its variables in one call, which no signal can interrupt.
+        # Keras optimisers cannot be called inside tf.cond, so updating and skipping are two graphs.  Each changes all
+        # of its variables in one call, which no signal can interrupt.
         @tf.function
         def update(gradients: list, factor: Tensor) -> None:
             strategy.run(self._update_in_replica, args=(gradients, factor))

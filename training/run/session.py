@@ -47,7 +47,7 @@ def _terminal_handlers() -> list[logging.Handler]:
 
 def _file_handler(path: pathlib.Path) -> logging.Handler:
     path.parent.mkdir(exist_ok=True)
-    return logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    return logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
 
 
 @contextlib.contextmanager

@@ -129,6 +129,5 @@ def check_shared_backbone(run: Run, model: FasterRCNN, steps: Sequence[Step]) ->
     after_training = [variable.numpy() for variable in model.backbone.variables]
     if not all(np.array_equal(a, b) for a, b in zip(now, after_training, strict=True)):
         raise AssertionError(f"the convolutions changed after {trained.title}")
-    _log.info(
-        "check: RPN and head share one backbone of %d variables, unchanged since %s", len(now), trained.title
-    )
+    if is_chief():
+        print(f"check: RPN and head share one backbone of {len(now)} variables, unchanged since {trained.title}")

@@ -27,14 +27,13 @@ def make_run(folder, model) -> Run:
     ],
 )
 def test_the_backbone_is_proved_to_be_that_of_the_last_step_that_trained_it(
-    make_model, tmp_path, caplog, steps, last, title
+    make_model, tmp_path, capsys, steps, last, title
 ):
-    caplog.set_level("INFO", "training")
     model = make_model()
     run = make_run(tmp_path, model)
     save_parts(weights_path(tmp_path, last), model, ("backbone", "head"))
     check_shared_backbone(run, model, steps)
-    assert f"share one backbone of 26 variables, unchanged since {title}" in caplog.text
+    assert f"share one backbone of 26 variables, unchanged since {title}" in capsys.readouterr().out
     kernel = model.backbone.convolutions[-1].kernel
     values = kernel.numpy()
     values[0, 0, 0, 0] = np.nextafter(values[0, 0, 0, 0], np.float32(9))  # one bit
