@@ -143,7 +143,7 @@ def test_a_finished_run_starts_another_one(finished, voc_tree, tmp_path, capfd):
     options[options.index("none")] = folder
     others = ("triangle", "star", "ring", "rectangle", "ellipse", "cross")
     assert joint(*options, "--class-names", *others, "--learning-rate", "1e-9") == 0
-    line = f"warm start from {folder}: layers kept but for class_logits (other classes), box_deltas (other classes)"
+    line = f"warm start from {folder}; new layers: class_logits (other classes), box_deltas (other classes)"
     assert line in capfd.readouterr().out and line in (tmp_path / "warm" / "logs" / "train.log").read_text()
 
     from keras_frcnn.api.model_file import load_model
@@ -264,7 +264,7 @@ def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
         (signal.SIGINT, "logs/step3/**/events*"),
     ):
         errors = interrupted(arguments, number, folder, pattern)
-        assert "interrupted; what is done is kept. The same command goes on from here." in errors
+        assert "Interrupted. Finished work is saved; run the same command again to resume." in errors
     before = times(folder)
     assert Path("weights/step2.npz") in before and Path("weights/step3.npz") not in before
     done = run("training.alternate", *arguments)
@@ -455,7 +455,7 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
 )
 def test_a_bad_option_is_one_line_and_leaves_no_run_folder(voc_tree, tmp_path, capsys, monkeypatch, options, beginning):
     # Later options win.  A value that is not refused must not start to train here.
-    monkeypatch.setattr("training.four_steps.train_parts", lambda *_: pytest.fail("it was not refused"))
+    monkeypatch.setattr("training.run.training.train_step", lambda *_: pytest.fail("it was not refused"))
     folder = tmp_path / "run"
     assert alternate(*training_options(voc_tree, folder), *options.split()) == 2
     assert_one_error(capsys.readouterr().err, beginning.format(tree=voc_tree))

@@ -12,6 +12,8 @@ from keras_frcnn.facts.structures import Tensor
 CHANNEL_MEANS_BGR = (103.939, 116.779, 123.68)
 # Four 2x2 poolings leave one row of features of this many pixels; a thinner picture would leave none.
 LEAST_SIDE = 16
+# How `decode_image` turns bytes into pixels.  Change it whenever the pixels change: stored features depend on them.
+DECODING = "jpeg-islow"
 JPEG_START = b"\xff\xd8\xff"
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # signature, then the first chunk: height and width follow
 

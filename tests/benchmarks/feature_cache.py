@@ -25,7 +25,7 @@ from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.weights.pretrained import apply_pretrained, load_pretrained
 from training.stores.features import FeatureCache
-from training.engine.loop import Optimisation, Trainer
+from training.engine.trainer import Optimisation, Trainer
 from training.stores.proposals import store_proposals
 from training.stores.rows import row_paths
 from training.engine.schedules import StepDecay

@@ -79,7 +79,8 @@ def record_functions(tree: Path) -> Iterator[tuple[str, object]]:
     from keras_frcnn.data.pipeline import training_batches
     from keras_frcnn.data.sources.table import load_dataset
     from keras_frcnn.network.model import FasterRCNN
-    from training.engine.objectives import head_losses, joint_losses, loss_and_gradients, rpn_losses
+    from training.engine.objectives import head_losses, joint_losses, rpn_losses
+    from training.engine.trainer import loss_and_gradients
 
     config = DetectorConfig(
         anchors=AnchorConfig(scales=(16.0, 32.0)),

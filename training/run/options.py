@@ -228,6 +228,6 @@ def exit_with(options: TrainingOptions, load_command: Callable[[], Callable[[Any
                 tf.config.experimental.enable_op_determinism()
             status = command(options)
     except KeyboardInterrupt:
-        print("\ninterrupted; what is done is kept. The same command goes on from here.", file=sys.stderr)
+        print("\nInterrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
         status = 130
     raise SystemExit(status)

@@ -6,7 +6,7 @@ from training.engine.schedules import StepDecay
 
 
 @pytest.mark.parametrize(
-    ("steps", "drop_at", "first_dropped"),
+    ("iterations", "drop_at", "first_dropped"),
     [
         (80000, 0.75, 60000),  # section 3.1.3: 60k mini-batches, then 20k
         (40000, 0.75, 30000),
@@ -16,16 +16,17 @@ from training.engine.schedules import StepDecay
         (4, 1.0, 4),
     ],
 )
-def test_the_rate_is_a_tenth_from_its_share_of_the_steps_on(steps, drop_at, first_dropped):
-    schedule = StepDecay(0.001, steps, drop_at)
-    for step in {0, first_dropped - 1, first_dropped, steps - 1}:
-        if 0 <= step < steps:
-            assert float(schedule(step)) == pytest.approx(0.0001 if step >= first_dropped else 0.001, rel=1e-6), step
+def test_the_rate_is_a_tenth_from_its_share_of_the_iterations_on(iterations, drop_at, first_dropped):
+    schedule = StepDecay(0.001, iterations, drop_at)
+    for number in {0, first_dropped - 1, first_dropped, iterations - 1}:
+        if 0 <= number < iterations:
+            expected = 0.0001 if number >= first_dropped else 0.001
+            assert float(schedule(number)) == pytest.approx(expected, rel=1e-6), number
 
 
 def test_the_rate_rises_in_a_line_over_the_warmup():
     schedule = StepDecay(0.8, 20, 0.75, warmup=4)
-    rates = [float(schedule(step)) for step in range(20)]
+    rates = [float(schedule(number)) for number in range(20)]
     assert rates == pytest.approx([0.2, 0.4, 0.6, *[0.8] * 12, *[0.08] * 5])
 
 

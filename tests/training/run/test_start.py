@@ -55,7 +55,7 @@ def test_a_changed_box_is_refused(tree):
     head, tag, tail = path.read_text().partition("<xmax>")
     number, end, rest = tail.partition("</xmax>")
     path.write_text(f"{head}{tag}{int(number) - 1}{end}{rest}")
-    refused(tree, "the annotation of picture val_000001 of the validation set changed;")
+    refused(tree, "the annotation of image val_000001 of the validation set changed;")
 
 
 def test_another_list_of_pictures_is_refused(tree):
@@ -63,5 +63,5 @@ def test_another_list_of_pictures_is_refused(tree):
     path = tree / "ImageSets" / "Main" / "train.txt"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[::-1]))
-    order = "the order of the pictures of the training set changed"
+    order = "the order of the images of the training set changed"
     refused(tree, f"{order}: place 1 was train_000000, is now train_000003;")

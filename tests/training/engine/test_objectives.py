@@ -1,4 +1,4 @@
-"""Losses and gradients of one training step."""
+"""Losses and gradients of one mini-batch."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.forward import joint_training_counts, propose
 from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals
 from training.engine.inference import detect_in_batch, fixed_features, image_features
-from training.engine.objectives import head_losses, joint_losses, loss_and_gradients, rpn_losses
+from training.engine.objectives import head_losses, joint_losses, losses_of, rpn_losses
+from training.engine.trainer import loss_and_gradients
 
 LOSSES = {"rpn": (rpn_losses, {"rpn_class", "rpn_box"}), "head": (head_losses, {"head_class", "head_box"})}
 
@@ -188,3 +189,17 @@ def test_only_a_batch_of_several_images_is_masked(model, two_scenes, batch_size,
     batches = training_batches(two_scenes, model.config.image, batch_size, seed=0)
     tf.function(train_jointly(model), input_signature=[batches.element_spec]).get_concrete_function()
     assert sizes and all((size is not None) == masked for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("parts", "losses"),
+    [
+        (("backbone", "rpn"), rpn_losses),
+        (("rpn",), rpn_losses),
+        (("backbone", "head"), head_losses),
+        (("head",), head_losses),
+        (("backbone", "rpn", "head"), joint_losses),
+    ],
+)
+def test_the_losses_are_those_of_the_networks_in_training(parts, losses):
+    assert losses_of(parts) is losses

@@ -72,7 +72,7 @@ def test_equal_data_has_no_changes_wherever_its_files_are():
     ],
 )
 def test_each_change_of_an_annotation_is_found(fields):
-    assert changes(changed(**fields)) == ["the annotation of picture b of the training set changed"]
+    assert changes(changed(**fields)) == ["the annotation of image b of the training set changed"]
 
 
 def test_a_renamed_class_is_named():
@@ -97,26 +97,26 @@ def test_other_class_numbers_that_follow_from_a_new_class_are_not_listed_as_anno
 
 def test_added_and_removed_pictures_are_named():
     assert changes(dataset(example("a"), example("c"), example("d"))) == [
-        "picture b of the training set was removed",
-        "picture d of the training set was added",
+        "image b of the training set was removed",
+        "image d of the training set was added",
     ]
     assert changes(TRAIN, dataset(example("w"))) == [
-        "picture v of the validation set was removed",
-        "picture w of the validation set was added",
+        "image v of the validation set was removed",
+        "image w of the validation set was added",
     ]
 
 
 def test_another_order_is_found():
     order = dataset(example("a"), example("c"), example("b"))
-    assert changes(order) == ["the order of the pictures of the training set changed: place 2 was b, is now c"]
+    assert changes(order) == ["the order of the images of the training set changed: place 2 was b, is now c"]
 
 
 def test_of_many_changes_three_are_named_and_the_others_counted():
     many = dataset(*TRAIN.examples, *(example(f"n{number:02}") for number in range(15)))
     assert changes(many) == [
-        "picture n00 of the training set was added",
-        "picture n01 of the training set was added",
-        "picture n02 of the training set was added and 12 more",
+        "image n00 of the training set was added",
+        "image n01 of the training set was added",
+        "image n02 of the training set was added and 12 more",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Train a small detector for 20 steps on the replicas asked for, and store the weights of each.
+"""Train a small detector for 20 iterations on the replicas asked for, and store the weights of each.
 
     python train_on_replicas.py one|two|worker TREE PROPOSALS OUT
 
@@ -21,13 +21,13 @@ from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.forward import Counts
 from training.engine.distribution import make_strategy, spread
-from training.engine.loop import Optimisation, Trainer
+from training.engine.trainer import Optimisation, Trainer
 from training.stores.proposals import store_proposals
 from training.stores.rows import row_paths
 from training.engine.schedules import StepDecay
 from training.engine.objectives import head_losses, rpn_losses
 
-STEPS = 20
+ITERATIONS = 20
 CONFIG = DetectorConfig(
     anchors=AnchorConfig(scales=(16.0, 32.0)),
     image=ImageConfig(short_side=64, long_side=128),
@@ -50,7 +50,7 @@ def main(mode, tree, proposals, out):
         model = FasterRCNN(CONFIG, dataset.class_names, seed=0)
         store_proposals(model, dataset, proposals, Counts(0, 50), "proposals")
         for losses, parts, seed in ((rpn_losses, ("backbone", "rpn"), 1), (head_losses, ("backbone", "head"), 2)):
-            trainer = Trainer(model, losses, parts, StepDecay(0.001, STEPS, 0.75), Optimisation())
+            trainer = Trainer(model, losses, parts, StepDecay(0.001, ITERATIONS, 0.75), Optimisation())
 
             def batches(share, seed=seed):
                 return training_batches(
@@ -61,7 +61,7 @@ def main(mode, tree, proposals, out):
             specs = tf.nest.flatten(distributed.element_spec, expand_composites=True)
             print("static batch sizes", {spec.shape[0] for spec in specs}, flush=True)
             trainer.feed(distributed)
-            output = trainer.train(STEPS)
+            output = trainer.train(ITERATIONS)
             print(mode, strategy.num_replicas_in_sync, "replicas", output, flush=True)
         replicas = {}
         for variable in model.variables:

@@ -12,7 +12,7 @@ from keras_frcnn.data.pipeline import evaluation_batches, training_batches, trai
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.forward import Counts
 from training.stores.features import FeatureCache, delete_features
-from training.engine.loop import Optimisation, Trainer
+from training.engine.trainer import Optimisation, Trainer
 from training.stores.proposals import store_proposals
 from training.stores.rows import load_rows, row_paths
 from training.engine.schedules import StepDecay
@@ -33,6 +33,18 @@ def dataset(voc_tree, model):
 
 def stored(cache, dataset):
     return [item for item in ALL if cache.files(dataset).paths[item[0], int(item[1])]]
+
+
+def said(caplog):
+    """The messages since the last call."""
+    lines = "\n".join(caplog.messages)
+    caplog.clear()
+    return lines
+
+
+@pytest.fixture(autouse=True)
+def all_messages(caplog):
+    caplog.set_level("INFO", "training")
 
 
 def times(folder):
@@ -80,25 +92,25 @@ def test_a_batch_with_some_rows_stored_has_the_features_of_all(model, dataset, t
         np.testing.assert_allclose(read(b).numpy(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_the_budget_holds_and_is_said(model, dataset, tmp_path, capsys):
+def test_the_budget_holds_and_is_said(model, dataset, tmp_path, caplog):
     cache = FeatureCache(tmp_path / "features", model, PLENTY)
     cache.fill(dataset, ALL[:1], "test")
     (one,) = (path.stat().st_size for path in (tmp_path / "features").glob("*.tfrecord"))
-    assert capsys.readouterr().out == ""
+    assert said(caplog) == ""
     cache = FeatureCache(tmp_path / "features", model, int(3.5 * one))
     cache.fill(dataset, [ALL[5], ALL[0], ALL[2], ALL[4]], "test")
     assert stored(cache, dataset) == [ALL[0], ALL[2], ALL[5]]  # the first of those asked for
-    assert "1 of 4 feature maps are not stored but computed at each use: the budget of" in capsys.readouterr().out
+    assert "1 of 4 feature maps are not stored but computed at each use: the budget of" in said(caplog)
     assert sum(path.stat().st_size for path in (tmp_path / "features").glob("*.tfrecord")) <= 3.5 * one
 
 
-def test_a_folder_that_cannot_be_written_is_said(model, dataset, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_said(model, dataset, tmp_path, caplog):
     cache = FeatureCache(tmp_path / "features", model, PLENTY)
     shutil.rmtree(tmp_path / "features")
     (tmp_path / "features").write_text("in the way of a folder")
     cache.fill(dataset, ALL, "test")
     assert stored(cache, dataset) == []
-    assert "8 of 8 feature maps are not stored but computed at each use: " in capsys.readouterr().out
+    assert "8 of 8 feature maps are not stored but computed at each use: " in said(caplog)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +122,7 @@ def filled(model, dataset, tmp_path_factory):
 
 
 @pytest.mark.parametrize("damage", ["one byte", "cut", "empty", "first record alone"])
-def test_what_is_damaged_is_made_anew_and_said(model, dataset, filled, tmp_path, capsys, damage):
+def test_what_is_damaged_is_made_anew_and_said(model, dataset, filled, tmp_path, caplog, damage):
     folder = shutil.copytree(filled, tmp_path / "features")
     before = times(folder)
     path = sorted(folder.glob("*.tfrecord"))[3]
@@ -129,33 +141,39 @@ def test_what_is_damaged_is_made_anew_and_said(model, dataset, filled, tmp_path,
     )
     cache = FeatureCache(folder, model, PLENTY)
     cache.fill(dataset, ALL, "test")
-    assert "1 files of stored features were damaged and are made anew" in capsys.readouterr().err
+    assert "1 damaged files of stored features are computed again" in said(caplog)
     assert path.read_bytes() == whole
     assert {name for name, time in times(folder).items() if time != before[name]} == {path.name}
 
 
-def test_another_backbone_size_or_type_starts_anew(make_model, small_config, dataset, filled, tmp_path, capsys):
+def test_another_backbone_size_type_or_decoding_starts_anew(
+    make_model, small_config, dataset, filled, tmp_path, caplog, monkeypatch
+):
     folder = shutil.copytree(filled, tmp_path / "features")
     model = make_model()
     FeatureCache(folder, model, PLENTY)
-    assert len(times(folder)) == 8 and capsys.readouterr().err.count("deleted") == 0
+    assert len(times(folder)) == 8 and said(caplog).count("deleted") == 0
     kernel = model.backbone.convolutions[5].kernel
     kernel.assign(kernel * 1.0001)
     FeatureCache(folder, model, PLENTY)
-    assert times(folder) == {} and "stored features are of another backbone: deleted" in capsys.readouterr().err
+    assert times(folder) == {} and "deleted stored features, which were computed with another backbone" in said(caplog)
     FeatureCache(folder, model, PLENTY).fill(dataset, ALL[:1], "test")
     FeatureCache(folder, model, PLENTY, "float16")
-    assert times(folder) == {} and "of another dtype: deleted" in capsys.readouterr().err
+    assert times(folder) == {} and "computed with another dtype" in said(caplog)
     FeatureCache(folder, model, PLENTY).fill(dataset, ALL[:1], "test")
     image = dataclasses.replace(small_config.image, short_side=48)
     other = make_model(config=dataclasses.replace(small_config, image=image))
     other.set_weights(model.get_weights())
     FeatureCache(folder, other, PLENTY)
-    assert times(folder) == {} and "image" in capsys.readouterr().err
+    assert times(folder) == {} and "image" in said(caplog)
+    FeatureCache(folder, other, PLENTY).fill(dataset, ALL[:1], "test")
+    monkeypatch.setattr("training.stores.features.DECODING", "another")
+    FeatureCache(folder, other, PLENTY)
+    assert times(folder) == {} and "computed with another decoding" in said(caplog)
 
 
 @pytest.mark.parametrize("key", [None, b"", b'{"backbone": ', b"[1]", b"\xff"])
-def test_features_of_an_unknown_backbone_are_deleted_and_other_files_are_not(model, filled, tmp_path, capsys, key):
+def test_features_of_an_unknown_backbone_are_deleted_and_other_files_are_not(model, filled, tmp_path, caplog, key):
     folder = shutil.copytree(filled, tmp_path / "features")
     if key is None:
         (folder / "key.json").unlink()
@@ -168,11 +186,11 @@ def test_features_of_an_unknown_backbone_are_deleted_and_other_files_are_not(mod
     unfinished.write_bytes(b"half")
     FeatureCache(folder, model, PLENTY)
     expected = f"{folder}/key.json is missing or damaged: the stored features are deleted and computed again"
-    assert expected in capsys.readouterr().err
+    assert expected in said(caplog)
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert left == ["key.json", "other.tfrecord", "thesis.txt", "thesis/notes.txt"]
     FeatureCache(folder, model, PLENTY)
-    assert capsys.readouterr().err == ""
+    assert said(caplog) == ""
 
 
 def test_deleting_the_features_leaves_other_files(filled, tmp_path):

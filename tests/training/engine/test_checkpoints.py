@@ -15,18 +15,18 @@ from training.engine.checkpoints import Checkpoints
 class Counter(NamedTuple):
     """What `Checkpoints` needs of a trainer: its state, here one iteration counter and one weight."""
 
-    global_step: tf.Variable
+    iteration: tf.Variable
     weight: tf.Variable
     checkpoint: tf.train.Checkpoint
 
     def train(self, iterations: int):
-        self.global_step.assign_add(iterations)
-        self.weight.assign(10.0 * tf.cast(self.global_step, tf.float32))
+        self.iteration.assign_add(iterations)
+        self.weight.assign(10.0 * tf.cast(self.iteration, tf.float32))
 
 
 def new_counter() -> Counter:
-    step, weight = tf.Variable(0, dtype=tf.int64, trainable=False), tf.Variable(0.0)
-    return Counter(step, weight, tf.train.Checkpoint(global_step=step, weight=weight))
+    iteration, weight = tf.Variable(0, dtype=tf.int64, trainable=False), tf.Variable(0.0)
+    return Counter(iteration, weight, tf.train.Checkpoint(iteration=iteration, weight=weight))
 
 
 def opened(folder: Path, keep: int = 2) -> tuple[Counter, Checkpoints]:
@@ -38,7 +38,7 @@ def restored(folder: Path) -> int:
     """Restore from `folder` as a new process does; the weight must fit the iteration."""
     counter, checkpoints = opened(folder)
     done = checkpoints.restore()
-    assert int(counter.global_step) == done and float(counter.weight) == 10.0 * done
+    assert int(counter.iteration) == done and float(counter.weight) == 10.0 * done
     return done
 
 
@@ -50,6 +50,13 @@ def saved(folder: Path, iterations: int = 3, keep: int = 2) -> list[str]:
         counter.train(1)
         checkpoints.save()
     return names(folder)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> str:
+    """The messages since the last call, one a line."""
+    lines = "".join(f"{message}\n" for message in caplog.messages)
+    caplog.clear()
+    return lines
 
 
 def names(folder: Path) -> list[str]:
@@ -102,14 +109,14 @@ def test_a_new_folder_starts_at_zero(tmp_path):
     assert restored(tmp_path / "empty") == 0
 
 
-def test_the_newest_checkpoint_is_restored_without_a_word(tmp_path, capsys):
+def test_the_newest_checkpoint_is_restored_without_a_word(tmp_path, caplog):
     assert saved(tmp_path) == TWO_KEPT
     assert restored(tmp_path) == 3
-    assert names(tmp_path) == TWO_KEPT and capsys.readouterr() == ("", "")
+    assert names(tmp_path) == TWO_KEPT and said(caplog) == ""
 
 
 @pytest.mark.parametrize("index", [None, b"", b"\xff\x00garbage", b"model_checkpoint_path: \"ckpt", b"{}\n"])
-def test_without_its_index_file_the_newest_complete_checkpoint_is_restored(tmp_path, capsys, index):
+def test_without_its_index_file_the_newest_complete_checkpoint_is_restored(tmp_path, caplog, index):
     saved(tmp_path)
     if index is None:
         (tmp_path / "checkpoint").unlink()
@@ -118,8 +125,8 @@ def test_without_its_index_file_the_newest_complete_checkpoint_is_restored(tmp_p
     assert restored(tmp_path) == 3
     assert names(tmp_path) == TWO_KEPT
     expected = f"{tmp_path}/checkpoint is missing or damaged: resumed from the newest complete checkpoint, ckpt-3\n"
-    assert capsys.readouterr().err == expected
-    assert restored(tmp_path) == 3 and capsys.readouterr().err == ""  # the index file is complete again
+    assert said(caplog) == expected
+    assert restored(tmp_path) == 3 and said(caplog) == ""  # the index file is complete again
 
 
 def test_found_checkpoints_count_among_those_to_keep(tmp_path):
@@ -152,7 +159,7 @@ def test_a_checkpoint_is_read_from_a_moved_run(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut data", "changed data", "cut index", "no data", "no index"])
-def test_a_damaged_checkpoint_is_left_in_place_and_the_one_before_is_restored(tmp_path, capsys, damage):
+def test_a_damaged_checkpoint_is_left_in_place_and_the_one_before_is_restored(tmp_path, caplog, damage):
     saved(tmp_path)
     data, index = tmp_path / "ckpt-3.data-00000-of-00001", tmp_path / "ckpt-3.index"
     match damage:
@@ -170,15 +177,15 @@ def test_a_damaged_checkpoint_is_left_in_place_and_the_one_before_is_restored(tm
     assert restored(tmp_path) == 2
     after = contents(tmp_path)
     assert {**after, "checkpoint": b""} == {**before, "checkpoint": b""}
-    assert f"{tmp_path}/ckpt-3 cannot be read and was left in place: resumed from ckpt-2\n" in capsys.readouterr().err
+    assert f"{tmp_path}/ckpt-3 cannot be read and was left in place: resumed from ckpt-2\n" in said(caplog)
 
 
-def test_a_checkpoint_whose_files_are_all_gone_is_reported(tmp_path, capsys):
+def test_a_checkpoint_whose_files_are_all_gone_is_reported(tmp_path, caplog):
     saved(tmp_path)
     for path in tmp_path.glob("ckpt-3*"):
         path.unlink()
     assert restored(tmp_path) == 2
-    assert f"{tmp_path}/ckpt-3 is missing: resumed from ckpt-2\n" in capsys.readouterr().err
+    assert f"{tmp_path}/ckpt-3 is missing: resumed from ckpt-2\n" in said(caplog)
 
 
 @pytest.mark.parametrize("damage", ["cut", "no data", "no index", "index file alone"])
@@ -198,7 +205,7 @@ def test_if_no_checkpoint_can_be_read_nothing_is_deleted(tmp_path, damage):
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    other = tf.train.Checkpoint(global_step=tf.Variable(7, dtype=tf.int64), weight=tf.Variable([1.0, 2.0]))
+    other = tf.train.Checkpoint(iteration=tf.Variable(7, dtype=tf.int64), weight=tf.Variable([1.0, 2.0]))
     other.write(str(tmp_path / "ckpt-7"))
     before = contents(tmp_path)
     with pytest.raises(InputError, match="no checkpoint in it can be read"):
@@ -220,11 +227,11 @@ def half_written(folder: Path, number: int, stage: str):
 
 
 @pytest.mark.parametrize("stage", ["parts", "data", "index"])
-def test_a_half_written_checkpoint_is_removed_once_another_is_restored(tmp_path, capsys, stage):
+def test_a_half_written_checkpoint_is_removed_once_another_is_restored(tmp_path, caplog, stage):
     saved(tmp_path)
     half_written(tmp_path, 4, stage)
     assert restored(tmp_path) == 3
-    assert names(tmp_path) == TWO_KEPT and capsys.readouterr().err == ""
+    assert names(tmp_path) == TWO_KEPT and said(caplog) == ""
 
 
 @pytest.mark.parametrize("stage", ["parts", "data", "index"])

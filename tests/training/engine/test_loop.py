@@ -1,6 +1,5 @@
 """The training loop: what it changes and what it leaves, the solver by hand, and a loss that is no number."""
 
-import io
 import signal
 import time
 
@@ -11,9 +10,11 @@ import tensorflow as tf
 from keras_frcnn.data.tuning import untuned
 from training.engine.checkpoints import Checkpoints
 from training.engine.interruption import deferred
-from training.engine.loop import NonFiniteLoss, Optimisation, Overall, Trainer, train
+from training.engine.loop import train
 from training.engine.schedules import StepDecay
+from training.engine.trainer import NonFiniteLoss, Optimisation, Trainer
 from training.engine.objectives import head_losses, rpn_losses
+from training.engine.progress import RunProgress
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 0.1
 
@@ -41,15 +42,15 @@ def trainer_of(model, losses, parts, batches, schedule=None, **changes):
     return trainer
 
 
-def run(trainer, steps, folder, log=None):
+def run(trainer, iterations, folder):
     checkpoints = Checkpoints(trainer, folder / "checkpoints", 1000, 1000.0, 2)
     checkpoints.restore()
-    run_until(trainer, steps, checkpoints, folder, log or io.StringIO())
+    run_until(trainer, iterations, checkpoints, folder)
 
 
-def run_until(trainer, steps, checkpoints, folder, log, look=lambda step: None):
-    overall = Overall(2 * steps)
-    train(trainer, steps, checkpoints, folder / "logs", log, "step 2 detector", overall.advance, look)
+def run_until(trainer, iterations, checkpoints, folder, write_pictures=lambda iteration: None):
+    progress = RunProgress(2 * iterations)
+    train(trainer, iterations, checkpoints, folder / "logs", "step 2 detector", progress.advance, write_pictures)
 
 
 def test_only_the_named_parts_change_and_never_the_first_two_blocks(make_model, make_batch):
@@ -75,7 +76,7 @@ def test_only_the_head_changes(make_model, good):
     trainer = trainer_of(model, head_losses, ("head",), stream(good).repeat())
     output = trainer.train(3)
     assert changed(before, values(model)) == {"head"}
-    assert int(trainer.global_step) == 3
+    assert int(trainer.iteration) == 3
     assert set(output) == {
         "losses/head_class", "losses/head_box", "losses/loss", "learning_rate", "images_per_second",
         "data_wait_share", "gradient_norm",
@@ -132,15 +133,15 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_weights(make_model, good)
     with pytest.raises(NonFiniteLoss) as caught:
         trainer.train(2)
     assert changed(before, values(model)) == set()
-    assert caught.value.step == 3 and caught.value.image_ids == ["fine", "VOC2007/broken"]
-    assert "mini-batch 3" in str(caught.value) and "fine, VOC2007/broken" in str(caught.value)
-    assert int(trainer.global_step) == 2
+    assert caught.value.iteration == 3 and caught.value.image_ids == ["fine", "VOC2007/broken"]
+    assert "iteration 3" in str(caught.value) and "fine, VOC2007/broken" in str(caught.value)
+    assert int(trainer.iteration) == 2
 
 
 def test_a_gradient_that_is_no_number_stops_too(make_model, good):
     model = make_model()
     before = values(model)
-    with pytest.raises(NonFiniteLoss, match="mini-batch 1 .*picture0, picture1"):
+    with pytest.raises(NonFiniteLoss, match="iteration 1 .*picture0, picture1"):
         trainer_of(model, poisoned_gradient, ("head",), stream(good)).train(1)
     assert changed(before, values(model)) == set()
 
@@ -148,19 +149,21 @@ def test_a_gradient_that_is_no_number_stops_too(make_model, good):
 def test_infinite_weights_stop_at_once(make_model, good):
     model = make_model()
     model.head.class_logits.bias.assign([0.0, np.inf, 0.0, 0.0])
-    with pytest.raises(NonFiniteLoss, match="mini-batch 1 .*picture0, picture1"):
+    with pytest.raises(NonFiniteLoss, match="iteration 1 .*picture0, picture1"):
         trainer_of(model, head_losses, ("head",), stream(good)).train(1)
 
 
-def test_a_run_leaves_summaries_and_a_log(make_model, good, tmp_path, capsys):
+def test_a_run_leaves_summaries_and_a_log(make_model, good, tmp_path, capsys, caplog):
+    caplog.set_level("DEBUG", "training")
     trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat(), StepDecay(RATE, 12, 0.75))
-    log = io.StringIO()
-    run(trainer, 12, tmp_path, log)
-    assert int(trainer.global_step) == 12
+    run(trainer, 12, tmp_path)
+    assert int(trainer.iteration) == 12
     captured = capsys.readouterr()
     assert captured.out == "" and "step 2 detector" in captured.err  # the progress bar
     assert "all=50%, 00:" in captured.err  # 12 of 24 mini-batches
-    assert "step" in log.getvalue() and "losses/head_class" in log.getvalue()
+    assert any("step" in line for line in caplog.messages) and "losses/head_class" in caplog.text
+    levels = {record.levelname for record in caplog.records if record.name.startswith("training")}
+    assert levels == {"DEBUG"}  # for train.log, not for the terminal
     recorded = {}
     for path in (tmp_path / "logs").rglob("events.out.tfevents*"):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -171,23 +174,23 @@ def test_a_run_leaves_summaries_and_a_log(make_model, good, tmp_path, capsys):
     np.testing.assert_allclose(recorded["learning_rate"][12], RATE / 10, rtol=1e-5)
 
 
-def test_an_interruption_in_the_middle_of_a_step_waits_for_its_end(make_model, good, tmp_path):
+def test_an_interruption_in_the_middle_of_an_iteration_waits_for_its_end(make_model, good, tmp_path):
     trainer = trainer_of(make_model(dtype="mixed_float16"), head_losses, ("head",), stream(good).repeat())
     update = trainer._update
 
     def update_and_signal(*arguments):
         update(*arguments)
-        if int(trainer.global_step) == 2:
+        if int(trainer.iteration) == 2:
             signal.raise_signal(signal.SIGTERM)  # the weights are changed, the state of the loss scale not yet
 
     trainer._update = update_and_signal
     with pytest.raises(KeyboardInterrupt), deferred():
         run(trainer, 8, tmp_path)
-    assert int(trainer.global_step) == int(trainer.good_steps) == 2
+    assert int(trainer.iteration) == int(trainer.finite_iterations) == 2
     assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-2")
 
 
-# Going on from a checkpoint.
+# Resuming from a checkpoint.
 
 
 def numbered(make_batch, start=0):
@@ -196,7 +199,7 @@ def numbered(make_batch, start=0):
     return stream(*batches[start:]).concatenate(stream(*batches).repeat())
 
 
-def test_a_restored_trainer_goes_on_to_the_same_bits(make_model, make_batch, tmp_path):
+def test_a_restored_trainer_gives_the_same_bits(make_model, make_batch, tmp_path):
     schedule = StepDecay(0.01, 8, 0.5, warmup=2)
     results = []
     for stops in ((8,), (3, 4, 8)):
@@ -211,8 +214,8 @@ def test_a_restored_trainer_goes_on_to_the_same_bits(make_model, make_batch, tmp
                 model.backbone.set_weights(make_model().backbone.get_weights())  # not trained, so not in it
             done = checkpoints.restore()
             trainer.feed(numbered(make_batch, done))
-            run_until(trainer, stop, checkpoints, folder, io.StringIO())
-            assert int(trainer.global_step) == stop and trainer.seconds > 0
+            run_until(trainer, stop, checkpoints, folder)
+            assert int(trainer.iteration) == stop and trainer.seconds > 0
         results.append(values(model))
     assert changed(start, results[0]) == {"head"}
     for path, value in results[0].items():
@@ -265,14 +268,14 @@ def test_half_precision_scales_the_loss_and_skips_what_overflows(make_model, goo
     trainer.loss_scale.assign(2.0**40)
     output = trainer.train(2)
     assert output["loss_scale"] == 2.0**38 and output["skipped_steps"] == 2 and "gradient_norm" not in output
-    assert changed(before, values(model)) == set() and int(trainer.global_step) == 2
+    assert changed(before, values(model)) == set() and int(trainer.iteration) == 2
     trainer.loss_scale.assign(2.0**10)
     output = trainer.train(2)
     assert output["loss_scale"] == 2.0**10 and output["skipped_steps"] == 2 and output["gradient_norm"] > 0
     assert changed(before, values(model)) == {"head"} and np.isfinite(output["losses/loss"])
-    trainer.good_steps.assign(1999)
+    trainer.finite_iterations.assign(1999)
     assert trainer.train(1)["loss_scale"] == 2.0**11
-    assert int(trainer.good_steps) == 0
+    assert int(trainer.finite_iterations) == 0
 
 
 def test_the_scale_changes_no_step(make_model, good):
@@ -289,26 +292,26 @@ def test_the_scale_changes_no_step(make_model, good):
         assert np.linalg.norm(move - results[1][path]) <= 0.02 * np.linalg.norm(move), path
 
 
-def test_pictures_are_looked_at_five_times(make_model, good, tmp_path):
+def test_pictures_are_written_five_times(make_model, good, tmp_path):
     trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
     checkpoints = Checkpoints(trainer, tmp_path / "checkpoints", 1, 1000.0, 2)
     checkpoints.restore()
-    looked = []
+    written = []
 
-    def look(step):
-        looked.append(step)
-        tf.summary.scalar("looked", 1.0, step=step)
+    def write_pictures(iteration):
+        written.append(iteration)
+        tf.summary.scalar("written", 1.0, step=iteration)
 
-    run_until(trainer, 20, checkpoints, tmp_path, io.StringIO(), look=look)
-    assert looked == [4, 8, 12, 16, 20]
+    run_until(trainer, 20, checkpoints, tmp_path, write_pictures)
+    assert written == [4, 8, 12, 16, 20]
     events = [event for path in tmp_path.rglob("events*") for event in tf.compat.v1.train.summary_iterator(str(path))]
-    assert sum(entry.tag == "looked" for event in events for entry in event.summary.value) == 5
+    assert sum(entry.tag == "written" for event in events for entry in event.summary.value) == 5
 
 
 def test_how_far_the_whole_run_is(monkeypatch):
     clock = iter((100.0, 104.0, 110.0))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    overall = Overall(40)
-    overall.skip(10)
-    assert overall.advance(2) == "30%, 00:56 left"  # 28 to go at 2 seconds each
-    assert overall.advance(18) == "75%, 00:05 left"
+    progress = RunProgress(40)
+    progress.skip(10)
+    assert progress.advance(2) == "30%, 00:56 left"  # 28 to go at 2 seconds each
+    assert progress.advance(18) == "75%, 00:05 left"

@@ -1,6 +1,7 @@
 """Stored proposals: what the RPN proposes is what a detector trains on, made once."""
 
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ from PIL import Image
 
 from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.network.forward import Counts, propose
-from training.evaluate import detect_dataset, measure_recall
-from training.stores.proposals import store_proposals
-from training.stores.rows import is_complete, load_rows, row_path, row_paths
+from training.engine.interruption import deferred
+from training.stores.detections import detect_dataset
+from training.stores.proposals import measure_recall, store_proposals
+from training.stores.rows import is_complete, load_rows, row_path, row_paths, store_rows
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def test_each_picture_has_its_file(dataset, stored):
     assert row_path(stored, "VOC2007/000001") == stored / "VOC2007" / "000001.tensor"
     assert set(files(stored)) == {*row_paths(stored, dataset), stored / "finished.json"}
     assert len(row_paths(stored, dataset)) == 2
-    assert read_json(stored / "finished.json") == {"images": 2}
+    assert read_json(stored / "finished.json") == {"format": 2, "images": 2}
 
 
 def test_what_is_read_is_what_the_rpn_proposes(model, dataset, stored):
@@ -101,6 +104,35 @@ def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_p
     assert set(files(directory)) == set(before) and is_complete(directory)
     assert second.read_bytes() == row_paths(stored, dataset)[1].read_bytes()
     assert files(directory)[first] == before[first]  # it was there, and is not made again
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [('{"images": 2}', "no format"), ('{"format": 3, "images": 2}', "format 3"), ("[2]", "no format"), ("{", "no format")],
+)
+def test_proposals_of_another_format_are_refused(model, dataset, stored, tmp_path, content, found):
+    directory = tmp_path / "copy"
+    shutil.copytree(stored, directory)
+    (directory / "finished.json").write_text(content)
+    message = (
+        f"^{directory}/finished.json, field format: has {found} instead of format 2, so another version of this program "
+        f"wrote the boxes; delete {directory} to compute them again$"
+    )
+    with pytest.raises(InputError, match=message):
+        is_complete(directory)
+    with pytest.raises(InputError, match="field format"):
+        detect_dataset(model, dataset, directory, "test")
+
+
+def test_an_interruption_waits_for_the_end_of_an_image(model, dataset, tmp_path):
+    def propose_and_signal(batch):  # called once, when it is traced
+        signal.raise_signal(signal.SIGTERM)
+        return tf.zeros((1, 3, 5)), tf.ones((1, 3), tf.bool)
+
+    with pytest.raises(KeyboardInterrupt), deferred():
+        store_rows(tmp_path, propose_and_signal, dataset, model.config.image, "test")
+    first, second = row_paths(tmp_path, dataset)
+    assert first.is_file() and not second.exists() and not is_complete(tmp_path)
 
 
 def test_a_picture_without_proposals_has_no_detections(model, dataset, stored, tmp_path):

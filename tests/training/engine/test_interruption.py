@@ -31,11 +31,11 @@ def test_a_signal_waits_for_the_next_place_to_stop(number, capfd):
     with pytest.raises(KeyboardInterrupt), deferred():
         stop_if_asked()  # nobody asked yet
         signal.raise_signal(number)
-        done.append("the rest of the step")
+        done.append("the rest of the iteration")
         stop_if_asked()
-        done.append("another step")
-    assert done == ["the rest of the step"]
-    assert capfd.readouterr().err.strip() == "to end where nothing is half done; once more: at once"
+        done.append("another iteration")
+    assert done == ["the rest of the iteration"]
+    assert capfd.readouterr().err.strip() == "Stopping after the current iteration. Press Ctrl-C again to stop now."
     assert not is_asked()  # what was asked of one run is nothing to the next
 
 

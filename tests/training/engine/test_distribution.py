@@ -1,9 +1,8 @@
-"""The same steps on one device, on two, and in two processes."""
+"""The same iterations on one device, on two, and in two processes."""
 
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -15,10 +14,9 @@ import pytest
 from keras_frcnn.data.pipeline import Share, training_batches
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.facts.errors import InputError
-from training.engine.distribution import make_strategy, map_pictures
-from training.engine.interruption import deferred
+from training.engine.distribution import make_strategy, map_images
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).with_name("train_on_replicas.py")
 
 
@@ -111,21 +109,21 @@ def start_training(tree, folder, task):
 def test_a_lost_worker_ends_the_others_and_all_go_on_together(voc_tree, tmp_path, lost):
     processes = [start_training(voc_tree, tmp_path / "run", task) for task in cluster_of_two()]
     chief, shown = processes[0], ""
-    while "| 20/60 " not in shown:  # the state after step 10 is in a checkpoint by now
+    while "| 20/60 " not in shown:  # the state after iteration 10 is in a checkpoint by now
         read = chief.stderr.read(1)
         assert read, shown
         shown += read
     processes[lost].kill()
     _, errors = processes[1 - lost].communicate(timeout=300)
     assert processes[1 - lost].returncode == 75, errors
-    assert "lost another worker" in errors and "training goes on from the newest checkpoint" in errors
+    assert "lost another worker" in errors and "training resumes from the newest checkpoint" in errors
     processes[lost].communicate()
 
     processes = [start_training(voc_tree, tmp_path / "run", task) for task in cluster_of_two()]
     outputs = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    (step,) = re.findall(r"step 1 RPN: goes on from step (\d+)", outputs[0][0])
-    assert 10 <= int(step) < 60 and (tmp_path / "run" / "model.keras").is_file()
+    (iteration,) = re.findall(r"step 1 RPN: resumes from iteration (\d+)", outputs[0][0])
+    assert 10 <= int(iteration) < 60 and (tmp_path / "run" / "model.keras").is_file()
 
 
 def test_every_picture_goes_to_one_replica(voc_tree, model):
@@ -154,26 +152,12 @@ def test_the_stream_goes_on_from_any_position(voc_tree, model):
 def test_one_device_maps_each_picture_once(voc_tree, model):
     dataset = load_dataset(f"voc:{voc_tree}", "train")
     items = [(2, False), (0, True), (2, True)]
-    found = list(map_pictures(lambda batch: batch.image_sizes, dataset, model.config.image, items, "test"))
+    found = list(map_images(lambda batch: batch.image_sizes, dataset, model.config.image, items, "test"))
     assert [item for item, _, _ in found] == items
     for (index, _), batch, sizes in found:
         assert batch.image_ids.numpy()[0].decode() == dataset.examples[index].image_id
         np.testing.assert_array_equal(sizes, batch.image_sizes)
-    assert list(map_pictures(lambda batch: batch.image_sizes, dataset, model.config.image, [], "test")) == []
-
-
-def test_an_interruption_waits_for_the_end_of_a_picture(voc_tree, model):
-    dataset = load_dataset(f"voc:{voc_tree}", "train")
-    items, found = [(2, False), (0, True)], []
-
-    def sizes_and_signal(batch):  # called once, as it is traced
-        signal.raise_signal(signal.SIGTERM)
-        return batch.image_sizes
-
-    with pytest.raises(KeyboardInterrupt), deferred():
-        for item, _, _ in map_pictures(sizes_and_signal, dataset, model.config.image, items, "test"):
-            found.append(item)
-    assert found == [(2, False)]
+    assert list(map_images(lambda batch: batch.image_sizes, dataset, model.config.image, [], "test")) == []
 
 
 @pytest.mark.parametrize("value", ["{", "[]", '{"cluster": []}'])
