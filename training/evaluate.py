@@ -98,7 +98,7 @@ def main(arguments=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
     from keras_frcnn.facts.errors import exit_on_input_error
 
-    with exit_on_input_error():
+    with exit_on_input_error(extra="train"):
         evaluate(options)
 
 

@@ -95,7 +95,7 @@ def exit_with(options: argparse.Namespace, load_command: Callable):
             # Heavy packages only from here on, so that --help answers at once.
             from keras_frcnn.facts.errors import exit_on_input_error
 
-            with exit_on_input_error():
+            with exit_on_input_error(extra="train"):
                 command = load_command()
                 if options.deterministic:
                     import tensorflow as tf
