@@ -448,6 +448,10 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     try:
         failed = _run(options)
+    except ModuleNotFoundError as error:
+        install = "pip install 'keras-frcnn[export]', or pillow, grpcio and tensorflow-serving-api alone"
+        print(f"error: {error.name} is not installed; this command needs more packages: {install}", file=sys.stderr)
+        raise SystemExit(2) from None
     except (InputError, ServerError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None

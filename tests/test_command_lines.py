@@ -90,6 +90,42 @@ def test_help_answers_without_heavy_imports(module):
     assert "argparse" in imported and not imported & HEAVY
 
 
+EXTRA_PACKAGES = {
+    "train": ("jinja2", "matplotlib", "official", "orbit", "tqdm"),
+    "export": ("ai_edge_litert", "ai_edge_quantizer", "grpc", "tensorflow_serving", "tqdm"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("extra", "module", "arguments"),
+    [
+        ("train", "training.alternate", "--data synthetic --weights none --run {folder}/run"),
+        ("train", "training.joint", "--data synthetic --weights none --run {folder}/run"),
+        ("train", "training.evaluate", "--data synthetic --model {folder}"),
+        ("export", "export.saved_model", "--model {folder} --out {folder}/1"),
+        ("export", "export.tflite", "--model {folder} --size 64 --out {folder}/model.tflite"),
+        ("export", "export.client", "--server localhost:1 --protocol grpc --model detector {folder}/picture.png"),
+    ],
+)
+def test_a_command_without_its_extra_names_the_extra(tmp_path, extra, module, arguments):
+    """Modules that cannot be found stand in front of the installed packages of the extra."""
+    for name in EXTRA_PACKAGES[extra]:
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name='{name}')")
+    Image.new("RGB", (90, 60)).save(tmp_path / "picture.png")
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    done = subprocess.run(
+        command(module, *arguments.format(folder=tmp_path).split()),
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    error = done.stderr.splitlines()[-1]
+    pattern = rf"error: (\w+) is not installed; this command needs more packages: pip install 'keras-frcnn\[{extra}\]'"
+    found = re.match(pattern, error)
+    assert found and found[1] in EXTRA_PACKAGES[extra], error
+    assert not (tmp_path / "run").exists()
+
+
 # Training from end to end.
 
 

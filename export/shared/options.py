@@ -42,20 +42,21 @@ def run_export(options, export):
     A bad input is one line and exit status 2; a ParityError, after which nothing is written, one line and status 1.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
-    # Heavy packages only from here on, so that --help answers at once.
-    import tensorflow as tf
-
-    from export.shared.parity import ParityError
     from keras_frcnn.facts.errors import exit_on_input_error
 
-    # The parity gate compares a GPU's answers with those of TFLite on the CPU, in full float32.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
     started = time.perf_counter()
 
     def say(line):
         print(f"{time.perf_counter() - started:6.1f} s  {line}", flush=True)
 
-    with exit_on_input_error():
+    with exit_on_input_error(extra="export"):
+        # Heavy packages only from here on, so that --help answers at once.
+        import tensorflow as tf
+
+        from export.shared.parity import ParityError
+
+        # The parity gate compares a GPU's answers with those of TFLite on the CPU, in full float32.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         try:
             export(options, say)
         except ParityError as error:

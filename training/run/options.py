@@ -220,7 +220,7 @@ def exit_with(options: TrainingOptions, load_command: Callable[[], Callable[[Any
         os.environ["TQDM_DISABLE"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
     try:
-        with deferred(), exit_on_input_error():
+        with deferred(), exit_on_input_error(extra="train"):
             command = load_command()
             if options.deterministic:
                 import tensorflow as tf  # heavy; only here, so that --help stays fast
