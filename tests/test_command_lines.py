@@ -146,7 +146,7 @@ def test_a_finished_run_starts_another_one(finished, voc_tree, tmp_path, capfd):
     line = f"warm start from {folder}: layers kept but for class_logits (other classes), box_deltas (other classes)"
     assert line in capfd.readouterr().out and line in (tmp_path / "warm" / "logs" / "train.log").read_text()
 
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
 
     before, after = (load_model(run_folder) for run_folder in (folder, tmp_path / "warm"))
     for part in ("backbone", "rpn"):

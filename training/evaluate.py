@@ -115,7 +115,7 @@ def evaluate(options):
     from keras_frcnn.evaluation.voc_ap import evaluate_voc
     from keras_frcnn.facts.files import write_json
     from keras_frcnn.network.forward import detection_counts
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
     from training.stores.proposals import store_proposals
 
     model = load_model(options.model)

@@ -81,7 +81,7 @@ def load_for_export(options):
 
     Raises InputError where there is no model, or where a number is out of its range.
     """
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
 
     changes = _test_changes(options)
     model = load_model(options.model)

@@ -1,12 +1,8 @@
-"""Faster R-CNN as one Keras functional model, and how it is read from a file."""
-
-import pathlib
-import zipfile
+"""Faster R-CNN as one Keras functional model."""
 
 import keras
 
 from keras_frcnn.facts.config import DetectorConfig, config_from_dict, config_to_dict
-from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network import forward
 from keras_frcnn.network.backbone import Backbone
 from keras_frcnn.network.head import Head
@@ -17,8 +13,8 @@ from keras_frcnn.network.rpn import RPN
 class FasterRCNN(keras.Model):
     """(images (B, H, W, 3) normalised, image_sizes (B, 2) int32) -> Detections in pixels of the resized images.
 
-    `config` and `class_names` (without background) travel with the saved model; `keras.saving.load_model` needs no
-    custom_objects.  The parts that training works on are `backbone`, `rpn` and `head`.
+    `config` and `class_names` (without background) travel with the saved model.  `keras.saving.load_model` needs no
+    custom_objects after this module is imported.  The parts that training works on are `backbone`, `rpn` and `head`.
     """
 
     def __init__(self, config: DetectorConfig, class_names, seed: int = 0, dtype="float32", name="faster_rcnn"):
@@ -55,28 +51,3 @@ class FasterRCNN(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**{**config, "config": config_from_dict(config["config"])})
-
-
-def load_model(path) -> FasterRCNN:
-    """Load a saved detector: a `.keras` file, or a run folder that holds `model.keras`.
-
-    Raises InputError where there is none, or where the file is not a detector of this project.
-    """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        path = path / "model.keras"
-    if not path.is_file():
-        raise InputError(path, "no such model file", "give a run folder whose training has finished or a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(path, "not a .keras file", "give the model.keras of a run folder")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            path, f"not a readable model ({error})"[:300], "give the model.keras of a run folder"
-        ) from error
-    if not isinstance(model, FasterRCNN):
-        raise InputError(
-            path, f"holds a {type(model).__name__}, not a FasterRCNN", "give the model.keras of a run folder"
-        )
-    return model
