@@ -26,7 +26,7 @@ COMMAND_LINES = (
     "export.client",
     "export.tflite_sample",
 )
-MOST_ENTRIES = {"keras_frcnn": 10, "training": 10}  # files and folders that a reader sees
+MOST_ENTRIES = {"keras_frcnn": 10, "training": 10, "export": 10}  # files and folders that a reader sees
 LONGEST_CHAIN = 6  # modules of training/ that import each other in a row
 
 DISTRIBUTIONS = {  # where the import is not the distribution's name

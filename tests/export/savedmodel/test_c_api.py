@@ -16,7 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export.savedmodel.signatures import save
 from export.savedmodel.warmup import PLACE, write_warmup
 
-C_API = Path(__file__).with_name("c_api.py")
+C_API = Path(__file__).parents[1] / "c_api.py"
 
 
 @pytest.fixture(scope="module")

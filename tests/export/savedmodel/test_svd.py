@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.shared.parity import reference_proposals
+from export.shared.reference import reference_proposals
 from export.savedmodel.svd import DEFAULT_RANKS, factorised_head, measure_moments, multiply_out, truncate, truncate_head
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.data.images import prepare
@@ -63,7 +63,7 @@ def test_the_factorised_head_has_the_heads_precision(make_model, pooled):
     ("ranks", "layer", "rank"), [((32, 6), "fc6", 32), ((12, 0), "fc7", 0), (DEFAULT_RANKS, "fc6", 1536)]
 )
 def test_a_rank_that_is_not_below_the_matrixs_is_refused(model, ranks, layer, rank):
-    with pytest.raises(InputError, match=f"^--svd: {rank} is no rank to cut {layer} to; give one from 1 to 31$"):
+    with pytest.raises(InputError, match=f"^--svd: {layer} cannot be cut to rank {rank}; give a rank from 1 to 31$"):
         truncate_head(model.head, ranks)
 
 
