@@ -16,9 +16,9 @@ from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.images import normalise
 from keras_frcnn.network.model import FasterRCNN
 
-# By quantisation.  With few bits, rounding sometimes makes NMS keep another of two proposals, and a detection moves with
-# it: of 302 detections of blood cells, 3 were beyond these limits in float16 and 6 in int8.  The mAP on a data set
-# judges such a file.  The comparison of single detections only shows that nothing is broken.
+# By quantisation.  With few bits, rounding sometimes makes NMS keep another of two proposals, and the detection moves.
+# Of 302 detections of blood cells, 3 were beyond these limits in float16 and 6 in int8.  The mAP on a data set judges
+# such a file.  The comparison of single detections only shows that nothing is broken.
 TOLERANCES = {
     "none": Tolerance(box=1e-3, score=1e-3),
     "float16": Tolerance(box=5e-3, score=5e-3, share=0.97),

@@ -54,9 +54,7 @@ def _rows(outputs: Mapping[str, Tensor], *names: str) -> tuple[np.ndarray, ...]:
     return tuple(outputs[name][0, :count].numpy() for name in names[:-1])
 
 
-def compare_with_keras(
-    model: FasterRCNN, signatures: Signatures, images: Sequence[np.ndarray], precision: str
-) -> None:
+def compare_with_keras(model: FasterRCNN, signatures: Signatures, images: Sequence[np.ndarray], precision: str) -> None:
     """Compare all three signatures with the Keras model on (H, W, 3) uint8 pictures, and log the differences.
 
     Raises ParityError if a signature is beyond the tolerance of `precision`.

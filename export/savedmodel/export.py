@@ -79,9 +79,7 @@ def export(options: argparse.Namespace) -> None:
     _LOG.info("SavedModel: %s", target)
 
 
-def _write(
-    model: FasterRCNN, head: Head, settings: dict[str, Any], directory: pathlib.Path, served_name: str
-) -> None:
+def _write(model: FasterRCNN, head: Head, settings: dict[str, Any], directory: pathlib.Path, served_name: str) -> None:
     """Write the SavedModel with its warm-up requests; `served_name` is the model's name in TensorFlow Serving."""
     save(model, head, settings, directory)
     requests = write_warmup(directory, served_name)
@@ -124,9 +122,7 @@ def _ranks(options: argparse.Namespace) -> list[int] | None:
     return options.svd or list(DEFAULT_RANKS)
 
 
-def _cut_head(
-    model: FasterRCNN, exported_head: Head, ranks: Sequence[int], calibration: Sequence[str] | None
-) -> Head:
+def _cut_head(model: FasterRCNN, exported_head: Head, ranks: Sequence[int], calibration: Sequence[str] | None) -> Head:
     """`exported_head` with fc6 and fc7 cut to `ranks`.  The head of `model` gets the same cut."""
     _LOG.info("cutting fc6 and fc7: this takes some minutes if they have 4096 units")
     factors = truncate_head(model.head, ranks, _moments(model, ranks, calibration))

@@ -19,9 +19,7 @@ def read_dataset(options: argparse.Namespace, class_names: Sequence[str]) -> Dat
     return load_dataset(options.data, options.split, class_names=class_names) if options.data else None
 
 
-def mean_average_precision(
-    detect: Callable[[np.ndarray], PictureDetections], dataset: Dataset, title: str
-) -> float:
+def mean_average_precision(detect: Callable[[np.ndarray], PictureDetections], dataset: Dataset, title: str) -> float:
     """The 11-point mAP at IoU 0.5 of a detector on a data set.
 
     Args:

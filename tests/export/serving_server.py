@@ -107,6 +107,10 @@ class ServingServer:
         self._answer.clear()
         return self._answer
 
+    def address(self, protocol):
+        """HOST:PORT of "rest" or "grpc"."""
+        return {"rest": self.rest_address, "grpc": self.grpc_address}[protocol]
+
     def __enter__(self):
         self._grpc = grpc.server(
             ThreadPoolExecutor(4),

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flatbuffers
 import numpy as np
 import pytest
 import tensorflow as tf

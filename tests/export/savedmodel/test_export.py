@@ -87,7 +87,9 @@ def assert_refused(capsys, status, beginning):
     assert "Traceback" not in "".join(lines)
 
 
-def test_an_export_that_answers_otherwise_is_not_put_in_place(run, detector, picture_files, tmp_path, capsys, monkeypatch):
+def test_an_export_that_answers_otherwise_is_not_put_in_place(
+    run, detector, picture_files, tmp_path, capsys, monkeypatch
+):
     folder = tmp_path / "served" / "1"
     right = convention.zero_to_one
     monkeypatch.setattr(convention, "zero_to_one", lambda boxes, sizes: right(boxes, sizes) * 0.99)

@@ -18,7 +18,7 @@ def test_reference_detections_are_those_of_detect(model):
 
 
 def test_reference_proposals_are_the_rpns(model):
-    (boxes, classes, scores), = reference_proposals(model, synthetic_images(1, (64, 96)))
+    ((boxes, classes, scores),) = reference_proposals(model, synthetic_images(1, (64, 96)))
     assert 0 < len(boxes) == len(classes) == len(scores) <= 40 and not classes.any()
     assert (np.diff(scores) <= 0).all() and (boxes >= 0).all() and (boxes <= 1).all()
     assert boxes[:, 2:].max() > 0.5  # shares of the sides, not of a larger picture
