@@ -2,11 +2,10 @@
 
 import argparse
 import dataclasses
-import math
 
 from keras_frcnn.api.model_file import load_model
-from keras_frcnn.facts.config import DetectorConfig
-from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.config import DetectorConfig, TestConfig
+from keras_frcnn.facts.settings import check, settings_of
 from keras_frcnn.network.model import FasterRCNN
 
 
@@ -36,15 +35,9 @@ def _rebuilt(model: FasterRCNN, config: DetectorConfig, dtype: str) -> FasterRCN
 
 
 def _test_changes(options: argparse.Namespace) -> dict[str, float]:
-    """The fields of `TestConfig` that `options` change.  Raises InputError for a number out of its range."""
-    in_range = {
-        "score_threshold": (lambda value: 0 <= value < 1, "give a number from 0 to below 1"),
-        "nms_iou": (lambda value: 0 <= value <= 1, "give a number from 0 to 1"),
-        "max_detections": (lambda value: value >= 1, "give a whole number of at least 1"),
+    """The fields of `TestConfig` that `options` change.  Raises SettingError for a number out of its range."""
+    return {
+        setting.name: check(value, setting, f"--{setting.name.replace('_', '-')}")
+        for setting in settings_of(TestConfig)
+        if (value := getattr(options, setting.name, None)) is not None
     }
-    changes = {name: getattr(options, name) for name in in_range if getattr(options, name) is not None}
-    for name, value in changes.items():
-        fits, fix = in_range[name]
-        if not (math.isfinite(value) and fits(value)):
-            raise InputError(f"--{name.replace('_', '-')}", f"{value} is out of range", fix)
-    return changes

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeGuard, cast, overload
@@ -23,6 +22,7 @@ from keras_frcnn.api.pictures import (
 from keras_frcnn.api.result import Result
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import Limits, check_number
 from keras_frcnn.facts.structures import Detections, Tensor
 from keras_frcnn.network.model import FasterRCNN
 
@@ -43,6 +43,8 @@ class Detector:
         detector = keras_frcnn.load("runs/mine")
         result = detector.detect("photo.jpg", score=0.5)
         result.draw().save("photo.detections.png")
+
+    TensorFlow traces the model on the first call with each batch size, so that call takes seconds longer.
     """
 
     def __init__(self, model: FasterRCNN):
@@ -64,8 +66,10 @@ class Detector:
         """The configuration that the model was trained with."""
         return self._model.config
 
-    @overload
-    def detect(self, images: Picture, score: float = 0.5, batch_size: int = 1) -> Result: ...  # type: ignore[overload-overlap]
+    @overload  # a str is an iterable of str, too
+    def detect(  # type: ignore[overload-overlap]
+        self, images: Picture, score: float = 0.5, batch_size: int = 1
+    ) -> Result: ...
 
     @overload
     def detect(self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1) -> list[Result]: ...
@@ -166,9 +170,9 @@ _NOTHING = PixelDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), 
 
 def check_score(score: float, name: str = "score") -> None:
     """Raise InputError unless `score` is a number from 0 to below 1; `name` is the argument or option."""
-    is_number = isinstance(score, int | float | np.integer | np.floating) and not isinstance(score, bool)
-    if not is_number or not math.isfinite(score) or not 0 <= score < 1:
-        raise InputError(name, f"{score!r} is out of range", "give a number from 0 to below 1")
+    if not isinstance(score, int | float | np.integer | np.floating) or isinstance(score, bool):
+        raise InputError(name, f"{score!r} is not a number", "give a number from 0 to below 1")
+    check_number(score, Limits(at_least=0, less_than=1), name)
 
 
 def _is_one(images: Picture | Iterable[Picture]) -> TypeGuard[Picture]:

@@ -24,6 +24,8 @@ from keras_frcnn.network.model import FasterRCNN
 Path = str | os.PathLike[str]
 Picture = np.ndarray | Image.Image | Path
 
+# Pillow converts premultiplied alpha only to plain alpha, and warns about a palette with alpha that goes to RGB.
+_BEFORE_RGB = {"La": "LA", "RGBa": "RGBA", "P": "RGBA", "PA": "RGBA"}
 _USE_A_PICTURE = "give a path, a PIL image or a uint8 RGB array (H, W, 3)"
 
 
@@ -91,8 +93,8 @@ def _pil_pixels(image: Image.Image, name: str) -> np.ndarray:
     try:
         if image.mode.startswith("I"):
             return _array_pixels(_upper_bytes(np.asarray(image), name), name)
-        if image.mode in ("La", "RGBa"):  # Pillow converts premultiplied alpha only to plain alpha
-            image = image.convert(image.mode.upper())
+        if image.mode in _BEFORE_RGB:
+            image = image.convert(_BEFORE_RGB[image.mode])
         return np.asarray(image.convert("RGB"))
     except InputError:
         raise

@@ -20,6 +20,8 @@ class Result:
         result = keras_frcnn.load("runs/mine").detect("photo.jpg")
         for name, score, (ymin, xmin, ymax, xmax) in zip(result.names, result.scores, result.boxes):
             print(name, score, ymin, xmin, ymax, xmax)
+
+    Two results are equal only if they are the same object.
     """
 
     boxes: np.ndarray  # (N, 4) float32 yxyx, in pixels of the picture, continuous corners

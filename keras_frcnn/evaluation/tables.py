@@ -1,95 +1,145 @@
-"""Evaluation results as plain-text tables for people and as plain values for JSON files."""
+"""Evaluation results as tables, for the terminal and for the report, and as plain values for JSON files.
+
+Axes: N numbers of proposals, T IoU thresholds.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from keras_frcnn.evaluation.recall import RecallResult
+import numpy as np
+
+from keras_frcnn.evaluation.recall import ClassRecall, RecallResult
 from keras_frcnn.evaluation.voc_ap import VOCResult
 
-AP_HEADER = ("class", "AP 11-point", "AP area", "objects", "detections")
-SHOWN_IOU_THRESHOLDS = (0.5, 0.7)  # of the recall table; the JSON form has all
+SHOWN_IOU_THRESHOLDS = (0.5, 0.7)  # the columns of the recall table; JSON files hold all thresholds
 
 
-def ap_rows(result: VOCResult, written: Callable[[float], str]) -> list[tuple[str, ...]]:
-    """A row under AP_HEADER for each class, and the means last.
+class Table(NamedTuple):
+    """A table of texts.  The first cell of each row names the row."""
 
-    `written` turns a figure, nan where there is none, into text.
-    """
-    rows = [
-        (entry.class_name, written(entry.ap_11point), written(entry.ap_area), str(entry.objects), str(entry.detections))
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    footer: tuple[tuple[str, ...], ...] = ()  # rows below the others, such as means
+
+
+def ap_table(result: VOCResult, missing: str = "-") -> Table:
+    """A row for each class; the footer has the means.  `missing` stands for a number that is NaN."""
+    rows = tuple(
+        (
+            entry.class_name,
+            number(entry.ap_11point, missing=missing),
+            number(entry.ap_area, missing=missing),
+            str(entry.objects),
+            str(entry.detections),
+        )
         for entry in result.classes
-    ]
-    objects = sum(entry.objects for entry in result.classes)
-    detections = sum(entry.detections for entry in result.classes)
-    return [*rows, ("mean", written(result.mean_11point), written(result.mean_area), str(objects), str(detections))]
+    )
+    means = (
+        "mean",
+        number(result.mean_11point, missing=missing),
+        number(result.mean_area, missing=missing),
+        str(sum(entry.objects for entry in result.classes)),
+        str(sum(entry.detections for entry in result.classes)),
+    )
+    return Table(("class", "AP 11-point", "AP area", "objects", "detections"), rows, (means,))
+
+
+def recall_columns(result: RecallResult) -> dict[str, np.ndarray]:
+    """The recall columns by their names: (N,) for each shown IoU threshold, and the mean over all thresholds last."""
+    first, last = result.iou_thresholds[0], result.iou_thresholds[-1]
+    columns = {
+        f"IoU {threshold:.2f}": result.recalls[:, column]
+        for column, threshold in enumerate(result.iou_thresholds)
+        if threshold in SHOWN_IOU_THRESHOLDS
+    }
+    return columns | {f"IoU {first:.2f}:{last:.2f}": result.average_recalls}
+
+
+def recall_table(result: RecallResult, missing: str = "-") -> Table:
+    """A row for each number of proposals.  `missing` stands for a number that is NaN."""
+    columns = recall_columns(result)
+    rows = tuple(
+        (
+            str(count),
+            number(proposals, digits=1, missing=missing),
+            *(number(recall, missing=missing) for recall in recalls),
+        )
+        for count, proposals, *recalls in zip(result.counts, result.mean_proposals, *columns.values(), strict=True)
+    )
+    return Table(("proposals", "per image", *columns), rows)
+
+
+def class_recall_table(result: RecallResult, missing: str = "-") -> Table:
+    """A row for each class: recall at the lowest IoU threshold, with a column for each number of proposals.
+
+    `missing` stands for a number that is NaN.
+    """
+    lowest = int(np.argmin(result.iou_thresholds))
+    header = (
+        f"class, IoU {result.iou_thresholds[lowest]:.2f}", "objects", *(f"by {count}" for count in result.counts)
+    )  # fmt: skip
+    rows = tuple(
+        (
+            entry.class_name,
+            str(entry.objects),
+            *(number(recall, missing=missing) for recall in entry.recalls[:, lowest]),
+        )
+        for entry in result.classes
+    )
+    return Table(header, rows)
 
 
 def format_ap_table(result: VOCResult) -> str:
-    """A row for each class, the means last, and a line on the classes that are left out of them."""
-    *rows, means = ap_rows(result, number)
-    table = format_table(AP_HEADER, rows, [means])
+    """The AP table as plain text, followed by a line on the evaluation and a line on classes without objects."""
     notes = [f"PASCAL VOC, IoU > {result.iou_threshold:g}, {result.images} images; difficult objects not counted."]
     if result.classes_without_objects:
         notes.append(f"No objects, left out of the mean: {', '.join(result.classes_without_objects)}.")
-    return "\n".join([table, *notes]) + "\n"
+    return "\n".join([format_table(ap_table(result)), *notes]) + "\n"
 
 
 def format_recall_table(result: RecallResult) -> str:
-    """A row for each number of proposals: recall at IoU 0.5 and 0.7, and the mean over all thresholds.
-
-    Then one for each class.
-    """
-    shown = [
-        (column, threshold)
-        for column, threshold in enumerate(result.iou_thresholds)
-        if threshold in SHOWN_IOU_THRESHOLDS
-    ]
-    first, last = result.iou_thresholds[0], result.iou_thresholds[-1]
-    header = (
-        "proposals", "per image", *(f"IoU {threshold:.2f}" for _, threshold in shown), f"IoU {first:.2f}:{last:.2f}"
-    )
-    rows = [
-        (
-            str(count),
-            "-" if math.isnan(proposals) else f"{proposals:.1f}",
-            *(number(recalls[column]) for column, _ in shown),
-            number(average),
-        )
-        for count, proposals, recalls, average in zip(
-            result.counts, result.mean_proposals, result.recalls, result.average_recalls, strict=True
-        )
-    ]
+    """The recall table and the table of each class's recall as plain text."""
     note = f"Recall of {result.objects} objects in {result.images} images; difficult objects not counted."
-    class_header, *class_rows = class_recall_rows(recall_to_json(result), number)
-    return "\n".join([format_table(header, rows), note, "", format_table(class_header, class_rows)]) + "\n"
+    return f"{format_table(recall_table(result))}\n{note}\n\n{format_table(class_recall_table(result))}\n"
 
 
-def class_recall_rows(recall: dict, written: Callable[[float | None], str]) -> list[tuple[str, ...]]:
-    """The header, and a row for each class: recall of its objects at the lowest threshold, by each number of proposals.
+def format_table(table: Table) -> str:
+    """The table as plain text: columns two spaces apart, the first one left-aligned and the others right-aligned.
 
-    `recall` is what `recall_to_json` gives; `written` turns a figure, None where there is none, into text.
+    A rule separates header, rows and footer.
     """
-    lowest = min(recall["proposals"][0]["recall"])
-    header = (f"class, IoU {lowest}", "objects", *(f"by {entry['count']}" for entry in recall["proposals"]))
-    rows = [
-        (name, str(of_class["objects"]), *(written(entry["recall"][lowest]) for entry in of_class["proposals"]))
-        for name, of_class in recall["classes"].items()
-    ]
-    return [header, *rows]
+    widths = [max(map(len, column)) for column in zip(table.header, *table.rows, *table.footer, strict=True)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join([first, *others])
+
+    parts = ([line(row) for row in part] for part in ((table.header,), table.rows, table.footer))
+    return f"\n{rule}\n".join("\n".join(part) for part in parts if part)
+
+
+def number(value: float, digits: int = 3, missing: str = "-") -> str:
+    """`value` with `digits` decimals, or `missing` for NaN."""
+    return missing if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def ap_to_json(result: VOCResult) -> dict:
-    """Plain values for `json.dump`, nan as None; without the curves, which are as long as the detections."""
+    """Plain values for `json.dump`, with None for NaN.  The curves are left out: they are as long as the detections."""
     return {
         "iou_threshold": result.iou_threshold,
         "images": result.images,
-        "mean_ap_11point": _json_number(result.mean_11point),
-        "mean_ap_area": _json_number(result.mean_area),
+        "mean_ap_11point": _to_json(result.mean_11point),
+        "mean_ap_area": _to_json(result.mean_area),
         "classes_without_objects": list(result.classes_without_objects),
         "classes": {
             entry.class_name: {
-                "ap_11point": _json_number(entry.ap_11point),
-                "ap_area": _json_number(entry.ap_area),
+                "ap_11point": _to_json(entry.ap_11point),
+                "ap_area": _to_json(entry.ap_area),
                 "objects": entry.objects,
                 "detections": entry.detections,
             }
@@ -99,11 +149,11 @@ def ap_to_json(result: VOCResult) -> dict:
 
 
 def recall_to_json(result: RecallResult) -> dict:
-    """Plain values for `json.dump`, nan as None; a list entry for each number of proposals."""
+    """Plain values for `json.dump`, with None for NaN; a list entry for each number of proposals."""
 
-    def by_threshold(recalls):
+    def by_threshold(recalls: np.ndarray) -> dict[str, float | None]:
         named = zip(result.iou_thresholds, recalls, strict=True)
-        return {f"{threshold:.2f}": _json_number(recall) for threshold, recall in named}
+        return {f"{threshold:.2f}": _to_json(recall) for threshold, recall in named}
 
     return {
         "images": result.images,
@@ -111,9 +161,9 @@ def recall_to_json(result: RecallResult) -> dict:
         "proposals": [
             {
                 "count": int(count),
-                "mean_proposals": _json_number(proposals),
+                "mean_proposals": _to_json(proposals),
                 "recall": by_threshold(recalls),
-                "average_recall": _json_number(average),
+                "average_recall": _to_json(average),
             }
             for count, proposals, recalls, average in zip(
                 result.counts, result.mean_proposals, result.recalls, result.average_recalls, strict=True
@@ -132,25 +182,31 @@ def recall_to_json(result: RecallResult) -> dict:
     }
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[Sequence[str]] = ()) -> str:
-    """Columns two spaces apart, the first to the left and the others to the right, rules between the three parts."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, *footer, strict=True)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+def recall_from_json(values: dict) -> RecallResult:
+    """The result that `recall_to_json` turned into plain values, with NaN for None; thresholds have two decimals."""
+    proposals = values["proposals"]
 
-    def line(cells):
-        first, *others = (
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join([first, *others])
+    def recalls(entries: Sequence[dict]) -> np.ndarray:  # (N, T)
+        return np.array([[_from_json(recall) for recall in entry["recall"].values()] for entry in entries])
 
-    parts = [[line(header)], [line(row) for row in rows], [line(row) for row in footer]]
-    return f"\n{rule}\n".join("\n".join(part) for part in parts if part)
+    return RecallResult(
+        counts=tuple(entry["count"] for entry in proposals),
+        iou_thresholds=tuple(map(float, proposals[0]["recall"])),
+        recalls=recalls(proposals),
+        average_recalls=np.array([_from_json(entry["average_recall"]) for entry in proposals]),
+        mean_proposals=np.array([_from_json(entry["mean_proposals"]) for entry in proposals]),
+        objects=values["objects"],
+        images=values["images"],
+        classes=tuple(
+            ClassRecall(name, recalls(of_class["proposals"]), of_class["objects"])
+            for name, of_class in values["classes"].items()
+        ),
+    )
 
 
-def number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def _json_number(value: float) -> float | None:
+def _to_json(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+def _from_json(value: float | None) -> float:
+    return math.nan if value is None else value

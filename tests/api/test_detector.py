@@ -13,8 +13,9 @@ from keras_frcnn.api.pictures import detect_pixels, read_picture, to_pixels
 from keras_frcnn.data.images import decode_image, prepare
 from keras_frcnn.facts.errors import InputError
 
-SCORE = 0.2  # between the scores of the small model's detections
-SIZES = ((64, 96), (50, 90), (128, 192), (64, 96), (70, 70), (32, 48), (64, 96))  # the 1st, 3rd, 4th, 6th, 7th resize alike
+SCORE = 0.311  # between the scores of the small model's detections
+# The 1st, 3rd, 4th, 6th and 7th are resized to one size.
+SIZES = ((64, 96), (50, 90), (128, 192), (64, 96), (70, 70), (32, 48), (64, 96))
 
 
 def noise(height, width, seed=0):
@@ -29,7 +30,10 @@ def pictures():
 @pytest.fixture(scope="module")
 def detector(make_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "model.keras"
-    make_model(seed=0).save(path)
+    model = make_model(seed=0)
+    kernel = model.head.class_logits.kernel
+    kernel.assign(kernel * 20.0)  # pictures of noise look alike: without this, their scores lie close together
+    model.save(path)
     return keras_frcnn.load(path.parent)
 
 
@@ -86,13 +90,13 @@ def test_detect_pixels_finds_all_that_detect_shows(detector, alone, pictures):
     assert 0 < shown.sum() < len(scores)
     np.testing.assert_allclose(boxes[shown], alone[0].boxes, rtol=1e-4, atol=1e-3)
     np.testing.assert_array_equal(class_ids[shown], alone[0].class_ids)
-    assert_same(detector.detect(pictures[0], score=float(scores[2]) - 1e-3), detector.detect(pictures[0], score=float(scores[2]) - 1e-3))
     assert len(detector.detect(pictures[0], score=0)) == len(scores)
 
 
 @pytest.mark.parametrize("score", [-0.1, 1, 1.0, 50, float("nan"), float("inf"), True, "0.5", None])
 def test_a_score_out_of_range_is_an_error(detector, pictures, score):
-    with pytest.raises(InputError, match=f"^score: {re.escape(repr(score))} is out of range; give a number from 0 to"):
+    rule = r"score must be at least 0 and less than 1 \(got |score: .* is not a number; give a number from 0 to below 1"
+    with pytest.raises(InputError, match=f"^({rule})"):
         detector.detect(pictures[0], score=score)
 
 
@@ -124,7 +128,8 @@ def test_pictures_of_one_resized_size_run_together(detector, pictures, monkeypat
 def test_a_stream_of_sizes_is_traced_once(make_model, pictures):
     detector = keras_frcnn.Detector(make_model(seed=0))
     detector.detect([*pictures, noise(33, 71), noise(200, 90)])
-    assert {count: function.experimental_get_tracing_count() for count, function in detector._compiled.items()} == {1: 1}
+    traces = {count: function.experimental_get_tracing_count() for count, function in detector._compiled.items()}
+    assert traces == {1: 1}
 
 
 def test_any_collection_of_mixed_forms(detector, alone, pictures, tmp_path):
@@ -180,11 +185,12 @@ def test_a_broken_file_is_an_error_that_names_it(detector, broken):
 
 def test_a_broken_file_in_a_list_leaves_the_others(detector, alone, pictures, broken):
     given = [pictures[0], *broken, pictures[1], None]
+    assert len(broken) == 5
     for batch_size in (1, 4):
         first, *failed, second, nothing = detector.detect(given, score=SCORE, batch_size=batch_size)
         assert_same(first, alone[0])
         assert_same(second, alone[1])
-        assert nothing.error.startswith("images[7]: NoneType is not a picture; give a path") is (len(broken) == 6)
+        assert nothing.error.startswith("images[7]: NoneType is not a picture; give a path")
         for result, (path, problem) in zip(failed, broken.items(), strict=True):
             assert result.error.startswith(f"{path}: {problem}") and result.source == str(path)
             assert len(result) == 0 and result.boxes.shape == (0, 4) and (result.height, result.width) == (0, 0)
@@ -203,7 +209,6 @@ def test_a_broken_file_in_a_list_leaves_the_others(detector, alone, pictures, br
         (np.array(["a.jpg"]), "an array of dtype <U5 and shape (1,) is not a picture"),
         (Image.new("F", (5, 4)), "a PIL image of mode F has no fixed range"),
         (Image.fromarray(np.full((4, 5), 70000, np.int32)), "a PIL image of mode I has values outside of 16 bits"),
-        (Image.new("LAB", (5, 4)), "not a readable picture (conversion from LAB to RGB not supported)"),
         (7, "int is not a picture; give a path, a PIL image or a uint8 RGB array (H, W, 3)"),
         (None, "NoneType is not a picture"),
         (b"\xff\xd8\xff", "bytes is not a picture"),
@@ -266,8 +271,9 @@ def test_a_pil_image_is_what_the_decoder_makes_of_the_file(image, kind, options)
 
 
 def test_sixteen_bits_keep_the_upper_byte():
-    for image in (Image.fromarray(np.uint16([[0, 0x12FF], [0x8000, 0xFFFF]])), Image.fromarray(np.int32([[0, 0x12FF], [0x8000, 0xFFFF]]))):
-        np.testing.assert_array_equal(to_pixels(image)[..., 1], [[0, 0x12], [0x80, 0xFF]])
+    for dtype in (np.uint16, np.int32):
+        values = np.array([[0, 0x12FF], [0x8000, 0xFFFF]], dtype)
+        np.testing.assert_array_equal(to_pixels(Image.fromarray(values))[..., 1], [[0, 0x12], [0x80, 0xFF]])
 
 
 def test_premultiplied_alpha_is_undone():

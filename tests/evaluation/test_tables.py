@@ -3,11 +3,20 @@
 import json
 
 import numpy as np
+import pytest
 
 from keras_frcnn.data.example import Example
 from keras_frcnn.evaluation.detections_record import ImageDetections
 from keras_frcnn.evaluation.recall import proposal_recall
-from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
+from keras_frcnn.evaluation.tables import (
+    ap_to_json,
+    format_ap_table,
+    format_recall_table,
+    recall_columns,
+    recall_from_json,
+    recall_table,
+    recall_to_json,
+)
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
 
 CLASS_NAMES = ("motorbike", "cow")
@@ -68,6 +77,32 @@ def test_recall_json_is_plain():
     motorbike, cow = values["classes"]["motorbike"], values["classes"]["cow"]
     assert motorbike == {"objects": 2, "proposals": [{"count": 50, "recall": entry["recall"]}]}
     assert cow["objects"] == 0 and set(cow["proposals"][0]["recall"].values()) == {None}
+
+
+def test_the_recall_table_and_its_columns_have_the_same_names_and_numbers():
+    result = proposal_recall(EXAMPLES, {"a": np.array([(0, 0, 10, 7)])}, CLASS_NAMES, counts=(50, 1000))
+    columns = recall_columns(result)
+    assert {name: column.tolist() for name, column in columns.items()} == {
+        "IoU 0.50": [0.5, 0.5], "IoU 0.70": [0.5, 0.5], "IoU 0.50:0.95": [0.25, 0.25]
+    }  # fmt: skip
+    table = recall_table(result)
+    assert table.header[2:] == tuple(columns)
+    assert [row[2:] for row in table.rows] == [("0.500", "0.500", "0.250")] * 2
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, EMPTY])
+def test_recall_comes_back_from_json(examples):
+    """With objects and, where every recall is NaN, without."""
+    proposals = {"a": np.array([(0, 0, 10, 7), (0, 101, 10, 110)])}
+    result = proposal_recall(examples, proposals, CLASS_NAMES, counts=(1, 50))
+    restored = recall_from_json(json.loads(json.dumps(recall_to_json(result), allow_nan=False)))
+    assert format_recall_table(restored) == format_recall_table(result)
+    for name, expected in result._asdict().items():
+        if name != "classes":
+            np.testing.assert_array_equal(getattr(restored, name), expected, err_msg=name)
+    for entry, expected in zip(restored.classes, result.classes, strict=True):
+        assert (entry.class_name, entry.objects) == (expected.class_name, expected.objects)
+        np.testing.assert_array_equal(entry.recalls, expected.recalls)
 
 
 def test_nothing_measured_is_a_dash_and_null():

@@ -1,37 +1,77 @@
-"""The figures that stand for a run's evaluations, and the table of them."""
+"""The summary of a run: a table with a row for each training and its evaluation."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from keras_frcnn.evaluation.tables import format_table, number
+from keras_frcnn.evaluation.recall import RecallResult
+from keras_frcnn.evaluation.tables import Table, format_table, number, recall_from_json
 
-_MEASURES = ("recall@300", "mAP 11-point", "mAP area")
-HEADER = ("training", "steps", "images", "minutes", *_MEASURES)
+SUMMARY_PROPOSALS = 300  # proposals per image of the recall column: the paper's number at test time
+_MEASURES = (f"recall@{SUMMARY_PROPOSALS}", "mAP 11-point", "mAP area")
+
+
+class TrainingResult(NamedTuple):
+    """One training and what the evaluation after it measured."""
+
+    name: str  # of its files in the run folder
+    title: str
+    iterations: int
+    images: int  # an image counts once for each time that it was trained on
+    minutes: float
+    headlines: dict[str, float]  # see `headlines`
+    recall: RecallResult | None  # of the proposals, where an RPN was measured
+
+
+def read_result(result: dict) -> TrainingResult:
+    """The typed form of one evaluation as the run folder stores it in JSON."""
+    training = result["training"]
+    return TrainingResult(
+        name=result["name"],
+        title=result["title"],
+        iterations=training["iterations"],
+        images=training["images"],
+        minutes=training["minutes"],
+        headlines=headlines(result),
+        recall=recall_from_json(result["recall"]) if "recall" in result else None,
+    )
 
 
 def headlines(result: dict) -> dict[str, float]:
-    """The figures of an evaluation that stand for it; nan where there is nothing to measure."""
-    figures = {}
-    if "recall" in result:
-        (entry,) = (entry for entry in result["recall"]["proposals"] if entry["count"] == 300)
-        figures["recall@300"] = entry["recall"]["0.50"]
-    if "ap" in result:
-        figures |= {"mAP 11-point": result["ap"]["mean_ap_11point"], "mAP area": result["ap"]["mean_ap_area"]}
-    return {name: math.nan if value is None else value for name, value in figures.items()}
+    """The main numbers of an evaluation by their names.
 
-
-def summary_rows(results: Sequence[dict], written: Callable[[float | None], str]) -> list[tuple[str, ...]]:
-    """A row under HEADER for each evaluation: what was trained, for how long, and what came of it.
-
-    `written` turns a figure, None where it was not measured, into text.
+    A measure has no entry where the network was not measured by it, and is NaN where the images have no objects.
     """
-    rows = []
-    for result in results:
-        training, figures = result["training"], headlines(result)
-        counts = (str(training["steps"]), str(training["images"]), f"{training['minutes']:.1f}")
-        rows.append((result["title"], *counts, *(written(figures.get(name)) for name in _MEASURES)))
-    return rows
+    numbers = {}
+    if "recall" in result:
+        (entry,) = (entry for entry in result["recall"]["proposals"] if entry["count"] == SUMMARY_PROPOSALS)
+        numbers[f"recall@{SUMMARY_PROPOSALS}"] = entry["recall"]["0.50"]
+    if "ap" in result:
+        numbers |= {"mAP 11-point": result["ap"]["mean_ap_11point"], "mAP area": result["ap"]["mean_ap_area"]}
+    return {name: math.nan if value is None else value for name, value in numbers.items()}
+
+
+def training_table(results: Iterable[TrainingResult], missing: str = "-", not_measured: str = "") -> Table:
+    """A row for each training: how long it took, and what its evaluation measured.
+
+    `missing` stands for a number that is NaN, `not_measured` for one that the evaluation does not have.
+    """
+    rows = tuple(
+        (
+            result.title,
+            str(result.iterations),
+            str(result.images),
+            number(result.minutes, digits=1),
+            *(
+                number(result.headlines[name], missing=missing) if name in result.headlines else not_measured
+                for name in _MEASURES
+            ),
+        )
+        for result in results
+    )
+    return Table(("training", "iterations", "images", "minutes", *_MEASURES), rows)
 
 
 def summary_table(results: Sequence[dict]) -> str:
-    return format_table(HEADER, summary_rows(results, lambda figure: "" if figure is None else number(figure)))
+    """The table as plain text, from the evaluations as the run folder stores them."""
+    return format_table(training_table(map(read_result, results)))

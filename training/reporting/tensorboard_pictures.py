@@ -1,34 +1,39 @@
-"""Pictures for TensorBoard: what networks in training say of a few pictures that they do not train on."""
+"""Pictures for TensorBoard: proposals and detections, drawn during the training on images that it does not train on."""
 
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections, draw_proposals
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.images import decode_image
+from keras_frcnn.data.pipeline import evaluation_batches
+from keras_frcnn.facts.structures import Batch, Detections, Proposals
 from keras_frcnn.network.forward import detection_counts
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections, draw_proposals
 from training.engine.inference import detect_in_batch, propose_in_batch
 from training.stores.rows import row_paths
 
-PICTURES = 2
-PROPOSALS = 30  # drawn on each
+PICTURES = 2  # images that are drawn
+PROPOSALS = 30  # proposals that are drawn on each
 
 
-def look_at(model: FasterRCNN, parts, dataset: Dataset, proposal_directory=None) -> Callable[[int], None]:
-    """A function that writes summaries of the first pictures of `dataset` for a step, to the writer that is default.
+def picture_writer(
+    model: FasterRCNN, parts: Sequence[str], dataset: Dataset, proposal_directory: pathlib.Path | None = None
+) -> Callable[[int], None]:
+    """Return a function that draws the first images of `dataset` and writes them to the default summary writer.
 
-    Proposals where the RPN is among the `parts` in training, detections where the head is: of the proposals stored in
-    `proposal_directory`, or else of the model's own.
+    The function takes the iteration to write them under.  It draws proposals if the RPN is among the `parts` in
+    training, and detections if the head is.  The detections are made from the proposals stored in `proposal_directory`
+    or, without it, from the model's own.
     """
     few = dataset._replace(examples=dataset.examples[:PICTURES])
     paths = None if proposal_directory is None else row_paths(proposal_directory, few)
     batches = evaluation_batches(few, model.config.image, proposal_paths=paths)
 
     @tf.function(input_signature=[batches.element_spec])
-    def run(batch):
+    def run(batch: Batch) -> dict[str, Proposals | Detections]:
         found = {}
         if "rpn" in parts:
             counts = detection_counts(model.config)._replace(after_nms=PROPOSALS)
@@ -37,19 +42,19 @@ def look_at(model: FasterRCNN, parts, dataset: Dataset, proposal_directory=None)
             found["detections"] = detect_in_batch(model, batch, with_stored_proposals=paths is not None)
         return found
 
-    def look(step: int):
+    def write(iteration: int) -> None:
         for example, batch in zip(few.examples, batches, strict=True):
             image = decode_image(tf.io.read_file(example.image_path)).numpy()
             found = tf.nest.map_structure(lambda field: field[0].numpy(), run(batch))
             if "rpn" in parts:
                 proposals = found["proposals"]
                 drawn = draw_proposals(image, proposals.boxes[proposals.valid], proposals.scores[proposals.valid])
-                tf.summary.image(f"proposals/{example.image_id}", drawn[None], step=step)
+                tf.summary.image(f"proposals/{example.image_id}", drawn[None], step=iteration)
             if "head" in parts:
                 detections = found["detections"]
                 shown = detections.valid & (detections.scores >= SHOWN_SCORE)
                 fields = (field[shown] for field in (detections.boxes, detections.classes, detections.scores))
                 drawn = draw_detections(image, *fields, dataset.class_names)
-                tf.summary.image(f"detections/{example.image_id}", drawn[None], step=step)
+                tf.summary.image(f"detections/{example.image_id}", drawn[None], step=iteration)
 
-    return look
+    return write

@@ -25,7 +25,7 @@ from training.engine.checkpoints import Checkpoints
 from training.engine.distribution import is_chief, spread, wait_for_all
 from training.evaluate import detect_dataset, measure_recall, write_pictures
 from training.stores.features import FeatureCache, stored_features
-from training.reporting.tensorboard_pictures import look_at
+from training.reporting.tensorboard_pictures import picture_writer
 from training.engine.loop import Optimisation, Overall, Trainer, train
 from training.stores.proposals import store_proposals
 from training.stores.rows import is_complete, row_paths
@@ -97,7 +97,7 @@ def train_parts(
     trainer = Trainer(model, training.losses, training.parts, schedule, optimisation)
     folder = run.folder / "checkpoints" / training.name
     checkpoints = Checkpoints(
-        trainer, folder, options.checkpoint_steps, 60.0 * options.checkpoint_minutes, options.checkpoints
+        trainer, folder, options.checkpoint_iterations, 60.0 * options.checkpoint_minutes, options.checkpoints
     )
     done = checkpoints.restore()
     if done:
@@ -121,10 +121,11 @@ def train_parts(
             log_file,
             training.title,
             lambda steps: overall.advance(steps * together),
-            look_at(model, training.parts, run.val_set, shown_proposals),
+            picture_writer(model, training.parts, run.val_set, shown_proposals),
         )
     if is_chief():
-        summary = {"steps": steps, "images": steps * images * together, "minutes": float(trainer.seconds.numpy()) / 60}
+        minutes = float(trainer.seconds.numpy()) / 60
+        summary = {"iterations": steps, "images": steps * images * together, "minutes": minutes}
         write_json(logs / f"{training.name}.json", summary)
         save_parts(weights_path(run.folder, training.name), model, training.parts)  # last: it says that all is done
         shutil.rmtree(folder, ignore_errors=True)
@@ -196,7 +197,7 @@ def _measured(trained: Trained, network: str, measure) -> dict:
         if is_chief():
             training = read_json(run.folder / "logs" / f"{name}.json")
             write_json(path, {"name": name, "title": title, "training": training, **result, "table": table})
-            with tf.summary.create_file_writer(str(run.folder / "logs" / name)).as_default(step=training["steps"]):
+            with tf.summary.create_file_writer(str(run.folder / "logs" / name)).as_default(step=training["iterations"]):
                 for tag, value in headlines(result).items():
                     tf.summary.scalar(f"evaluation/{tag}", value)
         wait_for_all()

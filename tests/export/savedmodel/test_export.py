@@ -151,7 +151,7 @@ def test_a_folder_of_something_else_is_not_replaced(run, detector, tmp_path, cap
         (["--out", "1", "--svd", "8"], "--svd: wrong number of ranks (1); give two"),
         (["--out", "1", "--calibrate", "a.jpg"], "--calibrate: has no effect without --svd; "),
         (["--out", "1", "--svd"], "--svd: fc6 cannot be cut to rank 1536; give a rank from 1 to 31"),
-        (["--out", "1", "--score-threshold", "2"], "--score-threshold: 2.0 is out of range"),
+        (["--out", "1", "--score-threshold", "2"], "--score-threshold must be at least 0 and less than 1 (got 2.0)."),
         (["--out", "1", "--images", "nowhere.jpg"], "nowhere.jpg: no such file"),
         (["--out", "1", "--data", "nowhere"], "--data 'nowhere': unknown kind of data source"),
         (["--out", "file/1"], "file: this folder cannot be created"),
