@@ -393,7 +393,7 @@ def read_pixels(picture: bytes, path: str) -> "Image.Image":
     from PIL import Image
 
     try:
-        image = Image.open(io.BytesIO(picture))
+        image: Image.Image = Image.open(io.BytesIO(picture))
         if image.mode.startswith("I"):  # 16 bits a pixel
             image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
         return image.convert("RGB")

@@ -142,6 +142,14 @@ def test_chains_of_imports_are_short():
     assert len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
 
 
+def test_only_command_lines_of_export_import_inside_functions():
+    for path in sources("export"):
+        functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+        deferred = (ast.Import, ast.ImportFrom)
+        inner = [node.name for node in functions if any(isinstance(each, deferred) for each in ast.walk(node))]
+        assert not inner or module_name(path) in COMMAND_LINES, f"{path.relative_to(ROOT)}: {', '.join(inner)}"
+
+
 def test_the_client_of_the_server_needs_no_model_code():
     client = ROOT / "export" / "client.py"
     if client.is_file():

@@ -52,7 +52,7 @@ def keras_detector(model: FasterRCNN, size: tuple[int, int]) -> Detect:
         pixels = resize_picture(image, size)
         detections = model((normalise(pixels)[None], tf.constant([size])))
         boxes, classes, scores, valid = (field[0].numpy() for field in detections)
-        return PictureDetections(boxes[valid] / np.float32(size * 2), classes[valid], scores[valid])
+        return PictureDetections(boxes[valid] / np.array(size * 2, np.float32), classes[valid], scores[valid])
 
     return detect
 
@@ -75,7 +75,8 @@ def compare_with_keras(
     """
     tolerance = TOLERANCES[quantization]
     ours, theirs = keras_detector(model, size), tflite_detector(path, size)
-    parity = compare(*([detect(image) for image in images] for detect in (ours, theirs)), tolerance, model.config.test)
+    reference, exported = ([detect(image) for image in images] for detect in (ours, theirs))
+    parity = compare(reference, exported, tolerance, model.config.test)
     _LOG.info("compared with the Keras model: %s", format_parity(parity))
     check(parity, tolerance)
     if dataset is not None:

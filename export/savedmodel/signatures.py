@@ -79,7 +79,7 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
 
 def _output_specs(max_detections: int) -> dict[str, tf.TensorSpec]:
     """Shape and type of the detection outputs for one picture, without the batch axis."""
-    shapes = ([max_detections, 4], [max_detections], [max_detections], [])
+    shapes: tuple[tuple[int, ...], ...] = ((max_detections, 4), (max_detections,), (max_detections,), ())
     return {name: tf.TensorSpec(shape) for name, shape in zip(convention.DETECTION_OUTPUTS, shapes, strict=True)}
 
 

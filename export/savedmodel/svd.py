@@ -75,7 +75,8 @@ def truncate_head(head: Head, ranks: Sequence[int], moments: Moments = (None, No
         full = min(layer.kernel.shape)
         if not 1 <= rank < full:
             raise InputError("--svd", f"{name} cannot be cut to rank {rank}", f"give a rank from 1 to {full - 1}")
-    return [truncate(np.asarray(layer.kernel), *cut) for layer, *cut in zip(layers, ranks, moments, strict=True)]
+    cuts = zip(layers, ranks, moments, strict=True)
+    return [truncate(np.asarray(layer.kernel), rank, moment) for layer, rank, moment in cuts]
 
 
 def multiply_out(head: Head, factors: Factors) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from typing import Any
 
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.facts.config import DetectorConfig, TestConfig
@@ -34,7 +35,7 @@ def _rebuilt(model: FasterRCNN, config: DetectorConfig, dtype: str) -> FasterRCN
     return rebuilt
 
 
-def _test_changes(options: argparse.Namespace) -> dict[str, float]:
+def _test_changes(options: argparse.Namespace) -> dict[str, Any]:
     """The fields of `TestConfig` that `options` change.  Raises SettingError for a number out of its range."""
     return {
         setting.name: check(value, setting, f"--{setting.name.replace('_', '-')}")

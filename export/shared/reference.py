@@ -27,7 +27,7 @@ class PictureProposals(NamedTuple):
 def detect_with_keras(model: FasterRCNN, image: np.ndarray) -> PictureDetections:
     """The detections in one picture."""
     boxes, classes, scores = detect_pixels(model, image)
-    return PictureDetections(boxes / np.tile(np.float32(image.shape[:2]), 2), classes, scores)
+    return PictureDetections(boxes / np.tile(np.array(image.shape[:2], np.float32), 2), classes, scores)
 
 
 def reference_detections(model: FasterRCNN, images: Iterable[np.ndarray]) -> list[PictureDetections]:
@@ -51,6 +51,6 @@ def reference_proposals(model: FasterRCNN, images: Iterable[np.ndarray]) -> list
     for image in images:
         _, sizes, proposals = propose_with_keras(model, image)
         boxes, scores = (field[0].numpy()[proposals.valid[0]] for field in (proposals.boxes, proposals.scores))
-        shares = boxes / np.tile(np.float32(sizes[0]), 2)
+        shares = boxes / np.tile(np.array(sizes[0], np.float32), 2)
         found.append(PictureDetections(shares, np.zeros(len(scores)), scores))
     return found

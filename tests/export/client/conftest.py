@@ -21,7 +21,7 @@ def png():
 
 @pytest.fixture(scope="session")
 def first_score():
-    """A function that gives the score of the first detection in a picture's bytes, by the fake model."""
+    """A function from the bytes of a picture to the score of the fake model's first detection in it."""
     return lambda picture: 0.5 + len(picture) % 256 / 1024
 
 

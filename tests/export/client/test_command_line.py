@@ -166,7 +166,7 @@ def test_an_address_may_be_of_ipv6():
 
 
 def test_the_file_alone_asks_over_rest_with_pillow_only(serving, pictures, tmp_path):
-    """Copied away from the project; no import of it, of NumPy, gRPC or TensorFlow."""
+    """Copied elsewhere, it imports neither the project nor NumPy, gRPC or TensorFlow."""
     copied = shutil.copy(ROOT / "export" / "client.py", tmp_path)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", copied, "--server", serving.rest_address, "--model", "detector",

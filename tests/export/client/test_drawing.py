@@ -13,7 +13,7 @@ def test_the_exif_orientation_is_ignored():
     """As in training: boxes and the drawn picture are in the stored pixels' order."""
     buffer = io.BytesIO()
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    exif[0x0112] = 6  # show it turned by 90 degrees
     Image.new("RGB", (40, 20)).save(buffer, "JPEG", exif=exif)
     assert client.read_pixels(buffer.getvalue(), "p").size == (40, 20)
 
@@ -40,7 +40,7 @@ def test_a_box_is_drawn_on_its_border_in_its_class_colour():
     assert frame.max() == 255 and (drawn[79, 60] == frame).all() and (drawn[60, 51] == frame).all()
     assert not drawn[45:75, 55:145].any() and not drawn[85:].any()  # nothing within, nothing below
     assert drawn[20:39, 50:90].any()  # the label above
-    assert not np.asarray(image).any()  # the given picture stays as it is
+    assert not np.asarray(image).any()  # the original picture is unchanged
     other = np.asarray(client.draw(image, [[40.0, 50.0, 80.0, 150.0]], [4], [0.75], ["pig"]))
     assert (other[40, 60] != frame).any()
     client.draw(image, [[-5.0, -5.0, 500.0, 500.0], [99.0, 199.0, 99.0, 199.0]], [1, 2], [0.5, 0.5], [1, 2])

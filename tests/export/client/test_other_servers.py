@@ -28,7 +28,7 @@ def serve_once(answer):
 
 
 def test_an_answer_that_never_ends_is_left_at_the_deadline(png):
-    """Bytes keep coming, so that no single read of the socket takes long."""
+    """Bytes keep arriving, so no single read of the socket takes long."""
 
     def drip(connection):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -20,7 +20,7 @@ def ask(server, protocol, pictures, model="detector", **options):
 
 @both_protocols
 def test_pictures_come_back_in_order_with_what_was_found(first_score, png, serving, protocol):
-    sent = [png(20, 30), png(64, 10) + bytes(3), png(300, 200) + bytes(40)]  # what follows a picture is not read
+    sent = [png(20, 30), png(64, 10) + bytes(3), png(300, 200) + bytes(40)]  # bytes after a picture are ignored
     found = ask(serving, protocol, sent)
     assert serving.batches == [3]  # one request
     for picture, answer in zip(sent, found, strict=True):
@@ -52,7 +52,7 @@ def test_versions_are_asked_by_number_and_by_label(png, serving, protocol):
 def test_a_large_picture_and_a_large_answer_pass(
     first_score, png, serving_server, write_fake_model, tmp_path, protocol
 ):
-    """gRPC's own limit is 4 MB; the answer is larger than that where that limit would be met."""
+    """gRPC's default limit is 4 MB.  The request is larger, and over gRPC the answer, too."""
     rows = {"rest": 3, "grpc": 200_000}[protocol]
     write_fake_model(tmp_path / "1", rows=rows)
     with serving_server.ServingServer({"detector": tmp_path}) as server:

@@ -13,13 +13,13 @@ SIZE = (64, 96)
 
 @pytest.fixture(scope="session")
 def content(model):
-    """The small detector in float32, as the converter gives it."""
+    """The small detector in float32, as `convert` returns it."""
     return convert(model, SIZE)
 
 
 @pytest.fixture(scope="session")
 def pictures():
-    return synthetic_images(4, (80, 100))  # to be resized, in neither direction by the same factor
+    return synthetic_images(4, (80, 100))  # resized by a different factor in each direction
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def saved(model, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(contents, model, tmp_path_factory):
-    """A whole file, metadata and labels in it, without the comparison."""
+    """A whole file with metadata and labels; the comparison is skipped."""
     path = tmp_path_factory.mktemp("exported") / "detector.tflite"
     path.write_bytes(with_metadata(contents["float16"], SIZE))
     add_files(path, model.class_names, model.config, SIZE, "float16")

@@ -15,6 +15,10 @@ from export.shared.parity import ParityError, check, compare
 SIZE = (64, 96)
 
 
+def test_each_quantisation_has_a_tolerance():
+    assert tuple(TOLERANCES) == QUANTIZATIONS
+
+
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_detections_are_those_of_the_keras_model(contents, model, pictures, quantization, tmp_path):
     path = tmp_path / "detector.tflite"

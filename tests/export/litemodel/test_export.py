@@ -21,7 +21,7 @@ def export(*options):
 
 @pytest.fixture
 def converted(monkeypatch, content, model):
-    """The conversion is done already, and the model is loaded: each takes seconds."""
+    """Skip conversion and loading, which take seconds each."""
     monkeypatch.setattr("export.litemodel.export.convert", lambda model, size: content)
     monkeypatch.setattr("export.shared.loading.load_model", lambda path: model)
 
@@ -38,7 +38,7 @@ def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_
     for ours, theirs in zip(*answers, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
-    # A second time it is not replaced unless that is said.
+    # A second export replaces the file only with --force.
     before = out.stat().st_mtime_ns
     assert export(*options) == 2
     refusal = capsys.readouterr().err.splitlines()[-1]
@@ -66,7 +66,7 @@ def test_a_file_that_finds_nothing_is_not_written(saved, converted, tmp_path, ca
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_answers_otherwise_is_not_written(saved, make_model, monkeypatch, contents, tmp_path, capsys):
+def test_a_file_with_other_answers_is_not_written(saved, make_model, monkeypatch, contents, tmp_path, capsys):
     # int8 is within its own tolerance, but not within that of float32.
     monkeypatch.setattr("export.litemodel.export.convert", lambda model, size: contents["int8"])
     out = tmp_path / "detector.tflite"
@@ -85,7 +85,7 @@ def test_a_file_that_answers_otherwise_is_not_written(saved, make_model, monkeyp
         ("--size 480", "--size: '480' is not a size"),
         ("--size 0x96", "--size: '0x96' is not a size"),
         ("--size 64x-96", "--size: '64x-96' is not a size"),
-        ("--size 64x15", "--size: 64x15 is too small: the feature map would be empty; give sides of at least 16 pixels"),
+        ("--size 64x15", "--size: 64x15 is too small: the feature map would be empty; give sides of at least 16"),
         ("--score-threshold nan", "--score-threshold"),
         ("--out .", ".: is a folder"),
         ("--model /no/run", "/no/run: no such model file"),

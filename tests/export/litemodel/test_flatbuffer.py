@@ -1,4 +1,4 @@
-"""TFLite models as objects: what is packed again, and which operations are named."""
+"""Which operations a TFLite model has."""
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
@@ -6,7 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.litemodel.flatbuffer import describe_operators
 
 
-def test_an_operation_that_is_not_builtin_is_told(content):
+def test_an_operation_that_is_not_builtin_is_named(content):
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     model.operatorCodes[0].builtinCode, model.operatorCodes[0].customCode = schema.BuiltinOperator.CUSTOM, b"FlexWhile"
     builder = flatbuffers.Builder(1024)

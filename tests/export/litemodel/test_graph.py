@@ -1,4 +1,4 @@
-"""The converted graph: builtin operations alone, named inputs and outputs, and TensorFlow's answers."""
+"""The converted graph: only builtin operations, named inputs and outputs, and TensorFlow's answers."""
 
 import dataclasses
 
@@ -54,7 +54,7 @@ def test_weights_that_the_converter_leaves_transposed_are_folded(graph_of):
         return {"y": x * tf.transpose(weights)}
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([product.get_concrete_function()], tf.Module())
-    # What the converter makes of weights too large for it to transpose: make the input a constant.
+    # Make the input a constant: the converter leaves such a graph for weights that are too large for it to transpose.
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(converter.convert(), 0))
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     (entry,) = [entry for entry in signature.inputs if entry.name == b"weights"]
@@ -76,9 +76,9 @@ def test_weights_that_the_converter_leaves_transposed_are_folded(graph_of):
 
 
 def test_only_the_corners_of_one_sample_are_gathered_at_a_time(graph_of, content):
-    """A delegate takes arithmetic in parts: a gather that waits for none before would be done before all of it."""
+    """A delegate runs arithmetic in parts: a gather that depends on no earlier gather would run before all of them."""
     graph, names = graph_of(content)
-    waits = {}  # whether a tensor needs the corners of pooled size that some gather gives
+    waits = {}  # whether a tensor depends on the corners that some gather returns
     free = 0
     for operator, name in zip(graph.operators, names, strict=True):
         waiting = any(waits.get(index, False) for index in operator.inputs)
@@ -89,7 +89,7 @@ def test_only_the_corners_of_one_sample_are_gathered_at_a_time(graph_of, content
 
 
 def test_rows_without_a_detection_hold_zeros(make_model, small_config, pictures):
-    # A threshold between the scores: some detections, and some rows without.
+    # A threshold between the scores leaves some detections and some empty rows.
     picture = pictures[0]
     _, _, scores = keras_detector(make_model(), SIZE)(picture)
     threshold = float(np.mean(scores[len(scores) // 2 - 1 : len(scores) // 2 + 1]))
@@ -117,7 +117,7 @@ def tflite_suppress():
 
 @settings(deadline=None, max_examples=150)
 @given(
-    # Few values, so that boxes coincide, have no area, overlap by just half, and scores are equal.
+    # With few values, some boxes coincide, have no area or overlap by exactly half, and some scores are equal.
     boxes=st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0, 4.0]), min_size=4, max_size=4), min_size=12, max_size=12),
     scores=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, np.nan, np.inf]), min_size=12, max_size=12),
     valid=st.lists(st.booleans(), min_size=12, max_size=12),

@@ -9,7 +9,7 @@ from flatbuffers.number_types import Uint8Flags, Uint32Flags, UOffsetTFlags
 
 
 class Table:
-    """A table of a flatbuffer, its fields by their number in the schema: an oracle without the writer's code."""
+    """A table of a flatbuffer with its fields by their numbers in the schema.  It shares no code with the writer."""
 
     def __init__(self, data, position=None):
         start = flatbuffers.encode.Get(UOffsetTFlags.packer_type, data, 0) if position is None else position
@@ -63,7 +63,7 @@ def test_metadata_are_those_of_an_object_detector(exported):
     assert labels.text(0) == "labels.txt" and labels.number(2) == 3  # labels of values
     (group,) = subgraph.rows(8)
     assert group.text(0) == "detection_result"
-    # They stand in the order of the tensors they describe.
+    # The descriptions have the order of the tensors.
     (graph,) = model.subgraphs
     assert [list(graph.tensors[index].shape) for index in graph.outputs] == [[1, 20, 4], [1, 20], [1, 20], [1]]
     (signature,) = model.signatureDefs

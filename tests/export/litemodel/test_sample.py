@@ -1,4 +1,4 @@
-"""The sample that uses a TFLite file: where nothing else is, and resizing as in training."""
+"""The sample that uses a TFLite file: it runs without this project, and resizes as in training."""
 
 import os
 import subprocess
@@ -20,18 +20,18 @@ ALLOWED = ("ai_edge_litert", "numpy", "numpy.libs", "PIL", "pillow.libs")
 
 @pytest.fixture(scope="module")
 def bare_packages(tmp_path_factory):
-    """A folder of packages with those that the sample needs, and no other."""
+    """A folder with only the packages that the sample needs."""
     folder = tmp_path_factory.mktemp("packages")
     places = [Path(module.__file__).parents[1] for module in (np, Image)] + [Path(schema.__file__).parents[1]]
     for name in ALLOWED:
         place = next((place / name for place in places if (place / name).exists()), None)
-        if place is not None:  # the .libs are there in wheels of some platforms only
+        if place is not None:  # only the wheels of some platforms have .libs
             (folder / name).symlink_to(place)
     return folder
 
 
 def run_bare(packages, program, *arguments):
-    """Run Python text without site-packages, the user's packages or this project; gives what it printed."""
+    """Run Python text without site-packages, the user's packages or this project; returns what it prints."""
     begin = f"import sys; sys.path.append({str(packages)!r}); sys.argv[0] = 'sample'\n"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(
@@ -66,4 +66,4 @@ def test_the_sample_resizes_as_training_does(size):
     pillow = Image.fromarray(image).transform(
         size[::-1], Image.Transform.EXTENT, (0, 0, 100, 80), Image.Resampling.BILINEAR
     )
-    assert np.abs(np.asarray(pillow).astype(int) - ours).max() <= 1  # Pillow cuts off what is rounded here
+    assert np.abs(np.asarray(pillow).astype(int) - ours).max() <= 1  # Pillow truncates, TensorFlow rounds

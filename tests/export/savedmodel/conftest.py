@@ -41,7 +41,7 @@ def detector(make_confident_model, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def picture_files(tmp_path_factory):
-    """Two drawn scenes, as files: comparing on large ones would take long."""
+    """The files of two small drawn scenes.  A comparison on large ones would take long."""
     folder = tmp_path_factory.mktemp("pictures")
     for index, image in enumerate(synthetic_images(2, (96, 128))):
         Image.fromarray(image).save(folder / f"{index}.png")

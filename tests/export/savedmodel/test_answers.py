@@ -63,7 +63,7 @@ def test_in_a_bare_process_all_signatures_answer_as_the_keras_model(detector, ex
 
     reference = reference_detections(model, same)
     scores = np.concatenate([scores for *_, scores in reference])
-    assert np.ptp(scores) > 0.5  # else scores would be close whatever the export computes
+    assert np.ptp(scores) > 0.5  # otherwise wrong scores would be close, too
     assert_parity(model, reference, [rows(batch, row) for row in range(3)])
     assert_parity(model, reference_detections(model, others), [rows(files, row) for row in range(3)])
     assert files["image_errors"].tolist() == [b""] * 3

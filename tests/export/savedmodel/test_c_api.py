@@ -76,7 +76,7 @@ def encoded(image, kind):
 
 @pytest.fixture(scope="module")
 def wrong_requests():
-    """One batch with bad pictures in it, then what is no batch."""
+    """One batch with bad pictures in it, then requests that are not a batch."""
     good = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3)).astype(np.uint8)), "PNG")
     return [
         ("image_bytes", {"image_bytes": [good, good[:-2000], b"", b"no picture", good]}),

@@ -29,12 +29,12 @@ def test_its_objects_are_variables_and_assets(exported, loaded, graph, detector)
     model, _ = detector
     kinds = [node.WhichOneof("kind") for node in graph.object_graph_def.nodes]
     assert kinds.count("variable") == len(model.variables) and kinds.count("asset") == 2
-    assert "function" not in kinds  # none that Python could call but the signatures
+    assert "function" not in kinds  # Python can call only the signatures
     identifiers = {node.user_object.identifier for node in graph.object_graph_def.nodes}
     assert not {name for name in identifiers if "keras" in name.lower()}
     assert set(loaded.signatures) == {"serving_default", "image_bytes", "proposals"}
     stored = sum(path.stat().st_size for path in (exported[0] / "variables").iterdir())
-    assert 4 * model.count_params() < stored < 4.2 * model.count_params()  # once, not once a signature
+    assert 4 * model.count_params() < stored < 4.2 * model.count_params()  # stored once, not once for each signature
 
 
 def test_labels_and_configuration_are_assets(exported, loaded, detector):

@@ -22,7 +22,7 @@ def chunk(kind, content):
 
 
 def black_png(height, width):
-    """A grey PNG of one bit a pixel, made without its pixels in memory at once."""
+    """A grey PNG of one bit a pixel.  Its pixels are never in memory all at once."""
     pack = zlib.compressobj(1)
     line = bytes(1 + (width + 7) // 8)
     body = b"".join([*(pack.compress(line * 100) for _ in range(height // 100)), pack.compress(line * (height % 100)),
@@ -38,7 +38,7 @@ def encoded(image, kind, **options):
 
 
 def turned():
-    """EXIF that says: to be shown turned by 90 degrees."""
+    """EXIF data that ask to show the picture turned by 90 degrees."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
@@ -123,7 +123,7 @@ signature = tf.saved_model.load(sys.argv[1]).signatures["image_bytes"]
 small, *large = (open(path, "rb").read() for path in sys.argv[2:])
 for content in (small, *large):
     print(signature(image_bytes=tf.constant([content, small]))["image_errors"].numpy()[0].decode())
-    print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])  # the most it has ever been
+    print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])  # the peak
 """
 
 

@@ -10,13 +10,18 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export.savedmodel import comparison, signatures
 from export.shared import convention
+from export.shared.options import PRECISIONS
 from export.shared.parity import Tolerance
 from export.shared.pictures import synthetic_images
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.network import forward
 
 
-def test_it_says_what_it_did(exported):
+def test_each_precision_has_a_tolerance():
+    assert tuple(comparison.TOLERANCES) == PRECISIONS
+
+
+def test_the_printed_lines(exported):
     folder, text = exported
     for name in ("serving_default", "image_bytes", "proposals"):
         assert f"{name}: 2 pictures, " in text
@@ -37,7 +42,7 @@ def test_half_precision_is_stored_and_computed(run, detector, picture_files, tmp
     graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
     nodes = [node for function in graph.library.function for node in function.node_def]
     kinds = {
-        # An attribute at its default, float32, is not written.
+        # The file omits an attribute at its default, float32.
         op: {tf.as_dtype(node.attr["T"].type or "float32").name for node in nodes if node.op == op}
         for op in ("Conv2D", "MatMul", "CropAndResize", "NonMaxSuppressionV4")
     }
@@ -48,12 +53,12 @@ def test_half_precision_is_stored_and_computed(run, detector, picture_files, tmp
 
 
 @pytest.mark.slow
-def test_svd_is_written_and_its_map_is_told(run, detector, picture_files, voc_tree, tmp_path, capsys):
+def test_svd_is_written_and_its_map_is_printed(run, detector, picture_files, voc_tree, tmp_path, capsys):
     model, path = detector
     folder = tmp_path / "1"
     arguments = ["--model", path, "--out", folder, "--images", *picture_files]
     arguments += ["--svd", 8, 4, "--calibrate", *picture_files]
-    # The classes of the detector are others than the scenes', so that the data set must be one of its own.
+    # The detector has other classes than the drawn scenes, so the test needs a data set of its own.
     annotations = tmp_path / "voc"
     write_voc(annotations, synthetic_images(2, (64, 96)))
     assert run(*arguments, "--data", f"voc:{annotations}", "--split", "test") == 0
@@ -87,7 +92,7 @@ def assert_refused(capsys, status, beginning):
     assert "Traceback" not in "".join(lines)
 
 
-def test_an_export_that_answers_otherwise_is_not_put_in_place(
+def test_an_export_with_other_answers_is_not_written(
     run, detector, picture_files, tmp_path, capsys, monkeypatch
 ):
     folder = tmp_path / "served" / "1"
@@ -124,7 +129,7 @@ def test_pictures_without_detections_prove_nothing(run, detector, picture_files,
 
 
 @pytest.mark.slow
-def test_a_version_is_replaced_with_force_alone(run, detector, exported, picture_files, tmp_path, capsys):
+def test_a_version_is_only_replaced_with_force(run, detector, exported, picture_files, tmp_path, capsys):
     folder = Path(shutil.copytree(exported[0], tmp_path / "1"))
     (folder / "old").write_text("")
     arguments = ["--model", detector[1], "--out", folder, "--images", *picture_files]

@@ -1,4 +1,4 @@
-"""Truncated SVD against NumPy's own, and the head of two layers in place of one."""
+"""Truncated SVD against NumPy's SVD, and the head with two layers instead of one."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_with_responses_the_product_is_the_best_for_them():
     def error(first, second):
         return np.linalg.norm(x @ (first @ second) - responses)
 
-    best = np.linalg.svd(responses)[1][9:]  # what no approximation of rank 9 can have (Eckart and Young)
+    best = np.linalg.svd(responses)[1][9:]  # the part that no approximation of rank 9 can have (Eckart and Young)
     ours, plain = (error(*truncate(kernel, 9, moment)) for moment in (responses.T @ responses, None))
     assert ours == pytest.approx(np.linalg.norm(best), rel=1e-5)
     assert plain > 1.02 * ours

@@ -1,4 +1,4 @@
-"""The detector as it is exported: its thresholds and its precision."""
+"""The detector that is exported: its thresholds and its precision."""
 
 from types import SimpleNamespace
 
