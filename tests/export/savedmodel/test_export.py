@@ -92,9 +92,7 @@ def assert_refused(capsys, status, beginning):
     assert "Traceback" not in "".join(lines)
 
 
-def test_an_export_with_other_answers_is_not_written(
-    run, detector, picture_files, tmp_path, capsys, monkeypatch
-):
+def test_an_export_with_other_answers_is_not_written(run, detector, picture_files, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "served" / "1"
     right = convention.zero_to_one
     monkeypatch.setattr(convention, "zero_to_one", lambda boxes, sizes: right(boxes, sizes) * 0.99)
