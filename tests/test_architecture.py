@@ -26,7 +26,7 @@ COMMAND_LINES = (
     "export.client",
     "export.tflite_sample",
 )
-MOST_ENTRIES = {"keras_frcnn": 10, "training": 10}  # files and folders that a reader sees
+MOST_ENTRIES = {"keras_frcnn": 10, "training": 10, "export": 10}  # files and folders that a reader sees
 LONGEST_CHAIN = 6  # modules of training/ that import each other in a row
 LONGEST_FUNCTION = 60  # lines, docstring included
 LONGEST_FILE = 300
@@ -150,6 +150,14 @@ def longest_chain(room):
 def test_chains_of_imports_are_short():
     chain = longest_chain("training")
     assert len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
+
+
+def test_only_command_lines_of_export_import_inside_functions():
+    for path in sources("export"):
+        functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+        deferred = (ast.Import, ast.ImportFrom)
+        inner = [node.name for node in functions if any(isinstance(each, deferred) for each in ast.walk(node))]
+        assert not inner or module_name(path) in COMMAND_LINES, f"{path.relative_to(ROOT)}: {', '.join(inner)}"
 
 
 def test_the_client_of_the_server_needs_no_model_code():

@@ -1,6 +1,6 @@
 """The forward pass, written once: features -> proposals -> detections (sections 3.1 to 3.3).
 
-Training, evaluation, detection and both exports call the three functions below.  They work on tensors and, while the
+Training, evaluation, detection and both exports call the functions below.  They work on tensors and, while the
 functional model of `model.py` is built, on Keras' symbolic tensors.
 
 Axes: B images, h w feature cells, P proposals, R regions, C classes with background.  Boxes are yxyx, in pixels of the
@@ -72,6 +72,12 @@ def propose(
     return _apply("proposals", _proposals, output, features, image_sizes, config=parts.config, counts=counts)
 
 
+def pool_regions(parts: Parts, features: Tensor, boxes: Tensor, image_sizes: Tensor) -> Tensor:
+    """The features of the regions `boxes` (B, R, 4), as the head takes them: (B, R, n, n, c), n = `head.pool_size`."""
+    pool_size = parts.config.head.pool_size
+    return _apply("roi_pooling", parts.pool, features, boxes, image_sizes, pool_size=pool_size, stride=STRIDE)
+
+
 def classify(
     parts: Parts, features: Tensor, boxes: Tensor, image_sizes: Tensor, dropout_seeds: Tensor | None = None
 ) -> HeadOutput:
@@ -79,8 +85,7 @@ def classify(
 
     `dropout_seeds` (B, 2) int32 turns dropout on and belongs to training alone.
     """
-    pool_size = parts.config.head.pool_size
-    pooled = _apply("roi_pooling", parts.pool, features, boxes, image_sizes, pool_size=pool_size, stride=STRIDE)
+    pooled = pool_regions(parts, features, boxes, image_sizes)
     return parts.head(pooled) if dropout_seeds is None else parts.head(pooled, dropout_seeds)
 
 

@@ -251,12 +251,12 @@ def test_convolutions_and_products(device, tensor_float_32, on, tolerance):
 
 
 def test_exports_compute_in_full_float32(tensor_float_32):
-    from export.shared.options import run_export
+    from export.shared.running import run_export
 
     tensor_float_32(True)
     seen = []
     enabled = tf.config.experimental.tensor_float_32_execution_enabled
-    run_export(types.SimpleNamespace(), lambda options, say: seen.append(enabled()))
+    run_export(types.SimpleNamespace(), lambda options: seen.append(enabled()))
     assert seen == [False]
 
 

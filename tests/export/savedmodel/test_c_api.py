@@ -16,7 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export.savedmodel.signatures import save
 from export.savedmodel.warmup import PLACE, write_warmup
 
-C_API = Path(__file__).with_name("c_api.py")
+C_API = Path(__file__).parents[1] / "c_api.py"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def encoded(image, kind):
 
 @pytest.fixture(scope="module")
 def wrong_requests():
-    """One batch with bad pictures in it, then what is no batch."""
+    """One batch with bad pictures in it, then requests that are not a batch."""
     good = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3)).astype(np.uint8)), "PNG")
     return [
         ("image_bytes", {"image_bytes": [good, good[:-2000], b"", b"no picture", good]}),

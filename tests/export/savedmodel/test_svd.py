@@ -1,13 +1,13 @@
-"""Truncated SVD against NumPy's own, and the head of two layers in place of one."""
+"""Truncated SVD against NumPy's SVD, and the head with two layers instead of one."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.shared.parity import reference_proposals
 from export.savedmodel.svd import DEFAULT_RANKS, factorised_head, measure_moments, multiply_out, truncate, truncate_head
-from keras_frcnn.facts.errors import InputError
+from export.shared.reference import reference_proposals
 from keras_frcnn.data.images import prepare
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.roi_pooling import roi_pool
 
 
@@ -63,7 +63,7 @@ def test_the_factorised_head_has_the_heads_precision(make_model, pooled):
     ("ranks", "layer", "rank"), [((32, 6), "fc6", 32), ((12, 0), "fc7", 0), (DEFAULT_RANKS, "fc6", 1536)]
 )
 def test_a_rank_that_is_not_below_the_matrixs_is_refused(model, ranks, layer, rank):
-    with pytest.raises(InputError, match=f"^--svd: {rank} is no rank to cut {layer} to; give one from 1 to 31$"):
+    with pytest.raises(InputError, match=f"^--svd: {layer} cannot be cut to rank {rank}; give a rank from 1 to 31$"):
         truncate_head(model.head, ranks)
 
 
@@ -82,7 +82,7 @@ def test_with_responses_the_product_is_the_best_for_them():
     def error(first, second):
         return np.linalg.norm(x @ (first @ second) - responses)
 
-    best = np.linalg.svd(responses)[1][9:]  # what no approximation of rank 9 can have (Eckart and Young)
+    best = np.linalg.svd(responses)[1][9:]  # the part that no approximation of rank 9 can have (Eckart and Young)
     ours, plain = (error(*truncate(kernel, 9, moment)) for moment in (responses.T @ responses, None))
     assert ours == pytest.approx(np.linalg.norm(best), rel=1e-5)
     assert plain > 1.02 * ours
