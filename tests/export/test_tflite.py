@@ -23,7 +23,7 @@ from PIL import Image
 
 from export import tflite
 from export.shared.parity import ParityError, check, compare, synthetic_images
-from keras_frcnn.rules.proposals import suppress
+from keras_frcnn.rules.suppression import suppress
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (64, 96)

@@ -18,7 +18,8 @@ from keras_frcnn.rules import targets
 from keras_frcnn.geometry.anchors import tile_anchors
 from keras_frcnn.rules.detections import make_detections
 from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums
-from keras_frcnn.rules.proposals import make_proposals, suppress
+from keras_frcnn.rules.proposals import make_proposals
+from keras_frcnn.rules.suppression import suppress
 from keras_frcnn.network.roi_pooling import roi_pool, roi_pool_by_gather
 from keras_frcnn.facts.structures import GroundTruth, HeadOutput, Proposals, RoITargets, RPNOutput, RPNTargets
 
