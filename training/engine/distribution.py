@@ -6,7 +6,8 @@ import os
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_frcnn.data.pipeline import Share, evaluation_batches
+from keras_frcnn.data.order import Share
+from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.facts.errors import InputError
 from training.engine.interruption import stop_if_asked
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pipeline import training_batches, training_items
+from keras_frcnn.data.order import training_items
+from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.evaluation.recall import COUNTS
 from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
