@@ -2,8 +2,8 @@
 
 The module `order` decides which picture comes when.
 
-Axes: B images, H W pixels, h w feature cells, c channels, P stored proposals, G ground-truth objects.  Boxes are float32
-in the order y0, x0, y1, x1.
+Axes: B images, H W pixels, h w feature cells, c channels, P stored proposals, G ground-truth objects.  Boxes are
+float32 in the order y0, x0, y1, x1.
 """
 
 import contextlib
