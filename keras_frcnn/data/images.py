@@ -27,7 +27,7 @@ def decode_image(encoded: Tensor) -> Tensor:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        tf.errors.InvalidArgumentError: The bytes are of no such picture, or damaged.
+        tf.errors.InvalidArgumentError: The bytes are damaged or have another format.
     """
 
     def decode_jpeg() -> Tensor:

@@ -16,7 +16,6 @@ from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.structures import Detections, HeadOutput, Proposals, RPNOutput, Tensor
 from keras_frcnn.geometry import anchors as anchor_rules
 from keras_frcnn.network.backbone import STRIDE, Backbone
-from keras_frcnn.network.head import Head
 from keras_frcnn.network.roi_pooling import roi_pool
 from keras_frcnn.network.rpn import RPN
 from keras_frcnn.rules.detections import make_detections

@@ -17,7 +17,7 @@ def pictures(sizes):
 
 
 def take_order(sizes, seed, count, batch_size=1, start=0):
-    """The first `count` (position, example index, flip) for pictures of these sizes, or for that many equal pictures."""
+    """The first `count` (position, example index, flip) of pictures of these sizes, or of that many equal pictures."""
     sizes = [WIDE] * sizes if isinstance(sizes, int) else sizes
     items = training_order(pictures(sizes), seed, batch_size, start).take(count).as_numpy_iterator()
     return [(int(position), int(index), bool(flip)) for position, index, flip in items]
