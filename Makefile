@@ -5,7 +5,7 @@ RUN := runs/synthetic
 
 # Small pictures and a short schedule, for 2 CPU cores.  The weights come without fc6 and fc7: 1024 new units do.
 SYNTHETIC := --short-side 240 --anchor-scales 32 45 64 90 128 --min-size 8 --fc-units 1024 --rois 128 --dropout 0 \
-	--head-images 1 --steps 130 320 250 400 --learning-rate 0.002 0.002 0.002 0.002
+	--head-images 1 --iterations 130 320 250 400 --learning-rate 0.002 0.002 0.002 0.002
 
 .PHONY: train test test-slow test-gpu
 

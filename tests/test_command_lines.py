@@ -94,7 +94,7 @@ def test_help_answers_without_heavy_imports(module):
 
 
 def training_options(tree, folder, steps=(2, 2, 2, 2)):
-    return ["--data", f"voc:{tree}", "--run", folder, *SMALL, "--steps", *steps]
+    return ["--data", f"voc:{tree}", "--run", folder, *SMALL, "--iterations", *steps]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
     folder, done = finished
     assert done.returncode == 0, done.stderr
     config = json.loads((folder / "config.json").read_text())
-    assert config["options"]["steps"] == [2, 2, 2, 2] and config["detector"]["anchors"]["scales"] == [16, 32]
+    assert config["options"]["iterations"] == [2, 2, 2, 2] and config["detector"]["anchors"]["scales"] == [16, 32]
     labels = json.loads((folder / "labels.json").read_text())
     assert list(labels) == [str(i) for i in range(1, len(labels) + 1)] and "star" in labels.values()
     for step in (1, 2, 3, 4):
@@ -146,7 +146,7 @@ def test_a_finished_run_starts_another_one(finished, voc_tree, tmp_path, capfd):
     line = f"warm start from {folder}: layers kept but for class_logits (other classes), box_deltas (other classes)"
     assert line in capfd.readouterr().out and line in (tmp_path / "warm" / "logs" / "train.log").read_text()
 
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
 
     before, after = (load_model(run_folder) for run_folder in (folder, tmp_path / "warm"))
     for part in ("backbone", "rpn"):
@@ -185,6 +185,24 @@ def test_the_same_command_again_trains_nothing(finished, voc_tree, capsys):
     assert done.stdout[done.stdout.index("recall@300") :] in capsys.readouterr().out
 
 
+def test_the_configuration_of_a_run_given_back_trains_nothing(finished, capsys):
+    folder, _ = finished
+    before = times(folder)
+    assert alternate("--config", folder / "config.json", "--quiet") == 0
+    assert times(folder) == before and "recall@300" in capsys.readouterr().out
+
+
+def test_a_bad_configuration_file_is_one_line_and_leaves_no_run_folder(finished, tmp_path, capsys):
+    values = json.loads((finished[0] / "config.json").read_text())
+    values["detector"]["rpn"]["nms_iou"] = 1.5
+    path = tmp_path / "given.json"
+    path.write_text(json.dumps(values))
+    assert alternate("--config", path, "--run", tmp_path / "run") == 2
+    rule = "must be greater than 0 and at most 1 (got 1.5)."
+    assert_one_error(capsys.readouterr().err, f"{path}, field detector.rpn.nms_iou {rule}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_goes_on_from_its_first_unfinished_step(finished, copied_run, voc_tree):
     for name in ("weights/step3.npz", "weights/step4.npz", "logs/step3.json", "logs/step4.json", "model.keras",
                  "evaluation/step3.rpn.json", "evaluation/step4.detector.json"):  # fmt: skip
@@ -215,7 +233,7 @@ def test_another_option_is_refused_by_name(finished, voc_tree, capsys):
     before = times(folder)
     assert alternate(*training_options(voc_tree, folder, steps=(2, 2, 2, 3))) == 2
     assert times(folder) == before
-    beginning = f"{folder}/config.json, field options.steps: this run was started with [2, 2, 2, 2]"
+    beginning = f"{folder}/config.json, field options.iterations: this run was started with [2, 2, 2, 2]"
     assert_one_error(capsys.readouterr().err, beginning)
 
 
@@ -410,8 +428,9 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
         ("--anchor-scales 16 -32", "--anchor-scales "),
         ("--fc-units -1", "--fc-units "),
         ("--rois -1", "--rois "),
-        ("--steps 2 2 -2 2", "--steps "),
-        ("--steps 0 2 2 2", "--steps "),
+        ("--iterations 2 2 -2 2", "--iterations "),
+        ("--steps 0 2 2 2", "--iterations "),
+        ("--iterations 2 2 2", "--iterations "),
         ("--learning-rate 0.001 0.001 -1 0.001", "--learning-rate "),
         ("--learning-rate 0.001 0.001 nan 0.001", "--learning-rate "),
         ("--rpn-images 0", "--rpn-images "),
@@ -428,7 +447,7 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
         ("--accumulate 0", "--accumulate "),
         ("--clip-norm 0", "--clip-norm "),
         ("--warmup -1", "--warmup "),
-        ("--checkpoint-steps 0", "--checkpoint-steps "),
+        ("--checkpoint-iterations 0", "--checkpoint-iterations "),
         ("--checkpoint-minutes nan", "--checkpoint-minutes "),
         ("--checkpoints 0", "--checkpoints "),
         ("--feature-cache-gib -1", "--feature-cache-gib "),
@@ -463,6 +482,19 @@ def saved(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model.keras"
     model.save(path)
     return path
+
+
+@pytest.mark.parametrize("score", ["-0.1", "1", "nan"])
+def test_a_score_of_detect_is_from_0_to_below_1(picture, capsys, score):
+    assert detect("--model", "gone", picture, "--score", score) == 2
+    rule = f"--score must be at least 0 and less than 1 (got {float(score)})."
+    assert_one_error(capsys.readouterr().err, rule)
+
+
+@pytest.mark.parametrize("iou", ["-0.1", "1", "nan"])
+def test_an_iou_of_evaluate_is_from_0_to_below_1(capsys, iou):
+    assert evaluate("--model", "gone", "--data", "synthetic", "--iou", iou) == 2
+    assert_one_error(capsys.readouterr().err, f"--iou must be at least 0 and less than 1 (got {float(iou)}).")
 
 
 def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):

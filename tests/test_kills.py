@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KILLS = 20
 OPTIONS = (
     "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none --deterministic --quiet "
-    "--steps 8 8 8 8 --checkpoint-steps 2"
+    "--iterations 8 8 8 8 --checkpoint-iterations 2"
 ).split()
 STAGES = {  # what a file that appears in the run folder says is going on
     "step 1": "checkpoints/step1/",

@@ -114,10 +114,12 @@ def evaluate(options):
     from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
     from keras_frcnn.evaluation.voc_ap import evaluate_voc
     from keras_frcnn.facts.files import write_json
+    from keras_frcnn.facts.settings import Limits, check_number
     from keras_frcnn.network.forward import detection_counts
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
     from training.stores.proposals import store_proposals
 
+    check_number(options.iou, Limits(at_least=0, less_than=1), "--iou")
     model = load_model(options.model)
     dataset = load_dataset(options.data, options.split, class_names=model.class_names, strict=options.strict)
     for line in describe_problems(dataset):

@@ -1,15 +1,18 @@
-"""The paper's 4-step alternating training (section 3.2): the steps as a table, and what carries them out."""
+"""The paper's 4-step alternating training (section 3.2): the steps as a table, and the functions that run them."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.model import FasterRCNN
 from training.run.session import conduct
 from training.engine.loop import Overall
 from training.run.start import Run, Start, feature_cache, new_model
 from training.run.folder import load_part, weights_path
+from training.run.options import AlternationOptions
 from training.run.stages import Trained, Training, measure_detector, measure_rpn, propose_for_training, train_parts
 from training.engine.objectives import head_losses, rpn_losses
 
@@ -25,30 +28,49 @@ class Step(NamedTuple):
     head_from: str | int | None
     losses: Callable
     proposals_from: int | None  # the step whose RPN made the proposals that this one trains on
+    iterations: int  # mini-batches, where --iterations gives no others
+    learning_rate: float = 0.001  # where --learning-rate gives no others
 
 
 # Steps 3 and 4 leave the convolutions of step 2 as they are, so that both networks share them.  What the RPN's own
 # layers start from in step 3 the paper leaves open: here they go on from step 1.
 STEPS = (
     Step(1, "RPN", ("backbone", "rpn"), backbone_from="pretrained", rpn_from="new", head_from=None,
-         losses=rpn_losses, proposals_from=None),
+         losses=rpn_losses, proposals_from=None, iterations=80000),
     Step(2, "detector", ("backbone", "head"), backbone_from="pretrained", rpn_from=None, head_from="pretrained",
-         losses=head_losses, proposals_from=1),
+         losses=head_losses, proposals_from=1, iterations=40000),
     Step(3, "RPN", ("rpn",), backbone_from=2, rpn_from=1, head_from=None,
-         losses=rpn_losses, proposals_from=None),
+         losses=rpn_losses, proposals_from=None, iterations=80000),
     Step(4, "detector", ("head",), backbone_from=2, rpn_from=3, head_from=2,
-         losses=head_losses, proposals_from=3),
+         losses=head_losses, proposals_from=3, iterations=40000),
 )  # fmt: skip
 
 
-def run_four_steps(options) -> int:
-    """Carry out all that the run folder does not hold yet, and print the results; returns the exit status.
+def with_table(options: AlternationOptions) -> AlternationOptions:
+    """The options with the iterations and learning rates of `STEPS` where none are given.
+
+    Raises InputError where their number is not the number of steps.
+    """
+    given = {"iterations": options.iterations, "learning_rate": options.learning_rate}
+    for name, values in given.items():
+        if values is not None and len(values) != len(STEPS):
+            option = f"--{name.replace('_', '-')} (field options.{name})"
+            example = " ".join(str(getattr(step, name)) for step in STEPS)
+            problem = f"has {len(values)} value{'s' * (len(values) != 1)} for {len(STEPS)} steps"
+            raise InputError(option, problem, f"give one value for each step, such as {example}")
+    table = {name: tuple(getattr(step, name) for step in STEPS) for name, values in given.items() if values is None}
+    return dataclasses.replace(options, **table)
+
+
+def run_four_steps(options: AlternationOptions) -> int:
+    """Do all the work that the run folder does not hold yet, and print the results; returns the exit status.
 
     Raises InputError.
     """
+    options = with_table(options)
 
     def work(run: Run, model: FasterRCNN, start: Start) -> list[dict]:
-        overall = Overall(sum(options.steps))
+        overall = Overall(sum(options.iterations))
         results = [_carry_out(step, run, model, start, overall) for step in STEPS]
         check_shared_backbone(run, model)
         return results
@@ -67,14 +89,14 @@ def _carry_out(step: Step, run: Run, model: FasterRCNN, start: Start, overall: O
     cache = None if "backbone" in step.trains else feature_cache(run, model)
     proposals_from = None if step.proposals_from is None else f"step{step.proposals_from}"
     if is_done:
-        overall.skip(options.steps[step.number - 1])
+        overall.skip(options.iterations[step.number - 1])
     else:
         training = Training(
             name=name,
             title=title,
             parts=step.trains,
             losses=step.losses,
-            batches=options.steps[step.number - 1],
+            batches=options.iterations[step.number - 1],
             images=options.rpn_images if "rpn" in step.trains else options.head_images,
             learning_rate=options.learning_rate[step.number - 1],
             # Each step has its own order of pictures and its own random choices.

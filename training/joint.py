@@ -1,32 +1,24 @@
-"""Train Faster R-CNN by approximate joint training (section 3.2): both networks at once, in one step.
+"""Train Faster R-CNN by approximate joint training (section 3.2): both networks at once.
 
     python -m training.joint --data voc:PATH --weights imagenet --run runs/mine
 
-leaves the detector in runs/mine/model.keras.  A run that was stopped, however it was, goes on from its newest
-checkpoint: give the same command again.
+writes the detector to runs/mine/model.keras.  To resume a run that was stopped, give the same command again: training
+continues from the newest checkpoint.
 """
 
-import argparse
+from collections.abc import Sequence
 
-from training.run.options import add_common_options, exit_with
-
-
-def parse_arguments(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m training.joint",
-        description="Train Faster R-CNN by approximate joint training. Defaults are the released ones.",
-    )
-    add_common_options(parser)
-    schedule = parser.add_argument_group("joint training")
-    schedule.add_argument("--steps", type=int, default=70000, help="mini-batches (default: 70000)")
-    schedule.add_argument("--learning-rate", type=float, default=0.001)
-    schedule.add_argument("--images", type=int, default=1, help="images a mini-batch (default: 1)")
-    # 128 RoIs of one image, where the four steps take 64 of two; a tenth of the rate from 50k of 70k on.
-    parser.set_defaults(rois=128, drop_at=50 / 70)
-    return parser.parse_args(arguments)
+from keras_frcnn.facts.errors import exit_on_input_error
+from training.run.options import JointOptions, exit_with, parse_options
 
 
-def run_joint(options) -> int:
+def parse_arguments(arguments: Sequence[str] | None = None) -> JointOptions:
+    """The options of the command line; raises InputError."""
+    description = "Train Faster R-CNN by approximate joint training. The defaults are those of the released code."
+    return parse_options(JointOptions, "python -m training.joint", description, arguments)
+
+
+def run_joint(options: JointOptions) -> int:
     """Train, measure and print; returns the exit status.  Raises InputError."""
     from training.run.session import conduct
     from training.engine.loop import Overall
@@ -48,20 +40,22 @@ def run_joint(options) -> int:
                 title=title,
                 parts=parts,
                 losses=joint_losses,
-                batches=options.steps,
+                batches=options.iterations,
                 images=options.images,
                 learning_rate=options.learning_rate,
                 seed=options.seed,
             )
-            train_parts(run, model, training, Overall(options.steps))
+            train_parts(run, model, training, Overall(options.iterations))
         trained = Trained(run, model, name, title)
         return [measure_rpn(trained) | measure_detector(trained)]
 
     return conduct(options, work)
 
 
-def main(arguments=None):
-    exit_with(parse_arguments(arguments), lambda: run_joint)
+def main(arguments: Sequence[str] | None = None) -> None:
+    with exit_on_input_error():
+        options = parse_arguments(arguments)
+    exit_with(options, lambda: run_joint)
 
 
 if __name__ == "__main__":

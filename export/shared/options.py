@@ -5,7 +5,6 @@ No import of this project's at the top: the command lines take their options fro
 
 import argparse
 import dataclasses
-import math
 import os
 import sys
 import time
@@ -81,7 +80,7 @@ def load_for_export(options):
 
     Raises InputError where there is no model, or where a number is out of its range.
     """
-    from keras_frcnn.network.model import load_model
+    from keras_frcnn.api.model_file import load_model
 
     changes = _test_changes(options)
     model = load_model(options.model)
@@ -104,18 +103,13 @@ def _rebuilt(model, config, dtype: str):
     return rebuilt
 
 
-def _test_changes(options) -> dict:
+def _test_changes(options: argparse.Namespace) -> dict[str, float]:
     """The fields of `TestConfig` that `options` change; raises InputError for a number out of its range."""
-    from keras_frcnn.facts.errors import InputError
+    from keras_frcnn.facts.config import TestConfig
+    from keras_frcnn.facts.settings import check, settings_of
 
-    in_range = {
-        "score_threshold": (lambda value: 0 <= value < 1, "give a number from 0 to below 1"),
-        "nms_iou": (lambda value: 0 <= value <= 1, "give a number from 0 to 1"),
-        "max_detections": (lambda value: value >= 1, "give a whole number from 1 on"),
+    return {
+        setting.name: check(value, setting, f"--{setting.name.replace('_', '-')}")
+        for setting in settings_of(TestConfig)
+        if (value := getattr(options, setting.name, None)) is not None
     }
-    changes = {name: getattr(options, name) for name in in_range if getattr(options, name) is not None}
-    for name, value in changes.items():
-        fits, mend = in_range[name]
-        if not (math.isfinite(value) and fits(value)):
-            raise InputError(f"--{name.replace('_', '-')}", f"{value} is out of range", mend)
-    return changes

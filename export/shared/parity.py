@@ -124,9 +124,9 @@ def format_parity(parity: Parity) -> str:
 
 def given_images(paths) -> list[np.ndarray]:
     """The (H, W, 3) uint8 pictures of these files; raises InputError for one that cannot be read."""
-    from keras_frcnn.detect import read_image
+    from keras_frcnn.api.pictures import read_picture
 
-    return [read_image(path).numpy() for path in paths]
+    return [read_picture(path) for path in paths]
 
 
 def synthetic_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:
@@ -143,9 +143,9 @@ def images_to_compare(options) -> list[np.ndarray]:
 
 def detect_with_keras(model, image):
     """Detections of one (H, W, 3) uint8 picture by the Keras model, prepared as in training."""
-    from keras_frcnn.detect import detect_image
+    from keras_frcnn.api.pictures import detect_pixels
 
-    boxes, classes, scores = detect_image(model, image)
+    boxes, classes, scores = detect_pixels(model, image)
     return boxes / np.tile(np.float32(image.shape[:2]), 2), classes, scores
 
 
@@ -192,13 +192,13 @@ def mean_average_precision(detect, dataset, title: str) -> float:
     """
     from tqdm import tqdm
 
-    from keras_frcnn.detect import read_image
+    from keras_frcnn.api.pictures import read_picture
     from keras_frcnn.evaluation.detections_record import ImageDetections
     from keras_frcnn.evaluation.voc_ap import evaluate_voc
 
     records = []
     for example in tqdm(dataset.examples, desc=title, unit="picture", mininterval=1.0, dynamic_ncols=True):
-        boxes, classes, scores = detect(read_image(example.image_path).numpy())
+        boxes, classes, scores = detect(read_picture(example.image_path))
         pixels = boxes * np.tile([example.height, example.width], 2)
         records.append(ImageDetections(example.image_id, pixels, classes, scores))
     return evaluate_voc(dataset.examples, records, dataset.class_names, 0.5).mean_11point

@@ -73,8 +73,8 @@ def class_colour(class_index: int) -> Colour:
 def score_colour(score: float) -> Colour:
     """Return a colour from blue for score 0, through green and yellow, to red for score 1."""
     level = 0.1 + 0.8 * min(max(float(score), 0.0), 1.0)  # the ends of the colour map are nearly black
-    level = np.uint8([[round(255 * level)]])
-    blue, green, red = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)[0, 0].tolist()
+    pixel = np.full((1, 1), round(255 * level), np.uint8)
+    blue, green, red = cv2.applyColorMap(pixel, cv2.COLORMAP_TURBO)[0, 0].tolist()
     return red, green, blue
 
 

@@ -1,86 +1,158 @@
-"""What a detector is made of, as plain frozen data.
+"""The configuration of a detector, as frozen dataclasses.
 
-Every default is the paper's (arXiv 1506.01497v3), with its source.
+Every field is declared once, with its default, range and source (see `settings.py`).  The defaults are the paper's
+(Ren et al. 2015, arXiv 1506.01497v3), or those of the authors' released code where a source says so.
 
-A `DetectorConfig` travels with the model: it is stored inside `model.keras` and in the run folder.  Lengths are in
-pixels of the resized image.
+A `DetectorConfig` is stored inside `model.keras` and in the run folder.  Lengths are in pixels of the resized image.
 """
 
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
-from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import changed, read, setting, settings_of
 
 
 @dataclass(frozen=True)
 class AnchorConfig:
-    """Reference boxes of the RPN (section 3.1.1)."""
+    """Anchors: the reference boxes of the RPN (section 3.1.1).
 
-    scales: tuple[float, ...] = (128.0, 256.0, 512.0)  # square roots of the anchors' areas
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    Every position of the feature map has one anchor for each pair of a scale and a ratio.
+    """
+
+    scales: tuple[float, ...] = setting(
+        (128.0, 256.0, 512.0), "square roots of the anchors' areas, in pixels of the resized image",
+        source="section 3.3", option="--anchor-scales", more_than=0,
+    )  # fmt: skip
+    ratios: tuple[float, ...] = setting(
+        (0.5, 1.0, 2.0), "height / width of the anchors", source="section 3.3", option="--anchor-ratios", more_than=0
+    )
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Single-scale input (section 3.3)."""
+    """Images: the size to which they are resized, at one scale (section 3.3)."""
 
-    short_side: int = 600
-    long_side: int = 1000  # at most; wins over short_side
+    short_side: int = setting(
+        600, "shorter side of the resized image, in pixels", source="section 3.3", option="--short-side", more_than=0
+    )
+    long_side: int = setting(
+        1000, "most pixels of the longer side; where both cannot hold, this one does",
+        source="Girshick 2015, released code", option="--long-side", more_than=0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RPNConfig:
-    """Region proposal network: layer, targets (section 3.1.2), proposals (section 3.3)."""
+    """Region proposal network: layer, targets and loss (section 3.1.2), proposals (section 3.3).
 
-    channels: int = 512
-    positive_iou: float = 0.7
-    negative_iou: float = 0.3
-    batch_size: int = 256  # anchors sampled from one image
-    positive_fraction: float = 0.5
-    # Released Python code: weight 1 over the sampled anchors and sigma 3, the balance of lambda 10 over 2400 positions.
-    box_loss_weight: float = 1.0
-    smooth_l1_sigma: float = 3.0
-    min_size: float = 16.0  # proposals with a shorter side are dropped
-    nms_iou: float = 0.7
-    # The authors' alternating training puts no cut before NMS; 0 says so.
-    train_pre_nms_topk: int = 0
-    train_post_nms_topk: int = 2000
-    joint_pre_nms_topk: int = 12000  # approximate joint training, as released
+    The released code balances the two losses with weight 1 over the sampled anchors and sigma 3.  This is about the
+    paper's lambda of 10 over 2400 positions.
+    """
+
+    channels: int = setting(512, "channels of the 3x3 convolution", source="section 3.1", more_than=0)
+    positive_iou: float = setting(
+        0.7, "an anchor with at least this IoU with an object is positive", source="section 3.1.2",
+        more_than=0, at_most=1,
+    )  # fmt: skip
+    negative_iou: float = setting(
+        0.3, "an anchor with less than this IoU with every object is negative", source="section 3.1.2",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    batch_size: int = setting(256, "anchors sampled from one image", source="section 3.1.3", more_than=0)
+    positive_fraction: float = setting(
+        0.5, "largest share of positive anchors among them", source="section 3.1.3", more_than=0, at_most=1
+    )
+    box_loss_weight: float = setting(
+        1.0, "weight of the box loss beside the objectness loss", source="released Python code", at_least=0
+    )
+    smooth_l1_sigma: float = setting(
+        3.0, "the smooth L1 loss is quadratic below 1 / sigma^2", source="released Python code", more_than=0
+    )
+    min_size: float = setting(
+        16.0, "proposals with a shorter side are dropped, in pixels of the resized image",
+        source="released Python code", option="--min-size", more_than=0,
+    )  # fmt: skip
+    nms_iou: float = setting(
+        0.7, "IoU over which the lower-scored of two proposals is dropped", source="section 3.3", more_than=0, at_most=1
+    )
+    train_pre_nms_topk: int = setting(
+        0, "proposals kept before NMS to train the detector; 0 keeps all", source="released alternating training",
+        at_least=0,
+    )  # fmt: skip
+    train_post_nms_topk: int = setting(
+        2000, "proposals kept after NMS to train the detector", source="section 3.3", more_than=0
+    )
+    joint_pre_nms_topk: int = setting(
+        12000, "proposals kept before NMS in joint training; 0 keeps all", source="released joint training", at_least=0
+    )
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Fast R-CNN detector: layers and targets (Girshick 2015, section 2.3)."""
+    """Detector head: layers and targets of Fast R-CNN (Girshick 2015, section 2)."""
 
-    pool_size: int = 7
-    fc_units: int = 4096
-    dropout: float = 0.5
-    batch_size: int = 64  # RoIs sampled from one image; 2 images make the paper's 128
-    foreground_fraction: float = 0.25
-    foreground_iou: float = 0.5
-    background_iou: float = 0.0  # least IoU of a background RoI: 0 as released in Python, 0.1 in the paper
-    box_loss_weight: float = 1.0
-    smooth_l1_sigma: float = 1.0
-    delta_std: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  # of ty, tx, th, tw
+    pool_size: int = setting(
+        7, "RoI pooling gives this many rows and columns", source="Girshick 2015, section 2.1", more_than=0
+    )
+    fc_units: int = setting(4096, "units of fc6 and fc7", source="VGG16", option="--fc-units", more_than=0)
+    dropout: float = setting(
+        0.5, "share of the units of fc6 and fc7 dropped in training", source="VGG16", option="--dropout",
+        at_least=0, less_than=1,
+    )  # fmt: skip
+    batch_size: int = setting(
+        64, "RoIs sampled from one image to train the detector; 2 images make the paper's 128",
+        source="Girshick 2015, section 2.3", option="--rois", more_than=0,
+    )  # fmt: skip
+    foreground_fraction: float = setting(
+        0.25, "largest share of foreground RoIs among them", source="Girshick 2015, section 2.3", more_than=0, at_most=1
+    )
+    foreground_iou: float = setting(
+        0.5, "a RoI with at least this IoU with an object is foreground", source="Girshick 2015, section 2.3",
+        more_than=0, at_most=1,
+    )  # fmt: skip
+    background_iou: float = setting(
+        0.0, "least IoU of a background RoI; the Fast R-CNN paper has 0.1", source="released Python code",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    box_loss_weight: float = setting(
+        1.0, "weight of the box loss beside the class loss", source="Girshick 2015, section 2.3", at_least=0
+    )
+    smooth_l1_sigma: float = setting(
+        1.0, "the smooth L1 loss is quadratic below 1 / sigma^2", source="Girshick 2015, equation 3", more_than=0
+    )
+    delta_std: tuple[float, float, float, float] = setting(
+        (0.1, 0.1, 0.2, 0.2), "the box targets ty, tx, th, tw are divided by these", source="released Python code",
+        more_than=0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TestConfig:
-    """Detection (section 3.3 and the released test configuration)."""
+    """Detection: from proposals to final boxes (section 3.3, released test configuration)."""
 
-    pre_nms_topk: int = 6000
-    post_nms_topk: int = 300
-    score_threshold: float = 0.05
-    nms_iou: float = 0.3
-    max_detections: int = 100
+    pre_nms_topk: int = setting(
+        6000, "proposals kept before NMS; 0 keeps all", source="released test configuration", at_least=0
+    )
+    post_nms_topk: int = setting(300, "proposals kept after NMS", source="section 4.1", more_than=0)
+    score_threshold: float = setting(
+        0.05, "detections score more than this", source="released test configuration", at_least=0, less_than=1
+    )
+    nms_iou: float = setting(
+        0.3, "IoU over which the lower-scored of two detections of one class is dropped",
+        source="released test configuration", option="--nms-iou", more_than=0, at_most=1,
+    )  # fmt: skip
+    max_detections: int = setting(
+        100, "detections kept in one image", source="released test configuration", more_than=0
+    )
 
-    __test__ = False  # the name is not a test's
+    __test__ = False  # pytest must not collect this class
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """The whole detector but its class names."""
+    """The whole detector except its class names."""
 
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -89,40 +161,15 @@ class DetectorConfig:
     test: TestConfig = field(default_factory=TestConfig)
 
 
-SECTIONS = {
-    "anchors": AnchorConfig,
-    "image": ImageConfig,
-    "rpn": RPNConfig,
-    "head": HeadConfig,
-    "test": TestConfig,
-}
-
-
-def config_to_dict(config: DetectorConfig) -> dict:
+def config_to_dict(config: DetectorConfig) -> dict[str, dict[str, Any]]:
     """Plain dicts, lists and numbers, ready for JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def config_from_dict(values: dict, where="configuration") -> DetectorConfig:
-    """The inverse of `config_to_dict`.  A missing field takes its default.
+def config_from_dict(values: dict[str, Any], where: str = "configuration") -> DetectorConfig:
+    """The inverse of `config_to_dict`.  A missing field has its default.
 
-    Raises InputError for a section or field that does not exist or has another type, naming `where`.
+    Raises InputError for a section or field that does not exist, and for a value of another type or out of range.  The
+    message names `where` and the field.
     """
-    if not isinstance(values, dict) or not all(isinstance(fields, dict) for fields in values.values()):
-        raise InputError(where, "is not an object of sections", "write each section as an object of fields")
-    sections = {}
-    for name, fields in values.items():
-        if name not in SECTIONS:
-            raise InputError(f"{where}, field {name}", "no such section", f"use one of {', '.join(SECTIONS)}")
-        defaults = dataclasses.asdict(SECTIONS[name]())
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        for key, value in plain.items():
-            place = f"{where}, field {name}.{key}"
-            if key not in defaults:
-                raise InputError(place, "no such field", f"use one of {', '.join(sorted(defaults))}")
-            wanted = "a list of numbers" if isinstance(defaults[key], tuple) else "a number"
-            numbers = value if isinstance(defaults[key], tuple) else (value,)
-            if not isinstance(numbers, tuple) or not all(type(number) in (int, float) for number in numbers):
-                raise InputError(place, f"{value!r} is not {wanted}", f"give {wanted}")
-        sections[name] = SECTIONS[name](**plain)
-    return DetectorConfig(**sections)
+    return changed(DetectorConfig(), read(values, settings_of(DetectorConfig), where))

@@ -1,11 +1,14 @@
 """Anchors: the reference boxes of the region proposal network (section 3.1.1).
 
-Everything is float32 from the first corner on: anchors in float64 on one side and float32 on the other break the ties
-of "highest IoU".
+Anchors are float32, and their corners are multiples of `boxes.GRID`.  Float32 holds these corners exactly at every
+cell, so that all anchors of one shape have exactly the same sides.
 """
 
 import numpy as np
 import tensorflow as tf
+
+from keras_frcnn.geometry import boxes as box_ops
+from keras_frcnn.facts.structures import Tensor
 
 
 def base_anchors(scales, ratios) -> np.ndarray:
@@ -16,13 +19,19 @@ def base_anchors(scales, ratios) -> np.ndarray:
     scale, ratio = np.meshgrid(np.float64(scales), np.float64(ratios), indexing="ij")
     height = (scale * np.sqrt(ratio)).ravel()
     width = (scale / np.sqrt(ratio)).ravel()
-    return np.stack([-height / 2, -width / 2, height / 2, width / 2], axis=-1).astype(np.float32)
+    corners = np.stack([-height / 2, -width / 2, height / 2, width / 2], axis=-1)
+    return (np.round(corners / box_ops.GRID) * box_ops.GRID).astype(np.float32)
 
 
-def tile_anchors(scales, ratios, feature_height, feature_width, stride: int):
+def base_areas(scales, ratios) -> np.ndarray:
+    """Areas of `base_anchors` in square pixels, (k,) float32: exactly equal for all ratios of one scale."""
+    return np.repeat(np.square(np.float64(scales)), len(ratios)).astype(np.float32)
+
+
+def tile_anchors(scales, ratios, feature_height, feature_width, stride: int) -> Tensor:
     """Anchors at every cell of a feature map, (h * w * k, 4), row by row, the k anchors of one cell together.
 
-    A cell's anchors stand around the middle of the `stride` x `stride` pixels that it covers.
+    The centre of a cell's anchors is the centre of the `stride` x `stride` pixels that the cell covers.
     """
     y = (tf.range(feature_height, dtype=tf.float32) + 0.5) * stride
     x = (tf.range(feature_width, dtype=tf.float32) + 0.5) * stride
@@ -31,7 +40,7 @@ def tile_anchors(scales, ratios, feature_height, feature_width, stride: int):
     return tf.reshape(centres[:, :, None, :] + base_anchors(scales, ratios), [-1, 4])
 
 
-def inside_image(anchors, image_sizes):
+def inside_image(anchors: Tensor, image_sizes: Tensor) -> Tensor:
     """Which of (A, 4) anchors do not cross the border of each image: `image_sizes` (B, 2) -> (B, A) bool."""
     sizes = tf.cast(image_sizes, tf.float32)
     not_before = tf.reduce_all(anchors[:, :2] >= 0.0, axis=-1)
@@ -39,10 +48,10 @@ def inside_image(anchors, image_sizes):
     return not_before & not_beyond
 
 
-def on_feature_cells(anchors, image_sizes, stride: int):
-    """Which of (A, 4) anchors stand on a cell of each image's own feature map, not on padding: (B, A) bool.
+def on_feature_cells(anchors: Tensor, image_sizes: Tensor, stride: int) -> Tensor:
+    """Which of (A, 4) anchors belong to a cell of each image's own feature map, not to padding: (B, A) bool.
 
-    Four 2x2 poolings drop a last odd row each, so that an image of H pixels has floor(H / stride) rows of cells.
+    Each of the four 2x2 poolings drops an odd last row, so an image of H pixels has floor(H / stride) rows of cells.
     """
     cells = tf.cast(image_sizes // stride, tf.float32) * stride
     centres = 0.5 * (anchors[:, :2] + anchors[:, 2:])

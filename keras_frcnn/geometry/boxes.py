@@ -14,21 +14,35 @@ from keras_frcnn.facts.structures import Tensor
 # untrained or diverged output would overflow, and NMS over infinite boxes silently returns indices.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 
+# Spacing of exact coordinates, in pixels.  Float32 holds every multiple of it up to 16384 pixels, so sums and
+# differences of such coordinates are exact.
+GRID = 2.0**-10
 
-def area(boxes):
+
+def snap(boxes: Tensor) -> Tensor:
+    """Round the coordinates of (..., 4) boxes to the nearest multiple of `GRID`."""
+    return tf.round(boxes / GRID) * GRID
+
+
+def area(boxes: Tensor) -> Tensor:
     """(..., 4) -> (...): height times width, 0 for an inverted box."""
     y0, x0, y1, x1 = tf.unstack(boxes, axis=-1)
     return tf.maximum(y1 - y0, 0.0) * tf.maximum(x1 - x0, 0.0)
 
 
-def pairwise_iou(a, b):
-    """Intersection over union of every pair: (..., N, 4), (..., M, 4) -> (..., N, M); 0 where both are empty."""
+def pairwise_iou(a: Tensor, b: Tensor, areas_a: Tensor | None = None) -> Tensor:
+    """Intersection over union of every pair: (..., N, 4), (..., M, 4) -> (..., N, M); 0 where both are empty.
+
+    `areas_a` (..., N) replaces the areas computed from the corners of `a`.
+    """
+    areas_a = area(a) if areas_a is None else areas_a
+    areas_b = area(b)
     a, b = a[..., :, None, :], b[..., None, :, :]
     top_left = tf.maximum(a[..., :2], b[..., :2])
     bottom_right = tf.minimum(a[..., 2:], b[..., 2:])
     sides = tf.maximum(bottom_right - top_left, 0.0)
     intersection = sides[..., 0] * sides[..., 1]
-    union = area(a) + area(b) - intersection
+    union = areas_a[..., :, None] + areas_b[..., None, :] - intersection
     return tf.math.divide_no_nan(intersection, union)
 
 

@@ -1,14 +1,11 @@
-"""Faster R-CNN as one Keras functional model, and how it is read from a file."""
+"""Faster R-CNN as one Keras functional model."""
 
-import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_frcnn.facts.config import DetectorConfig, config_from_dict, config_to_dict
-from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network import forward
 from keras_frcnn.network.backbone import Backbone
 from keras_frcnn.network.head import Head
@@ -22,8 +19,8 @@ class FasterRCNN(keras.Model):
     The model maps (images, image_sizes) to `Detections` in pixels of the resized images.  `images` is (B, H, W, 3)
     float32, normalised as in `images.prepare`; `image_sizes` is (B, 2) int32, height and width without padding.
 
-    The model file holds the configuration and the class names.  `keras.saving.load_model` reads it without
-    `custom_objects`.  Training works on the layers `backbone`, `rpn` and `head`.
+    The model file holds the configuration and the class names.  `keras.saving.load_model` needs no `custom_objects`
+    after this module is imported.  Training works on the layers `backbone`, `rpn` and `head`.
     """
 
     def __init__(
@@ -76,28 +73,3 @@ class FasterRCNN(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "FasterRCNN":
         return cls(**{**config, "config": config_from_dict(config["config"])})
-
-
-def load_model(path) -> FasterRCNN:
-    """Load a saved detector: a `.keras` file, or a run folder that holds `model.keras`.
-
-    Raises InputError where there is none, or where the file is not a detector of this project.
-    """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        path = path / "model.keras"
-    if not path.is_file():
-        raise InputError(path, "no such model file", "give a run folder whose training has finished or a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(path, "not a .keras file", "give the model.keras of a run folder")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            path, f"not a readable model ({error})"[:300], "give the model.keras of a run folder"
-        ) from error
-    if not isinstance(model, FasterRCNN):
-        raise InputError(
-            path, f"holds a {type(model).__name__}, not a FasterRCNN", "give the model.keras of a run folder"
-        )
-    return model

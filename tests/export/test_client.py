@@ -361,16 +361,14 @@ def exported(model, tmp_path_factory):
 
 def test_the_client_finds_what_the_keras_model_finds(model, exported, serving_server, tmp_path, capsys):
     """Over both protocols; labels from the export's assets."""
-    import tensorflow as tf
-
-    from keras_frcnn.detect import detect_image
+    from keras_frcnn.api.pictures import detect_pixels
 
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (90, 60), (64, 80))]
     paths = [tmp_path / f"{i}.png" for i in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
-    expected = [detect_image(model, tf.constant(image)) for image in images]
+    expected = [detect_pixels(model, image) for image in images]
     assert all(len(scores) > 3 for _, _, scores in expected)
     with serving_server.ServingServer({"detector": exported}) as server:
         for protocol in ("rest", "grpc"):

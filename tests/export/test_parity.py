@@ -23,7 +23,7 @@ from export.shared.parity import (
 )
 from keras_frcnn.facts.config import TestConfig
 from keras_frcnn.data.sources.table import load_dataset
-from keras_frcnn.detect import detect_image
+from keras_frcnn.api.pictures import detect_pixels
 from keras_frcnn.facts.errors import InputError
 
 STRICT = Tolerance(box=1e-3, score=1e-2)
@@ -162,7 +162,7 @@ def test_reference_detections_are_those_of_detect(model):
     images = synthetic_images(2, (64, 96))
     reference = reference_detections(model, images)
     for image, (boxes, classes, scores) in zip(images, reference, strict=True):
-        pixels, *others = detect_image(model, image)
+        pixels, *others = detect_pixels(model, image)
         assert len(scores) > 0
         np.testing.assert_allclose(boxes * (64, 96, 64, 96), pixels, rtol=1e-5)
         np.testing.assert_array_equal([classes, scores], others)
@@ -247,5 +247,5 @@ def test_the_precision_of_training_is_not_that_of_the_export(make_model, tmp_pat
 )  # fmt: skip
 def test_numbers_out_of_range_are_named(name, value):
     option = f"--{name.replace('_', '-')}"
-    with pytest.raises(InputError, match=f"^{option}: {value} is out of range; give a "):
+    with pytest.raises(InputError, match=rf"^{option} must be .* \(got {value}\)\.$"):
         load_for_export(options("nowhere", **{name: value}))

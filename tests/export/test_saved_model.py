@@ -524,7 +524,7 @@ def test_a_folder_of_something_else_is_not_replaced(detector, tmp_path, capsys):
         (["--out", "1", "--svd", "8"], "--svd: 1 ranks; give two"),
         (["--out", "1", "--calibrate", "a.jpg"], "--calibrate: has no use without --svd; "),
         (["--out", "1", "--svd"], "--svd: 1536 is no rank to cut fc6 to; give one from 1 to 31"),
-        (["--out", "1", "--score-threshold", "2"], "--score-threshold: 2.0 is out of range"),
+        (["--out", "1", "--score-threshold", "2"], "--score-threshold must be at least 0 and less than 1 (got 2.0)."),
         (["--out", "1", "--images", "nowhere.jpg"], "nowhere.jpg: not a readable picture"),
         (["--out", "1", "--data", "nowhere"], "--data 'nowhere': unknown kind of data source"),
         (["--out", "file/1"], "file: is no folder to write to"),

@@ -407,7 +407,7 @@ def export(*options):
 def converted(monkeypatch, content, model):
     """The conversion is done already, and the model is loaded: each takes seconds."""
     monkeypatch.setattr(tflite, "convert", lambda model, size: content)
-    monkeypatch.setattr("keras_frcnn.network.model.load_model", lambda path: model)
+    monkeypatch.setattr("keras_frcnn.api.model_file.load_model", lambda path: model)
 
 
 def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_path, capsys, pictures):

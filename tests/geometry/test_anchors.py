@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.geometry.anchors import base_anchors, inside_image, on_feature_cells, tile_anchors
+from keras_frcnn.geometry.anchors import base_anchors, base_areas, inside_image, on_feature_cells, tile_anchors
 
 SCALES, RATIOS, STRIDE = (128, 256, 512), (0.5, 1, 2), 16
 
@@ -32,19 +32,35 @@ def test_the_nine_anchors_of_one_cell():
     # Row by row over 4 x 5 cells, the nine of a cell together: cell (2, 3) begins at (2 * 5 + 3) * 9 = 117.
     anchors = tile_anchors(SCALES, RATIOS, 4, 5, STRIDE)
     assert anchors.shape == (4 * 5 * 9, 4)
-    np.testing.assert_allclose(anchors[117:126], expected, atol=1e-4)
+    np.testing.assert_allclose(anchors[117:126], expected, atol=1e-3)
 
 
 def test_area_and_ratio():
     height, width = np.transpose(base_anchors(SCALES, RATIOS)[:, 2:] * 2)
-    np.testing.assert_allclose(height * width, np.repeat([128**2, 256**2, 512**2], 3), rtol=1e-6)
-    np.testing.assert_allclose(height / width, RATIOS * 3, rtol=1e-6)
+    np.testing.assert_allclose(height * width, np.repeat([128**2, 256**2, 512**2], 3), rtol=3e-5)
+    np.testing.assert_allclose(height / width, RATIOS * 3, rtol=3e-5)
 
 
-def test_anchors_move_with_their_cell():
-    grid = tf.reshape(tile_anchors(SCALES, RATIOS, 4, 5, STRIDE), [4, 5, 9, 4])
-    np.testing.assert_allclose(grid[1:] - grid[:-1], np.broadcast_to([16, 0, 16, 0], (3, 5, 9, 4)), atol=1e-4)
-    np.testing.assert_allclose(grid[:, 1:] - grid[:, :-1], np.broadcast_to([0, 16, 0, 16], (4, 4, 9, 4)), atol=1e-4)
+@pytest.mark.parametrize(
+    ("scales", "ratios"), [(SCALES, RATIOS), ((45, 90, 33.3), (0.7, 1, 1.4)), ((10, 2000), (1 / 3, 3))]
+)
+def test_anchors_of_all_cells_have_exactly_the_same_shape(scales, ratios):
+    grid = np.reshape(tile_anchors(scales, ratios, 200, 300, STRIDE), [200, 300, -1, 4])
+    y, x = np.meshgrid(np.arange(200) * 16 + 8, np.arange(300) * 16 + 8, indexing="ij")
+    centres = np.stack([y, x, y, x], axis=-1)[:, :, None]
+    moved = centres + np.float64(base_anchors(scales, ratios))
+    np.testing.assert_array_equal(grid, moved)  # float64 against float32: nothing was rounded
+    sides = grid[..., 2:] - grid[..., :2]
+    np.testing.assert_array_equal(sides, np.broadcast_to(sides[0, 0], sides.shape))
+
+
+def test_base_areas():
+    areas = base_areas(SCALES, RATIOS)
+    assert areas.dtype == np.float32
+    # A shape keeps the area of its scale, whatever its ratio.
+    assert areas.tolist() == [16384] * 3 + [65536] * 3 + [262144] * 3
+    height, width = np.transpose(base_anchors((45, 33.3), (0.7, 1.4))[:, 2:] * 2)
+    np.testing.assert_allclose(base_areas((45, 33.3), (0.7, 1.4)), height * width, rtol=1e-4)
 
 
 @pytest.mark.parametrize("number", [int, float, np.float32, np.float64])

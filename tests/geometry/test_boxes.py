@@ -77,6 +77,21 @@ def test_iou_without_boxes():
     assert box_ops.pairwise_iou(tf.zeros([2, 0, 4]), tf.zeros([2, 5, 4])).shape == (2, 0, 5)
 
 
+def test_iou_with_given_areas():
+    a = tf.constant([[0, 0, 10, 10], [0, 0, 20, 10]], tf.float32)
+    b = tf.constant([[0, 5, 10, 15]], tf.float32)
+    # The intersections are 50 square pixels.  The areas are 150 and 300, not 100 and 200 as computed from the corners.
+    ious = box_ops.pairwise_iou(a, b, tf.constant([150.0, 300.0]))
+    np.testing.assert_allclose(ious, [[50 / 200], [50 / 350]], rtol=1e-6)
+
+
+def test_snap():
+    spacing = 1 / 1024
+    boxes = tf.constant([[0.4 * spacing, 0.6 * spacing, 1000 + 0.6 * spacing, -3 - 0.6 * spacing]], tf.float32)
+    np.testing.assert_array_equal(box_ops.snap(boxes), [[0, spacing, 1000 + spacing, -3 - spacing]])
+    np.testing.assert_array_equal(box_ops.snap(box_ops.snap(boxes)), box_ops.snap(boxes))
+
+
 def test_iou_of_every_pair_equals_the_oracles():
     rng = np.random.default_rng(0)
     a, b = random_boxes(rng, 2, 30), random_boxes(rng, 2, 20)
@@ -220,6 +235,7 @@ def test_coding_equals_the_official_one():
 def test_everything_is_float32():
     boxes = tf.constant([[[1, 2, 3, 4]]], tf.float32)
     for result in (
+        box_ops.snap(boxes),
         box_ops.area(boxes),
         box_ops.pairwise_iou(boxes, boxes),
         box_ops.clip(boxes, tf.constant([[50, 60]])),

@@ -159,7 +159,7 @@ def record_commands(tree: Path, folder: Path) -> Iterator[tuple[str, object]]:
     picture = sorted((tree / "JPEGImages").glob("*.jpg"))[0]
     data = ("--data", f"voc:{tree}")
     for name, iterations in (("alternate", (3, 3, 3, 3)), ("joint", (3,))):
-        run(f"training.{name}", *data, "--run", folder / name, *SMALL, "--steps", *iterations)
+        run(f"training.{name}", *data, "--run", folder / name, *SMALL, "--iterations", *iterations)
         yield f"{name}/weights", joined(weights(folder / name / "model.keras"))
         for path in sorted((folder / name / "evaluation").glob("*.json")):
             result = json.loads(path.read_text())

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import keras
@@ -14,9 +13,7 @@ import tensorflow as tf
 
 from keras_frcnn.network import backbone as backbone_module
 from keras_frcnn.geometry.anchors import tile_anchors
-from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.forward import detect, detection_counts, propose
-from keras_frcnn.network.model import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -213,7 +210,10 @@ def saved(make_model, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "imports",
-    ["import keras, keras_frcnn", pytest.param("import keras_frcnn, keras", marks=pytest.mark.slow)],
+    [
+        "import keras, keras_frcnn.network.model",
+        pytest.param("import keras_frcnn.network.model, keras", marks=pytest.mark.slow),
+    ],
 )
 def test_a_saved_model_is_bitwise_the_same_in_a_new_process(saved, pair, tmp_path, imports):
     model, path = saved
@@ -232,68 +232,3 @@ def test_a_saved_model_is_bitwise_the_same_in_a_new_process(saved, pair, tmp_pat
     with np.load(tmp_path / "out.npz") as there:
         for field in expected._fields:
             np.testing.assert_array_equal(there[field], getattr(expected, field), err_msg=field)
-
-
-def test_a_loaded_model_has_its_config_and_weights(saved):
-    model, path = saved
-    for given in (path, str(path), path.parent):  # a run folder holds model.keras
-        loaded = load_model(given)
-        assert loaded.config == model.config and loaded.class_names == ("cat", "dog", "hen")
-    for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert [v.path for v in loaded.trainable_variables] == [v.path for v in model.trainable_variables]
-
-
-def write_nothing(path, saved):
-    pass
-
-
-def write_text(path, saved):
-    path.write_text("these are not weights")
-
-
-def write_other_model(path, saved):
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
-
-
-def write_truncated(path, saved):
-    content = saved.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-
-
-def write_damaged(path, saved):
-    content = bytearray(saved.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
-    path.write_bytes(content)
-
-
-def write_without_weights(path, saved):
-    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
-        for name in ("config.json", "metadata.json"):
-            new.writestr(name, old.read(name))
-
-
-def write_other_zip(path, saved):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("hello.txt", "hello")
-
-
-@pytest.mark.parametrize(
-    ("write", "problem"),
-    [
-        (write_nothing, "no such model file; give a run folder whose training has finished or a .keras file"),
-        (write_text, "not a .keras file; give the model.keras of a run folder"),
-        (write_other_model, "holds a Sequential, not a FasterRCNN; give the model.keras of a run folder"),
-        (write_truncated, "not a .keras file; give the model.keras of a run folder"),
-        (write_damaged, "not a readable model .*; give the model.keras of a run folder"),
-        (write_without_weights, "not a readable model .*; give the model.keras of a run folder"),
-        (write_other_zip, "not a readable model .*; give the model.keras of a run folder"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_what_is_no_model_is_named_with_the_mend(saved, tmp_path, write, problem):
-    path = tmp_path / "wrong.keras"
-    write(path, saved[1])
-    with pytest.raises(InputError, match=f"^{path}: {problem}$"):
-        load_model(path)

@@ -98,7 +98,7 @@ def test_two_processes_train_as_one(one_device, voc_tree, tmp_path):
 def start_training(tree, folder, task):
     options = (
         "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none "
-        "--steps 120 4 4 4 --checkpoint-steps 10"
+        "--iterations 120 4 4 4 --checkpoint-iterations 10"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
     return subprocess.Popen(

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 
-from keras_frcnn.facts.config import DetectorConfig, config_to_dict
+from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import settings_of
+from training import four_steps
 from training.alternate import parse_arguments
-from training.four_steps import STEPS, check_shared_backbone
-from training.run.start import Run, detector_config
+from training.four_steps import STEPS, check_shared_backbone, with_table
+from training.run.options import AlternationSchedule
+from training.run.start import Run
 from training.run.folder import save_parts, weights_path
 from training.engine.objectives import head_losses, rpn_losses
 
@@ -34,31 +38,40 @@ def test_the_table_is_the_papers():
 
 
 def test_the_defaults_are_the_papers():
-    options = options_of()
-    assert detector_config(options) == DetectorConfig()
-    assert tuple(options.steps) == (80000, 40000, 80000, 40000)
-    assert tuple(options.learning_rate) == (0.001,) * 4 and options.drop_at == 0.75
+    options = with_table(options_of())
+    assert options.detector == DetectorConfig()
+    assert options.iterations == (80000, 40000, 80000, 40000)
+    assert options.learning_rate == (0.001,) * 4 and options.drop_at == 0.75
     assert (options.rpn_images, options.head_images) == (1, 2)
     assert (options.momentum, options.weight_decay) == (0.9, 0.0005)
 
 
-def test_each_option_changes_its_field_alone():
-    given = {
-        "--short-side 64": ("image", "short_side", 64),
-        "--long-side 128": ("image", "long_side", 128),
-        "--anchor-scales 16 32": ("anchors", "scales", [16, 32]),
-        "--anchor-ratios 1": ("anchors", "ratios", [1]),
-        "--min-size 4": ("rpn", "min_size", 4),
-        "--rois 32": ("head", "batch_size", 32),
-        "--fc-units 256": ("head", "fc_units", 256),
-        "--nms-iou 0.5": ("test", "nms_iou", 0.5),
-        "--dropout 0": ("head", "dropout", 0.0),
-    }
-    for arguments, (section, name, value) in given.items():
-        expected = config_to_dict(DetectorConfig())
-        assert expected[section][name] != value
-        expected[section][name] = value
-        assert config_to_dict(detector_config(options_of(*arguments.split()))) == expected
+def test_help_names_the_defaults_of_the_table():
+    """The help cannot import the table, because that would import TensorFlow."""
+    texts = {setting.name: setting.none_text for setting in settings_of(AlternationSchedule)}
+    by_network = {step.network: step.iterations for step in STEPS}
+    assert texts["iterations"] == "{RPN} for an RPN step, {detector} for a detector step".format(**by_network)
+    assert {step.learning_rate for step in STEPS} == {0.001} and texts["learning_rate"].startswith("0.001 ")
+
+
+def test_given_iterations_and_learning_rates_replace_the_tables():
+    options = with_table(options_of("--iterations", *"1234", "--learning-rate", *"4321"))
+    assert options.iterations == (1, 2, 3, 4) and options.learning_rate == (4.0, 3.0, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("option", ["--iterations", "--learning-rate"])
+@pytest.mark.parametrize("count", [1, len(STEPS) - 1, len(STEPS) + 1])
+def test_there_is_one_value_for_each_step(option, count):
+    field = option.strip("-").replace("-", "_")
+    message = rf"^{option} \(field options.{field}\): has {count} values? for 4 steps; give one value for each step"
+    with pytest.raises(InputError, match=message):
+        with_table(options_of(option, *["1"] * count))
+
+
+def test_a_fifth_step_is_a_row_of_the_table_alone(monkeypatch):
+    monkeypatch.setattr(four_steps, "STEPS", (*STEPS, STEPS[-1]._replace(number=5, iterations=7)))
+    assert with_table(options_of()).iterations == (80000, 40000, 80000, 40000, 7)
+    assert with_table(options_of("--iterations", *"12345")).learning_rate == (0.001,) * 5
 
 
 def test_the_backbone_is_proved_to_be_that_of_step_2(make_model, tmp_path, capsys):

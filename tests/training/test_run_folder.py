@@ -10,7 +10,7 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json, write_json
 from training.run.folder import load_part, open_folder, save_parts, weights_path
 
-CONFIGURATION = {"options": {"seed": 0, "steps": (2, 2, 2, 2)}, "detector": {"head": {"fc_units": 32}}}
+CONFIGURATION = {"options": {"seed": 0, "iterations": (2, 2, 2, 2)}, "detector": {"head": {"fc_units": 32}}}
 DATA = {"class_names": ["cat", "dog"], "train": {"b": "0123", "a": "4567"}, "val": {"c": "89ab"}}
 
 
@@ -31,7 +31,7 @@ def test_an_empty_folder_is_taken(tmp_path):
 def test_the_same_configuration_goes_on(tmp_path):
     open_folder(tmp_path, CONFIGURATION, DATA)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    again = {"options": {"seed": 0, "steps": [2, 2, 2, 2]}, "detector": {"head": {"fc_units": 32}}}
+    again = {"options": {"seed": 0, "iterations": [2, 2, 2, 2]}, "detector": {"head": {"fc_units": 32}}}
     assert open_folder(tmp_path, again, DATA) == tmp_path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
@@ -39,10 +39,10 @@ def test_the_same_configuration_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("other", "field", "old", "new"),
     [
-        ({"options": {"seed": 1, "steps": (2, 2, 2, 2)}}, "options.seed", "0", "1"),
-        ({"options": {"seed": 0, "steps": (2, 2, 2, 3)}}, "options.steps", r"\[2, 2, 2, 2\]", r"\[2, 2, 2, 3\]"),
+        ({"options": {"seed": 1, "iterations": (2, 2, 2, 2)}}, "options.seed", "0", "1"),
+        ({"options": {"seed": 0, "iterations": (2, 2)}}, "options.iterations", r"\[2, 2, 2, 2\]", r"\[2, 2\]"),
         ({"detector": {"head": {"fc_units": 64}}}, "detector.head.fc_units", "32", "64"),
-        ({"options": {"seed": 0}}, "options.steps", r"\[2, 2, 2, 2\]", "None"),
+        ({"options": {"seed": 0}}, "options.iterations", r"\[2, 2, 2, 2\]", "None"),
     ],
 )
 def test_another_configuration_is_refused_and_nothing_is_touched(tmp_path, other, field, old, new):
@@ -52,6 +52,15 @@ def test_another_configuration_is_refused_and_nothing_is_touched(tmp_path, other
     with pytest.raises(InputError, match=message):
         open_folder(tmp_path, {**CONFIGURATION, **other}, {**DATA, "class_names": ["dog"]})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_changeable_field_may_differ(tmp_path):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    other = {**CONFIGURATION, "options": {"seed": 1, "iterations": (2, 2, 2, 2)}}
+    assert open_folder(tmp_path, other, DATA, changeable={"options.seed"}) == tmp_path
+    assert read_json(tmp_path / "config.json")["options"]["seed"] == 0
+    with pytest.raises(InputError, match="field options.seed"):
+        open_folder(tmp_path, other, DATA, changeable={"options.iterations"})
 
 
 def test_what_is_no_run_folder_is_left_alone(tmp_path):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_frcnn.geometry import randomness
+from keras_frcnn.geometry import anchors as anchor_rules
 from keras_frcnn.rules import targets
 from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums
@@ -57,17 +57,14 @@ def joint_losses(model: FasterRCNN, batch: Batch, features):
 def _rpn_losses(model: FasterRCNN, batch: Batch, features, output: RPNOutput) -> Losses:
     config = model.config.rpn
     height, width = tf.unstack(tf.shape(features)[1:3])
-    priorities = randomness.uniform_on_grid(
-        batch.seeds,
-        randomness.ANCHOR_SAMPLING,
-        (height, width, model.rpn.anchors_per_cell),
-        widest=model.config.image.long_side // STRIDE,
-    )
     rpn_targets = targets.rpn_targets(
-        forward.grid_anchors(features, model.config),
+        tf.reshape(forward.grid_anchors(features, model.config), [height, width, model.rpn.anchors_per_cell, 4]),
+        anchor_rules.base_areas(model.config.anchors.scales, model.config.anchors.ratios),
         batch.image_sizes,
         batch.ground_truth,
-        priorities,
+        batch.seeds,
+        stride=STRIDE,
+        widest=model.config.image.long_side // STRIDE,
         positive_iou=config.positive_iou,
         negative_iou=config.negative_iou,
         batch_size=config.batch_size,

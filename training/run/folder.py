@@ -1,6 +1,6 @@
 """The run folder: what a training run leaves behind, and what it needs to resume.
 
-config.json          every option of the run and the detector's configuration
+config.json          every option of the run and the detector's configuration, in the form that --config reads
 labels.json          the label map, {"1": "name", ...}
 data.json            the fingerprint of the data: class names, and a digest of each picture's annotation
 weights/stepN.npz    the parts that step N trained, written when the step is done
@@ -16,7 +16,7 @@ report.html          what came of it
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,16 @@ from training.run.fingerprint import describe_changes
 _RESTORE = "restore it from a backup, or give another folder with --run"
 
 
-def open_folder(folder, configuration: dict, data: dict) -> pathlib.Path:
+def open_folder(
+    folder: str | pathlib.Path, configuration: dict, data: dict, changeable: Collection[str] = ()
+) -> pathlib.Path:
     """Create the run folder, or check that the one that exists belongs to this configuration and data.
 
     Args:
       folder: the run folder; it may be missing or empty.
       configuration: JSON values for config.json.
-      data: the `data_fingerprint.fingerprint` of the two data sets.
+      data: the `fingerprint` of the two data sets.
+      changeable: fields, e.g. "options.quiet", that may differ from those of config.json, which keeps its own.
 
     Raises:
       InputError: the folder holds something else, another configuration or other data, or a file of it is damaged;
@@ -44,7 +47,7 @@ def open_folder(folder, configuration: dict, data: dict) -> pathlib.Path:
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "is a file, not a run folder", "give another folder with --run")
     if (folder / "config.json").is_file():
-        _check_configuration(folder / "config.json", configuration)
+        _check_configuration(folder / "config.json", configuration, changeable)
         _check_data(folder / "data.json", data)
         _check_labels(folder / "labels.json", data)
         return folder
@@ -65,13 +68,15 @@ def _is_start(entry: pathlib.Path) -> bool:
     return entry.name in ("labels.json", "data.json") or entry.name.startswith(f".{PARTIAL}")
 
 
-def _check_configuration(path: pathlib.Path, configuration: dict):
+def _check_configuration(path: pathlib.Path, configuration: dict, changeable: Collection[str]) -> None:
     # Through JSON, so that tuples and lists compare equal.
     for field, old, new in _differences(_read_object(path), json.loads(json.dumps(configuration))):
+        if field in changeable:
+            continue
         raise InputError(
             f"{path}, field {field}",
             f"this run was started with {old!r}, now it is {new!r}",
-            "give the same options to go on, or another folder with --run",
+            "give the same options to resume it, or another folder with --run",
         )
 
 

@@ -1,107 +1,232 @@
-"""The options that all ways of training share.  Nothing heavy is imported here: --help answers at once."""
+"""The options of training, each declared once, and how they are read from the command line and a configuration file.
+
+A value on the command line wins over one in the file of `--config`, which wins over the default.  This module imports
+nothing heavy, so that `--help` stays fast.
+"""
 
 import argparse
+import dataclasses
+import json
 import os
+import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+from keras_frcnn.data.sources.table import DATA_HELP
+from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
+from keras_frcnn.facts.errors import InputError, exit_on_input_error
+from keras_frcnn.facts.options import add_options, given_options
+from keras_frcnn.facts.settings import changed, read, reference_markdown, setting, settings_of, with_default
 from training.engine.interruption import deferred
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SECTION = "options"  # of the training options in config.json; the detector's section is named by its field
 
-def add_common_options(parser: argparse.ArgumentParser):
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", required=True, help="voc:PATH, a PASCAL VOC tree, or synthetic[:SEED]")
-    data.add_argument("--train", default="train", help="image sets to train on, joined with + (default: train)")
-    data.add_argument("--val", default="val", help="image sets to measure on (default: val)")
-    data.add_argument("--class-names", nargs="+", help="the classes (default: those found in the data)")
-    data.add_argument("--strict", action="store_true", help="make annotation faults errors instead of repairing them")
-
-    run = parser.add_argument_group("run")
-    run.add_argument("--run", required=True, help="run folder; one that is there goes on from where it stands")
-    run.add_argument(
-        "--weights",
-        required=True,
-        help="where training starts from: imagenet, imagenet-full, torchvision, none, a VGG16 .h5, .npz or .keras "
-        "file, or the folder of a finished run, whose layers are kept as far as they fit",
-    )
-    run.add_argument("--seed", type=int, default=0)
-    run.add_argument(
-        "--precision",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
-        default="float32",
-        help="of the network's layers while they train; geometry and losses are float32 (default: float32)",
-    )
-    run.add_argument("--deterministic", action="store_true", help="the same bits each time, at some cost in speed")
-    run.add_argument("--checkpoint-steps", type=int, default=1000, help="steps between checkpoints (default: 1000)")
-    run.add_argument("--checkpoint-minutes", type=float, default=10.0, help="or minutes, at most (default: 10)")
-    run.add_argument("--checkpoints", type=int, default=2, help="how many are kept (default: 2)")
-    run.add_argument("--quiet", action="store_true", help="no progress bars")
-
-    network = parser.add_argument_group("detector")
-    network.add_argument("--short-side", type=int, help="of the resized image, in pixels (default: 600)")
-    network.add_argument("--long-side", type=int, help="at most (default: 1000)")
-    network.add_argument("--anchor-scales", type=float, nargs="+", help="square roots of areas (default: 128 256 512)")
-    network.add_argument("--anchor-ratios", type=float, nargs="+", help="height / width (default: 0.5 1 2)")
-    network.add_argument("--min-size", type=float, help="shortest side of a proposal, in pixels (default: 16)")
-    network.add_argument("--nms-iou", type=float, help="a detection over it falls to a better one (default: 0.3)")
-    network.add_argument("--rois", type=int, help="RoIs sampled from an image to train the detector (default: 64)")
-    network.add_argument("--dropout", type=float, help="share of fc6 and fc7 dropped in training (default: 0.5)")
-    network.add_argument("--fc-units", type=int, help="of fc6 and fc7 (default: 4096)")
-
-    solver = parser.add_argument_group("optimisation")
-    solver.add_argument("--drop-at", type=float, default=0.75, help="share of a step after which it is a tenth")
-    solver.add_argument("--momentum", type=float, default=0.9)
-    solver.add_argument("--weight-decay", type=float, default=0.0005)
-    solver.add_argument("--clip-norm", type=float, help="the most that a gradient's global norm may be (default: any)")
-    solver.add_argument(
-        "--accumulate",
-        type=int,
-        default=1,
-        help="mini-batches to a change of the weights, as of more GPUs: fewer changes, a larger rate (default: 1)",
-    )
-    solver.add_argument(
-        "--warmup",
-        type=int,
-        help="steps over which the learning rate rises (default: a tenth, at most 500, with more than one mini-batch a "
-        "step, else 0)",
-    )
-
-    cache = parser.add_argument_group("stored features", "Of convolutions that do not change, in steps 3 and 4.")
-    cache.add_argument(
-        "--feature-cache-gib",
-        type=float,
-        default=8.0,
-        help="room for their feature maps, computed once a picture; 0 stores none (default: 8)",
-    )
-    cache.add_argument(
-        "--feature-cache-folder", help="where to store them; /dev/shm/NAME is memory (default: in the run folder)"
-    )
-    cache.add_argument(
-        "--feature-cache-dtype", choices=("float32", "float16"), help="of the stored maps (default: as computed)"
-    )
+Options = TypeVar("Options", bound="TrainingOptions")
 
 
-def exit_with(options: argparse.Namespace, load_command: Callable):
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Data: where it is, and which of it to use."""
+
+    data: str = setting(help=DATA_HELP)
+    train: str = setting("train", "image sets to train on, joined with +")
+    val: str = setting("val", "image sets to measure on, joined with +")
+    class_names: tuple[str, ...] | None = setting(None, "names of the classes", none_text="those found in the data")
+    strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Run: its folder, starting weights, precision and checkpoints."""
+
+    run: str = setting(help="run folder; if it holds a run of the same options, that run is resumed", changeable=True)
+    weights: str = setting(
+        help="starting weights: imagenet, imagenet-full, torchvision, none, a VGG16 .h5, .npz or .keras file, or the "
+        "folder of a finished run, from which every layer that fits is taken"
+    )
+    seed: int = setting(0, "seed of new weights, of the order of images and of sampling", at_least=0, less_than=2**28)
+    precision: str = setting(
+        "float32", "of the network's layers in training; geometry and losses are always float32", choices=PRECISIONS
+    )
+    deterministic: bool = setting(False, "give the same bits in every run, which is slower")
+    checkpoint_iterations: int = setting(
+        1000, "iterations between two checkpoints", hidden_option="--checkpoint-steps", more_than=0, changeable=True
+    )
+    checkpoint_minutes: float = setting(10.0, "most minutes between two checkpoints", more_than=0, changeable=True)
+    checkpoints: int = setting(2, "number of checkpoints that are kept", more_than=0, changeable=True)
+    quiet: bool = setting(False, "show no progress bars", changeable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions:
+    """Optimisation: stochastic gradient descent with momentum."""
+
+    momentum: float = setting(0.9, "momentum of the gradient descent", source="section 3.1.3", at_least=0, less_than=1)
+    weight_decay: float = setting(0.0005, "weight decay", source="section 3.1.3", at_least=0)
+    drop_at: float = setting(
+        0.75, "share of the iterations after which the learning rate falls to a tenth", source="section 3.1.3",
+        more_than=0, at_most=1,
+    )  # fmt: skip
+    clip_norm: float | None = setting(None, "largest global norm of a gradient", none_text="no limit", more_than=0)
+    accumulate: int = setting(
+        1, "mini-batches per iteration, as if there were more GPUs: fewer iterations, a larger learning rate",
+        source="Goyal et al. 2017, section 2.1", more_than=0,
+    )  # fmt: skip
+    warmup: int | None = setting(
+        None, "iterations over which the learning rate rises",
+        none_text="0 with one mini-batch per iteration, else a tenth of the iterations and at most 500",
+        source="Goyal et al. 2017, section 2.2", at_least=0,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """Stored features of the convolutions, which do not change in steps 3 and 4."""
+
+    feature_cache_gib: float = setting(8.0, "most GiB of features to store; 0 stores none", at_least=0, changeable=True)
+    feature_cache_folder: str | None = setting(
+        None, "where to store them; /dev/shm/NAME is memory", none_text="in the run folder", changeable=True
+    )
+    feature_cache_dtype: str | None = setting(
+        None, "number format of the stored features", none_text="as computed", choices=("float32", "float16")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(CacheOptions, SolverOptions, RunOptions, DataOptions):
+    """What both ways of training share."""
+
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlternationSchedule:
+    """Schedule of the four steps (section 3.2)."""
+
+    iterations: tuple[int, ...] | None = setting(
+        None, "mini-batches of each step", none_text="80000 for an RPN step, 40000 for a detector step",
+        source="section 3.1.3; released alternating training", hidden_option="--steps", more_than=0,
+    )  # fmt: skip
+    learning_rate: tuple[float, ...] | None = setting(
+        None, "learning rate of each step", none_text="0.001 for every step", source="section 3.1.3", more_than=0
+    )
+    rpn_images: int = setting(1, "images in a mini-batch of an RPN step", source="section 3.1.3", more_than=0)
+    head_images: int = setting(
+        2, "images in a mini-batch of a detector step", source="Girshick 2015, section 2.3", more_than=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSchedule:
+    """Schedule of approximate joint training (section 3.2)."""
+
+    iterations: int = setting(
+        70000, "mini-batches", source="released joint training", hidden_option="--steps", more_than=0
+    )
+    learning_rate: float = setting(0.001, "learning rate", source="released joint training", more_than=0)
+    images: int = setting(1, "images in a mini-batch", source="released joint training", more_than=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlternationOptions(AlternationSchedule, TrainingOptions):
+    """All options of `training.alternate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointOptions(JointSchedule, TrainingOptions):
+    """All options of `training.joint`, with the defaults that it has of its own."""
+
+    # As released: 50k of the 70k iterations at the full rate, and 128 RoIs of one image instead of 64 of two.
+    drop_at: float = with_default(SolverOptions, "drop_at", 50 / 70)
+    detector: DetectorConfig = field(default_factory=lambda: DetectorConfig(head=HeadConfig(batch_size=128)))
+
+
+def parse_options(
+    kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None
+) -> Options:
+    """The options of that kind that the command line and its `--config` file give.
+
+    Raises InputError for a value that is not allowed, for a required option that is missing, and for a bad file.
+    """
+    settings = settings_of(kind, SECTION)
+    usage = "%(prog)s --run RUN --data DATA --weights WEIGHTS [--config FILE.json] [OPTION ...]"
+    parser = argparse.ArgumentParser(prog=prog, description=description, usage=usage)
+    parser.add_argument(
+        "--config", metavar="FILE.json", help="read options from this file, such as the config.json of another run; "
+        "options of the command line win over it",
+    )  # fmt: skip
+    add_options(parser, settings)
+    namespace = parser.parse_args(arguments)
+    given = given_options(namespace, settings)
+    values = ({} if namespace.config is None else _read_file(namespace.config, kind)) | given
+    for one in settings:
+        if one.default is dataclasses.MISSING and one.key not in values:
+            raise InputError(one.option, "is required", f"give it, or {one.key} in the file of --config")
+    # The fields of the detector start from the defaults of this kind of options.
+    detector = kind.__dataclass_fields__["detector"].default_factory()
+    own = {one.name: values[one.key] for one in settings if one.section == SECTION and one.key in values}
+    return kind(**own, detector=changed(detector, values, "detector"))
+
+
+def _read_file(path: str, kind: type[TrainingOptions]) -> dict[str, Any]:
+    """The checked values of a configuration file by key; raises InputError, which names the file and the field."""
+    try:
+        values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--config {path}", f"cannot be read ({error.strerror})", "give a JSON file") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--config {path}", f"is not JSON ({error})", "correct the file") from error
+    return read(values, settings_of(kind, SECTION), path)
+
+
+def to_configuration(options: TrainingOptions) -> dict[str, dict[str, Any]]:
+    """What config.json holds: every option and the whole configuration of the detector, ready for `--config`."""
+    own = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
+    own.pop("detector")
+    return {SECTION: own, "detector": config_to_dict(options.detector)}
+
+
+def reference() -> str:
+    """All options of training and of the detector as Markdown, for the reference page."""
+    own_defaults = ", ".join(
+        f"`{joint.option}` ({joint.default_text()})"
+        for common, joint in zip(settings_of(TrainingOptions), settings_of(JointOptions), strict=False)
+        if joint.default != common.default
+    )
+    parts = (
+        reference_markdown(TrainingOptions, "Options of both training commands", SECTION),
+        reference_markdown(AlternationSchedule, "Options of training.alternate", SECTION),
+        reference_markdown(JointSchedule, "Options of training.joint", SECTION),
+        f"`training.joint` has other defaults for {own_defaults}.\n",
+    )
+    return "\n".join(parts)
+
+
+def changeable_fields(options: TrainingOptions) -> frozenset[str]:
+    """The fields of config.json that do not change the result, so that a resumed run may have other values."""
+    return frozenset(one.key for one in settings_of(type(options), SECTION) if one.changeable)
+
+
+def exit_with(options: TrainingOptions, load_command: Callable[[], Callable[[Any], int]]) -> None:
     """Import and run a training command, `load_command()(options)`, and exit with its status.
 
-    A bad input is one line and status 2.  Ctrl-C is one line and status 130, and so is the SIGTERM that preempted
-    machines get.
+    A bad input prints one line and exits with status 2.  Ctrl-C and SIGTERM, which preempted machines get, print one
+    line and exit with status 130.
     """
     if options.quiet:
         os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow as it is imported: warnings of its own code
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
     try:
-        with deferred():
-            # Heavy packages only from here on, so that --help answers at once.
-            from keras_frcnn.facts.errors import exit_on_input_error
+        with deferred(), exit_on_input_error():
+            command = load_command()
+            if options.deterministic:
+                import tensorflow as tf  # heavy; only here, so that --help stays fast
 
-            with exit_on_input_error():
-                command = load_command()
-                if options.deterministic:
-                    import tensorflow as tf
-
-                    tf.config.experimental.enable_op_determinism()
-                status = command(options)
+                tf.config.experimental.enable_op_determinism()
+            status = command(options)
     except KeyboardInterrupt:
         print("\ninterrupted; what is done is kept. The same command goes on from here.", file=sys.stderr)
         status = 130

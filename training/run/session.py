@@ -19,20 +19,20 @@ from training.stores.features import delete_features
 from training.engine.interruption import stop_if_asked
 from training.engine.loop import NonFiniteLoss
 from training.reporting.report import write_report
-from training.run.start import Run, Start, check_numbers, feature_folder, load_start, locked, open_run, read_data, say
+from training.run.options import TrainingOptions
+from training.run.start import Run, Start, feature_folder, load_start, locked, open_run, read_data, say
 from training.reporting.summary import summary_table
 
 WORKER_LOST = 75  # the exit status: EX_TEMPFAIL, try again
 
 
-def conduct(options, work: Callable[[Run, FasterRCNN, Start], list[dict]]) -> int:
+def conduct(options: TrainingOptions, work: Callable[[Run, FasterRCNN, Start], list[dict]]) -> int:
     """Open the run, call `work(run, model, start)`, which gives its evaluations, and write the finished model.
 
     Returns the exit status: 0; 1 where a loss was no finite number, 75 where another machine was lost.  Raises
     InputError, and KeyboardInterrupt where it was interrupted.
     """
-    # What may be given wrongly comes before devices are looked for and the run folder is made.
-    check_numbers(options)
+    # Check user input first, before touching devices or the run folder.
     start = load_start(options.weights)
     train_set, val_set = read_data(options)
     stop_if_asked()

@@ -98,7 +98,7 @@ def train_parts(
     trainer = Trainer(model, training.losses, training.parts, schedule, optimisation)
     folder = run.folder / "checkpoints" / training.name
     checkpoints = Checkpoints(
-        trainer, folder, options.checkpoint_steps, 60.0 * options.checkpoint_minutes, options.checkpoints
+        trainer, folder, options.checkpoint_iterations, 60.0 * options.checkpoint_minutes, options.checkpoints
     )
     done = checkpoints.restore()
     if done:

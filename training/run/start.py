@@ -1,18 +1,16 @@
 """One run: its folder, data, configuration and model.
 
-Everything here goes on from where the run folder stands.  On several machines every process calls the same functions in
-the same order; the chief alone writes and prints.
+Everything here resumes from what the run folder holds.  On several machines every process calls the same functions in
+the same order; only the chief writes and prints.
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
-import math
 import pathlib
 from typing import NamedTuple
 
-from keras_frcnn.facts.config import DetectorConfig, config_to_dict
+from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources.table import describe_problems, load_dataset
 from keras_frcnn.facts.errors import InputError
@@ -24,12 +22,7 @@ from training.run.fingerprint import fingerprint
 from training.engine.distribution import is_chief, wait_for_all
 from training.stores.features import FeatureCache
 from training.run.folder import open_folder
-
-# Options that change no result, and may be others when a run goes on.
-CHANGEABLE = (
-    "run", "feature_cache_gib", "feature_cache_folder", "checkpoint_steps", "checkpoint_minutes", "checkpoints", "quiet"
-)  # fmt: skip
-
+from training.run.options import TrainingOptions, changeable_fields, to_configuration
 
 Start = TrainedDetector | PretrainedVGG16 | None  # what a training starts from
 
@@ -38,26 +31,24 @@ class Run(NamedTuple):
     """What stays the same through a run."""
 
     folder: pathlib.Path
-    options: object  # argparse.Namespace
+    options: TrainingOptions
     config: DetectorConfig
     train_set: Dataset
     val_set: Dataset
 
 
-def read_data(options) -> tuple[Dataset, Dataset]:
+def read_data(options: TrainingOptions) -> tuple[Dataset, Dataset]:
     """The training and the validation set; raises InputError."""
     train_set = load_dataset(options.data, options.train, options.class_names, options.strict)
     return train_set, load_dataset(options.data, options.val, train_set.class_names, options.strict)
 
 
-def open_run(options, train_set: Dataset, val_set: Dataset) -> Run:
+def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> Run:
     """Create the run folder, or check that the one that exists has these options and this data; raises InputError."""
-    config = detector_config(options)
-    plain = {name: value for name, value in vars(options).items() if name not in CHANGEABLE}
-    configuration = {"options": plain, "detector": config_to_dict(config)}
     if not is_chief():
         wait_for_all()  # the chief makes the folder
-    folder = open_folder(options.run, configuration, fingerprint(train_set, val_set))
+    data = fingerprint(train_set, val_set)
+    folder = open_folder(options.run, to_configuration(options), data, changeable_fields(options))
     if is_chief():
         wait_for_all()
     for line in describe_problems(train_set) + describe_problems(val_set):
@@ -66,7 +57,7 @@ def open_run(options, train_set: Dataset, val_set: Dataset) -> Run:
         f"{len(train_set.examples)} pictures to train on, {len(val_set.examples)} to measure on, "
         f"{len(train_set.class_names)} classes: {', '.join(train_set.class_names)}"
     )
-    return Run(folder, options, config, train_set, val_set)
+    return Run(folder, options, options.detector, train_set, val_set)
 
 
 def say(folder: pathlib.Path, text: str):
@@ -77,50 +68,6 @@ def say(folder: pathlib.Path, text: str):
         logs.mkdir(exist_ok=True)
         with open(logs / "train.log", "a", encoding="utf-8") as log_file:
             log_file.write(f"{text}\n")
-
-
-def check_numbers(options):
-    """Raise InputError for the first option whose numbers make no sense; a number that is no number never does."""
-    positive = (lambda x: 0 < x < math.inf, "numbers over 0")
-    share = (lambda x: 0 <= x < 1, "a number from 0, under 1")
-    part = (lambda x: 0 < x <= 1, "a number over 0, at most 1")
-    not_negative = (lambda x: 0 <= x < math.inf, "a number from 0")
-    rules = {
-        **dict.fromkeys(("steps", "images", "rpn_images", "head_images", "rois", "fc_units", "accumulate"), positive),
-        **dict.fromkeys(("short_side", "long_side", "min_size", "anchor_scales", "anchor_ratios"), positive),
-        **dict.fromkeys(("learning_rate", "clip_norm"), positive),
-        **dict.fromkeys(("checkpoint_steps", "checkpoint_minutes", "checkpoints"), positive),
-        **dict.fromkeys(("momentum", "dropout"), share),
-        **dict.fromkeys(("nms_iou", "drop_at"), part),
-        **dict.fromkeys(("weight_decay", "warmup", "feature_cache_gib"), not_negative),
-        "seed": (lambda x: 0 <= x < 2**28, "a whole number from 0, under 2**28"),
-    }
-    for name, (holds, wanted) in rules.items():
-        value = getattr(options, name, None)  # an option of the other command line is not there
-        numbers = value if isinstance(value, list | tuple) else [] if value is None else [value]
-        if not all(holds(number) for number in numbers):
-            raise InputError(f"--{name.replace('_', '-')} {value}", "makes no sense", f"give {wanted}")
-
-
-def detector_config(options) -> DetectorConfig:
-    """The paper's configuration with what the options change."""
-    given = {
-        "image": {"short_side": options.short_side, "long_side": options.long_side},
-        "anchors": {"scales": options.anchor_scales, "ratios": options.anchor_ratios},
-        "rpn": {"min_size": options.min_size},
-        "head": {"batch_size": options.rois, "fc_units": options.fc_units, "dropout": options.dropout},
-        "test": {"nms_iou": options.nms_iou},
-    }
-    paper = DetectorConfig()
-    sections = {}
-    for section, fields in given.items():
-        changed = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in fields.items()
-            if value is not None
-        }
-        sections[section] = dataclasses.replace(getattr(paper, section), **changed)
-    return dataclasses.replace(paper, **sections)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,141 @@
+"""From a picture, as a caller has it, to pixels and to detections in those pixels.
+
+A picture is a file, a PIL image or an array.  All three become what `data.images.decode_image` makes of a file:
+(H, W, 3) uint8 RGB, without alpha, in the order in which the file stores the pixels (the EXIF orientation is ignored).
+
+Axes: H W pixels of a picture, B pictures of one batch, h w pixels of a resized picture, N detections in one picture.
+"""
+
+import os
+import re
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from keras_frcnn.data.images import decode_image, prepare
+from keras_frcnn.facts.config import ImageConfig
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.structures import Detections, Tensor
+from keras_frcnn.geometry.boxes import to_original_pixels
+from keras_frcnn.network.model import FasterRCNN
+
+Path = str | os.PathLike[str]
+Picture = np.ndarray | Image.Image | Path
+
+# Pillow converts premultiplied alpha only to plain alpha, and warns about a palette with alpha that goes to RGB.
+_BEFORE_RGB = {"La": "LA", "RGBa": "RGBA", "P": "RGBA", "PA": "RGBA"}
+_USE_A_PICTURE = "give a path, a PIL image or a uint8 RGB array (H, W, 3)"
+
+
+class PixelDetections(NamedTuple):
+    """What is found in one picture, best first."""
+
+    boxes: np.ndarray  # (N, 4) float32 yxyx, in the picture's own pixels, continuous corners
+    class_ids: np.ndarray  # (N,) int32, 1 for the first class name
+    scores: np.ndarray  # (N,) float32, 0 to 1
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Read a JPEG, PNG, GIF (first frame) or BMP file: (H, W, 3) uint8 RGB.
+
+    Raises InputError, with the file and the reason, if there is no such file or if it is not a readable picture.
+    """
+    try:
+        return decode_image(tf.io.read_file(os.fspath(path))).numpy()
+    except tf.errors.NotFoundError:
+        raise InputError(path, "no such file", "give the path of a picture") from None
+    except tf.errors.FailedPreconditionError:
+        raise InputError(path, "is a folder", "give the path of a picture") from None
+    except tf.errors.OpError as error:
+        problem = f"not a readable picture ({_reason(error)})"
+        raise InputError(path, problem, "give a JPEG, PNG, GIF or BMP file") from None
+
+
+def to_pixels(image: Picture, name: str = "image") -> np.ndarray:
+    """The pixels of a picture in any accepted form: (H, W, 3) uint8 RGB.
+
+    `name` stands for an image that has no path in error messages.  Raises InputError if `image` is not a picture, or
+    if it cannot be read.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_picture(image)
+    if isinstance(image, Image.Image):
+        return _pil_pixels(image, name)
+    if hasattr(image, "__array__"):
+        return _array_pixels(np.asarray(image), name)
+    raise InputError(name, f"{type(image).__name__} is not a picture", _USE_A_PICTURE)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without the names of its graph nodes and operations."""
+    message = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\].*", "", error.message, flags=re.DOTALL)
+    return message.strip().rstrip(".")[:120]
+
+
+def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:
+    found = f"an array of dtype {array.dtype} and shape {array.shape} is not a picture"
+    if array.dtype != np.uint8:
+        raise InputError(name, found, "convert it to uint8 with values from 0 to 255")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        hint = "give one picture (H, W, 3) in RGB order, or grey (H, W), or RGBA (H, W, 4); pass a batch as a list"
+        raise InputError(name, found, hint)
+    return array.repeat(3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
+
+
+def _pil_pixels(image: Image.Image, name: str) -> np.ndarray:
+    name = getattr(image, "filename", "") or name
+    if image.mode == "F":
+        raise InputError(name, "a PIL image of mode F has no fixed range of values", "convert it to mode L or RGB")
+    try:
+        if image.mode.startswith("I"):
+            return _array_pixels(_upper_bytes(np.asarray(image), name), name)
+        if image.mode in _BEFORE_RGB:
+            image = image.convert(_BEFORE_RGB[image.mode])
+        return np.asarray(image.convert("RGB"))
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(name, f"not a readable picture ({error})", "give a PIL image that converts to RGB") from error
+
+
+def _upper_bytes(values: np.ndarray, name: str) -> np.ndarray:
+    """16-bit grey values -> 8 bits; the decoder drops the lower byte in the same way."""
+    if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+        raise InputError(name, "a PIL image of mode I has values outside of 16 bits", "convert it to mode L or RGB")
+    return (values >> 8).astype(np.uint8)
+
+
+def prepare_picture(pixels: np.ndarray, config: ImageConfig) -> Tensor:
+    """(H, W, 3) uint8 RGB -> the network's input (h, w, 3) float32."""
+    return prepare(tf.constant(pixels), config.short_side, config.long_side)
+
+
+def detect_prepared(model: FasterRCNN, prepared: Tensor, original_sizes: Tensor) -> Detections:
+    """The detections in a batch of prepared pictures of one size, in pixels of the original pictures.
+
+    prepared (B, h, w, 3); original_sizes (B, 2) int32, height and width.
+    """
+    image_sizes = tf.tile(tf.shape(prepared)[None, 1:3], [tf.shape(prepared)[0], 1])
+    detections = model((prepared, image_sizes))
+    return detections._replace(boxes=to_original_pixels(detections.boxes, image_sizes, original_sizes))
+
+
+def in_picture(detections: Detections, row: int) -> PixelDetections:
+    """The valid detections of one row of a batch."""
+    valid = detections.valid[row].numpy()
+    fields = (detections.boxes, detections.classes, detections.scores)
+    return PixelDetections(*(field[row].numpy()[valid] for field in fields))
+
+
+def detect_pixels(model: FasterRCNN, pixels: np.ndarray) -> PixelDetections:
+    """All detections in one (H, W, 3) uint8 RGB picture that reach the model's own `config.test.score_threshold`.
+
+    This runs the Keras model operation by operation and compiles nothing.  `Detector.detect` compiles the same
+    computation.
+    """
+    prepared = prepare_picture(pixels, model.config.image)[None]
+    return in_picture(detect_prepared(model, prepared, tf.constant([pixels.shape[:2]])), 0)

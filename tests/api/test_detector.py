@@ -1,0 +1,307 @@
+"""Three lines find objects in any form of picture, and the form, the order and the batch change nothing."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import keras_frcnn
+from keras_frcnn.api.pictures import detect_pixels, read_picture, to_pixels
+from keras_frcnn.data.images import decode_image, prepare
+from keras_frcnn.facts.errors import InputError
+
+SCORE = 0.311  # between the scores of the small model's detections
+# The 1st, 3rd, 4th, 6th and 7th are resized to one size.
+SIZES = ((64, 96), (50, 90), (128, 192), (64, 96), (70, 70), (32, 48), (64, 96))
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [noise(*size, seed) for seed, size in enumerate(SIZES)]
+
+
+@pytest.fixture(scope="module")
+def detector(make_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "model.keras"
+    model = make_model(seed=0)
+    kernel = model.head.class_logits.kernel
+    kernel.assign(kernel * 20.0)  # pictures of noise look alike: without this, their scores lie close together
+    model.save(path)
+    return keras_frcnn.load(path.parent)
+
+
+@pytest.fixture(scope="module")
+def alone(detector, pictures):
+    return [detector.detect(picture, score=SCORE) for picture in pictures]
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected) > 0
+    np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
+    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=1e-4, atol=1e-3)
+    assert (found.height, found.width, found.error) == (expected.height, expected.width, None)
+
+
+# One picture.
+
+
+def test_an_array_gives_what_the_keras_model_finds(detector, alone, pictures):
+    assert detector.class_names == ("cat", "dog", "hen") and detector.config == detector.model.config
+    for picture, result in zip(pictures, alone, strict=True):
+        height, width = picture.shape[:2]
+        resized = prepare(picture, 64, 128)
+        found = detector.model((resized[None], tf.constant([resized.shape[:2]])))
+        shown = found.valid[0].numpy() & (found.scores[0].numpy() >= SCORE)
+        assert 0 < shown.sum() == len(result)
+        factor = np.tile([height / resized.shape[0], width / resized.shape[1]], 2)
+        np.testing.assert_allclose(result.boxes, found.boxes[0].numpy()[shown] * factor, rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(result.class_ids, found.classes[0].numpy()[shown])
+        np.testing.assert_allclose(result.scores, found.scores[0].numpy()[shown], rtol=1e-4)
+        assert (result.boxes.dtype, result.scores.dtype, result.class_ids.dtype) == (np.float32, np.float32, np.int32)
+        assert (result.height, result.width, result.source, result.error) == (height, width, None, None)
+        assert result.names == tuple(detector.class_names[index - 1] for index in result.class_ids)
+        assert result.draw().size[0] * height == result.draw().size[1] * width
+
+
+def test_a_path_and_a_pil_image_give_the_same(detector, alone, pictures, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(pictures[1]).save(path)
+    for given in (path, str(path)):
+        result = detector.detect(given, score=SCORE)
+        assert_same(result, alone[1])
+        assert result.source == str(path)
+    from_pil = detector.detect(Image.fromarray(pictures[1]), score=SCORE)
+    assert_same(from_pil, alone[1])
+    np.testing.assert_array_equal(result.draw(), from_pil.draw())
+    np.testing.assert_array_equal(result.draw(), alone[1].draw())
+
+
+def test_detect_pixels_finds_all_that_detect_shows(detector, alone, pictures):
+    boxes, class_ids, scores = detect_pixels(detector.model, pictures[0])
+    shown = scores >= SCORE
+    assert 0 < shown.sum() < len(scores)
+    np.testing.assert_allclose(boxes[shown], alone[0].boxes, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(class_ids[shown], alone[0].class_ids)
+    assert len(detector.detect(pictures[0], score=0)) == len(scores)
+
+
+@pytest.mark.parametrize("score", [-0.1, 1, 1.0, 50, float("nan"), float("inf"), True, "0.5", None])
+def test_a_score_out_of_range_is_an_error(detector, pictures, score):
+    rule = r"score must be at least 0 and less than 1 \(got |score: .* is not a number; give a number from 0 to below 1"
+    with pytest.raises(InputError, match=f"^({rule})"):
+        detector.detect(pictures[0], score=score)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None])
+def test_a_batch_size_out_of_range_is_an_error(detector, pictures, batch_size):
+    with pytest.raises(InputError, match="^batch_size: "):
+        detector.detect(pictures, batch_size=batch_size)
+
+
+# Several pictures.
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_a_list_gives_the_same_in_the_same_order(detector, alone, pictures, batch_size):
+    results = detector.detect(pictures, score=SCORE, batch_size=batch_size)
+    assert len(results) == len(alone)
+    for result, expected in zip(results, alone, strict=True):
+        assert_same(result, expected)
+
+
+def test_pictures_of_one_resized_size_run_together(detector, pictures, monkeypatch):
+    counts = []
+    compile_ = detector._compile
+    monkeypatch.setattr(detector, "_compile", lambda count: counts.append(count) or compile_(count))
+    detector.detect(pictures, batch_size=2)
+    assert sorted(counts) == [1, 1, 1, 2, 2]  # five of one size, and two others
+
+
+def test_a_stream_of_sizes_is_traced_once(make_model, pictures):
+    detector = keras_frcnn.Detector(make_model(seed=0))
+    detector.detect([*pictures, noise(33, 71), noise(200, 90)])
+    traces = {count: function.experimental_get_tracing_count() for count, function in detector._compiled.items()}
+    assert traces == {1: 1}
+
+
+def test_any_collection_of_mixed_forms(detector, alone, pictures, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(pictures[0]).save(path)
+    mixed = [str(path), pictures[1], Image.fromarray(pictures[2]), tf.constant(pictures[3])]
+    for given in (mixed, tuple(mixed), (image for image in mixed), iter(mixed)):
+        results = detector.detect(given, score=SCORE)
+        assert isinstance(results, list) and [result.source for result in results] == [str(path), None, None, None]
+        for result, expected in zip(results, alone[:4], strict=True):
+            assert_same(result, expected)
+    (one,) = detector.detect([pictures[0]], score=SCORE)
+    assert_same(one, alone[0])
+    assert detector.detect([]) == []
+
+
+def test_a_stream_is_read_as_it_is_detected(detector, pictures, monkeypatch):
+    read, before_batches = [], []
+    compile_ = detector._compile
+    monkeypatch.setattr(detector, "_compile", lambda count: before_batches.append(len(read)) or compile_(count))
+    detector.detect(picture for picture in pictures if not read.append(picture))
+    assert before_batches == list(range(1, len(pictures) + 1))
+
+
+# Pictures that cannot be used.
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Paths that cannot be read, each with the beginning of what is said."""
+    text, empty, cut = tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "cut.jpg"
+    text.write_text("no picture")
+    empty.write_bytes(b"")
+    Image.fromarray(noise(60, 90)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:-200])
+    return {
+        tmp_path / "gone.jpg": "no such file; give the path of a picture",
+        tmp_path: "is a folder; give the path of a picture",
+        text: "not a readable picture (Unknown image file format",
+        empty: "not a readable picture (",
+        cut: "not a readable picture (",
+    }
+
+
+def test_a_broken_file_is_an_error_that_names_it(detector, broken):
+    for path, problem in broken.items():
+        with pytest.raises(InputError) as caught:
+            detector.detect(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: {problem}")
+        assert "{{" not in message and "[Op:" not in message and "\n" not in message
+
+
+def test_a_broken_file_in_a_list_leaves_the_others(detector, alone, pictures, broken):
+    given = [pictures[0], *broken, pictures[1], None]
+    assert len(broken) == 5
+    for batch_size in (1, 4):
+        first, *failed, second, nothing = detector.detect(given, score=SCORE, batch_size=batch_size)
+        assert_same(first, alone[0])
+        assert_same(second, alone[1])
+        assert nothing.error.startswith("images[7]: NoneType is not a picture; give a path")
+        for result, (path, problem) in zip(failed, broken.items(), strict=True):
+            assert result.error.startswith(f"{path}: {problem}") and result.source == str(path)
+            assert len(result) == 0 and result.boxes.shape == (0, 4) and (result.height, result.width) == (0, 0)
+            assert result.class_names == detector.class_names
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (np.zeros((4, 5, 3), np.float32), "an array of dtype float32 and shape (4, 5, 3) is not a picture; convert it"),
+        (np.zeros((2, 4, 5, 3), np.uint8), "an array of dtype uint8 and shape (2, 4, 5, 3) is not a picture; give one"),
+        (np.zeros((3, 40, 50), np.uint8), "an array of dtype uint8 and shape (3, 40, 50) is not a picture; give one"),
+        (np.zeros((4, 5, 2), np.uint8), "an array of dtype uint8 and shape (4, 5, 2) is not a picture"),
+        (np.zeros((0, 5, 3), np.uint8), "an array of dtype uint8 and shape (0, 5, 3) is not a picture"),
+        (np.zeros(3, np.uint8), "an array of dtype uint8 and shape (3,) is not a picture"),
+        (np.array(["a.jpg"]), "an array of dtype <U5 and shape (1,) is not a picture"),
+        (Image.new("F", (5, 4)), "a PIL image of mode F has no fixed range"),
+        (Image.fromarray(np.full((4, 5), 70000, np.int32)), "a PIL image of mode I has values outside of 16 bits"),
+        (7, "int is not a picture; give a path, a PIL image or a uint8 RGB array (H, W, 3)"),
+        (None, "NoneType is not a picture"),
+        (b"\xff\xd8\xff", "bytes is not a picture"),
+    ],
+    ids=str,
+)
+def test_what_is_not_a_picture_is_an_error(detector, image, problem):
+    with pytest.raises(InputError, match=f"^image: {re.escape(problem)}"):
+        detector.detect(image)
+
+
+# Every form of picture becomes what the decoder makes of the file.
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+GREY = np.arange(0, 240, 4, np.uint8).reshape(6, 10)
+RGBA = np.concatenate([noise(6, 10), np.full((6, 10, 1), 90, np.uint8)], axis=-1)
+WORDS = np.random.default_rng(3).integers(0, 65536, (6, 10), np.uint16)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("image", "kind", "options"),
+    [
+        (Image.fromarray(noise(6, 10)), "PNG", {}),
+        (Image.fromarray(GREY), "PNG", {}),
+        (Image.fromarray(GREY > 100), "PNG", {}),
+        (Image.fromarray(RGBA), "PNG", {}),
+        (Image.fromarray(RGBA).convert("LA"), "PNG", {}),
+        (Image.fromarray(noise(6, 10)).quantize(16), "PNG", {}),
+        (Image.fromarray(noise(6, 10)).quantize(16), "PNG", {"transparency": bytes(range(16))}),
+        (Image.fromarray(noise(6, 10)).quantize(16), "GIF", {}),
+        (Image.fromarray(WORDS), "PNG", {}),
+        (Image.fromarray(noise(48, 64)), "JPEG", {"quality": 90}),
+        (Image.fromarray(noise(48, 64)), "JPEG", {"quality": 90, "exif": exif(6)}),
+        (Image.fromarray(noise(48, 64)).convert("L"), "JPEG", {}),
+        (Image.fromarray(noise(48, 64)).convert("CMYK"), "JPEG", {"quality": 90}),
+    ],
+    ids=lambda value: f"{value.mode}" if isinstance(value, Image.Image) else str(value),
+)
+def test_a_pil_image_is_what_the_decoder_makes_of_the_file(image, kind, options):
+    content = encoded(image, kind, **options)
+    opened = Image.open(io.BytesIO(content))
+    pixels, expected = to_pixels(opened), decode_image(content).numpy()
+    assert pixels.dtype == np.uint8 and pixels.shape == expected.shape == (image.height, image.width, 3)
+    assert np.ptp(expected) > 100
+    # The two libraries round the product of a CMYK picture's inks in different ways.
+    np.testing.assert_allclose(pixels.astype(int), expected, atol=1 if image.mode == "CMYK" else 0)
+
+
+def test_sixteen_bits_keep_the_upper_byte():
+    for dtype in (np.uint16, np.int32):
+        values = np.array([[0, 0x12FF], [0x8000, 0xFFFF]], dtype)
+        np.testing.assert_array_equal(to_pixels(Image.fromarray(values))[..., 1], [[0, 0x12], [0x80, 0xFF]])
+
+
+def test_premultiplied_alpha_is_undone():
+    image = Image.fromarray(np.full((2, 3, 4), [200, 100, 50, 255], np.uint8)).convert("RGBa")
+    np.testing.assert_array_equal(to_pixels(image), np.broadcast_to(np.uint8([200, 100, 50]), (2, 3, 3)))
+
+
+def test_grey_and_rgba_arrays_are_read_as_such_files_are():
+    grey = np.repeat(GREY[:, :, None], 3, axis=2)
+    np.testing.assert_array_equal(to_pixels(GREY), grey)
+    np.testing.assert_array_equal(to_pixels(GREY[:, :, None]), grey)
+    np.testing.assert_array_equal(to_pixels(RGBA), RGBA[..., :3])
+
+
+def test_the_exif_orientation_of_a_file_is_ignored(detector, tmp_path):
+    plain, turned = tmp_path / "plain.jpg", tmp_path / "turned.jpg"
+    image = Image.fromarray(noise(50, 90))
+    image.save(plain)
+    image.save(turned, exif=exif(6))
+    np.testing.assert_array_equal(read_picture(plain), read_picture(turned))
+    assert_same(detector.detect(turned, score=SCORE), detector.detect(plain, score=SCORE))
+    with Image.open(turned) as opened:
+        assert_same(detector.detect(opened, score=SCORE), detector.detect(plain, score=SCORE))
+
+
+def test_a_truncated_pil_image_is_an_error_that_names_its_file(detector, tmp_path):
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(noise(60, 90)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with Image.open(path) as opened, pytest.raises(InputError, match=rf"^{path}: not a readable picture \(image file"):
+        detector.detect(opened)
