@@ -1,49 +1,65 @@
-"""From the bytes of a picture to the network's input: the one place where pictures are decoded, resized and normalised.
+"""From the bytes of a picture to the network's input: decode, resize, normalise.
 
-Training, detection and export all ignore the EXIF orientation: boxes refer to the pixels in the order in which the file
-stores them.
+Training, detection and both exports use these functions.  None of them applies the EXIF orientation: boxes refer to the
+pixels as the file stores them.
 """
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from keras_frcnn.facts.structures import Tensor
 
-# Oxford's VGG16 takes BGR with these channel means subtracted (keras.applications.vgg16.preprocess_input).
+# VGG16 as released by its authors takes BGR minus these means (as in keras.applications.vgg16.preprocess_input).
 CHANNEL_MEANS_BGR = (103.939, 116.779, 123.68)
-# Four 2x2 poolings leave one row of features of this many pixels; a thinner picture would leave none.
-LEAST_SIDE = 16
+LEAST_SIDE = 16  # pixels; the backbone's four 2x2 poolings turn 16 rows into one, and fewer rows into none
 # How `decode_image` turns bytes into pixels.  Change it whenever the pixels change: stored features depend on them.
 DECODING = "jpeg-islow"
 JPEG_START = b"\xff\xd8\xff"
-PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # signature, then the first chunk: height and width follow
+PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # signature and start of the first chunk; the size follows
 
 
 def decode_image(encoded: Tensor) -> Tensor:
-    """Decode a () string of JPEG, PNG, GIF (first frame) or BMP bytes into (H, W, 3) uint8 RGB.
+    """Decode a JPEG, PNG, GIF (first frame) or BMP picture.
 
-    Raises InvalidArgumentError for other or damaged bytes.
+    Args:
+        encoded: () string, the bytes of the file.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The bytes are damaged or have another format.
     """
 
     def decode_jpeg() -> Tensor:
-        # The default is a fast approximation, up to 17 grey levels away from the pixels of Pillow and OpenCV.
+        # TensorFlow's default is a fast approximation that differs from Pillow and OpenCV by up to 17 grey levels.
         return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
     def decode_other() -> Tensor:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
-    # decode_image takes JPEG bytes too, but has no dct_method; decode_jpeg refuses BMP and animated GIF.
+    # decode_image also decodes JPEG, but has no dct_method.  decode_jpeg rejects BMP and animated GIF.
     image = tf.cond(_starts_with(encoded, JPEG_START), decode_jpeg, decode_other)
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def encoded_size(encoded):
-    """Height and width (2,) int64 as the header of JPEG or PNG bytes has them, (0, 0) for other bytes.
+def encoded_size(encoded: Tensor) -> Tensor:
+    """Read the size of a JPEG or PNG picture from its header, without decoding the pixels.
 
-    A file of some kilobytes may claim more pixels than fit in memory: this tells without decoding it.  A damaged JPEG
-    header raises InvalidArgumentError.
+    A file of a few kilobytes can decode to more pixels than fit in memory.  Callers check the size first.
+
+    Args:
+        encoded: () string, the bytes of the file.
+
+    Returns:
+        (2,) int64, height and width in pixels; (0, 0) for bytes that are neither JPEG nor PNG.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The header of the JPEG is damaged.
     """
 
-    def of_png():
+    def of_png() -> Tensor:
         width_and_height = tf.io.decode_raw(tf.strings.substr(encoded, len(PNG_START), 8), tf.uint8, fixed_length=8)
         digits = tf.reshape(tf.cast(width_and_height, tf.int64), [2, 4])
         return tf.reduce_sum(digits * [2**24, 2**16, 2**8, 1], axis=-1)[::-1]
@@ -58,39 +74,63 @@ def encoded_size(encoded):
 
 
 def _starts_with(encoded: Tensor, start: bytes) -> Tensor:
+    """Return whether the () string `encoded` starts with `start`: () bool."""
     return tf.equal(tf.strings.substr(encoded, 0, len(start)), start)
 
 
-def resized_size(original_size, short_side: int, long_side: int):
-    """Height and width (2,) int32 that bring the short side to `short_side`, the long one to at most `long_side`.
+def resized_size(original_size: Tensor, short_side: int, long_side: int) -> Tensor:
+    """Compute the size of a resized picture (section 3.3).
 
-    The aspect ratio is kept up to rounding, but no side falls under LEAST_SIDE.
+    The short side becomes `short_side`, or less if the long side would exceed `long_side`.  Sides are rounded to whole
+    pixels and are at least LEAST_SIDE; apart from that, the aspect ratio is kept.
+
+    Args:
+        original_size: (2,) integers, height and width in pixels of the stored picture, at least 1.
+        short_side: In pixels.
+        long_side: In pixels.
+
+    Returns:
+        (2,) int32, height and width in pixels.
     """
     size = tf.cast(original_size, tf.float32)
     factor = tf.minimum(short_side / tf.reduce_min(size), long_side / tf.reduce_max(size))
     return tf.maximum(tf.cast(tf.round(size * factor), tf.int32), LEAST_SIDE)
 
 
-def resize(image, size):
-    """(..., H, W, 3) of any type -> (..., size[0], size[1], 3) float32, bilinear, with half-pixel centres.
+def resize(image: Tensor, size: Tensor | Sequence[int]) -> Tensor:
+    """Resize bilinearly, with half-pixel centres and without antialiasing.
 
-    A picture, or a batch of pictures of one size.
+    Args:
+        image: (H, W, 3) or a batch (B, H, W, 3), of any number type.
+        size: (2,) int32, height h and width w in pixels.
+
+    Returns:
+        (h, w, 3) or (B, h, w, 3) float32.
     """
     return tf.image.resize(image, size, method="bilinear")
 
 
-def normalise(image):
-    """(..., 3) RGB in 0..255 -> the network's float32 input."""
+def normalise(image: Tensor) -> Tensor:
+    """Turn RGB values in 0..255 (..., 3) into the network's input (..., 3) float32: BGR minus CHANNEL_MEANS_BGR."""
     return tf.reverse(tf.cast(image, tf.float32), axis=[-1]) - tf.constant(CHANNEL_MEANS_BGR)
 
 
-def denormalise(image):
-    """The inverse of `normalise`, rounded to uint8 RGB: for pictures made of a batch."""
+def denormalise(image: Tensor) -> Tensor:
+    """Turn the network's input (..., 3) back into (..., 3) uint8 RGB, to show it: the inverse of `normalise`."""
     image = tf.reverse(image + tf.constant(CHANNEL_MEANS_BGR), axis=[-1])
     return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
 
-def prepare(image, short_side: int, long_side: int):
-    """(..., H, W, 3) uint8 RGB, a picture or a batch -> normalised (..., h, w, 3) float32 of the network's size."""
+def prepare(image: Tensor, short_side: int, long_side: int) -> Tensor:
+    """Resize and normalise a picture, or a batch of pictures of one size.
+
+    Args:
+        image: (H, W, 3) or (B, H, W, 3) uint8 RGB.
+        short_side: See `resized_size`.
+        long_side: See `resized_size`.
+
+    Returns:
+        (h, w, 3) or (B, h, w, 3) float32, with (h, w) from `resized_size`.
+    """
     size = resized_size(tf.shape(image)[-3:-1], short_side, long_side)
     return normalise(resize(image, size))

@@ -1,4 +1,4 @@
-"""The input pipeline: every picture in its turn, and boxes that stay on their objects through resizing and flipping."""
+"""The input pipeline: boxes stay on their objects through resizing and flipping; padding, stored proposals, errors."""
 
 import collections
 import functools
@@ -10,16 +10,17 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_frcnn.data import images
-from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.pipeline import evaluation_batches, naming_undecodable, training_batches, training_order
+from keras_frcnn.data.order import training_order
+from keras_frcnn.data.pipeline import evaluation_batches, naming_undecodable, training_batches
+from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
 
 CONFIG = ImageConfig(short_side=64, long_side=1000)
 RED, BLUE = (220, 20, 30), (20, 40, 200)
-BOX = (10.0, 5.0, 25.0, 20.0)  # yxyx in a picture of 40 x 60; the picture becomes 64 x 96, so times 1.6:
+BOX = (10.0, 5.0, 25.0, 20.0)  # yxyx in a picture of 40 x 60, which is resized to 64 x 96, by 1.6
 RESIZED_BOX = [16.0, 8.0, 40.0, 32.0]
-WIDE, TALL = (40, 60), (50, 30)
+TALL = (50, 30)  # height and width
 FLIPPED_BOX = [16.0, 64.0, 40.0, 88.0]
 
 
@@ -48,56 +49,15 @@ def make_dataset(*examples):
     return Dataset("drawn", ("cat", "dog"), examples, {})
 
 
+def take_order(dataset, seed, count, batch_size=1):
+    """The first `count` (example index, flip)."""
+    items = training_order(dataset, seed, batch_size).take(count).as_numpy_iterator()
+    return [(int(index), bool(flip)) for _, index, flip in items]
+
+
 @pytest.fixture
 def one(tmp_path):
     return make_dataset(make_example(write_picture(tmp_path / "one.png")))
-
-
-# The order.
-
-
-def take_order(sizes, seed, count, batch_size=1):
-    """Of pictures of those sizes, or of that number of pictures of one size."""
-    sizes = [(40, 60)] * sizes if isinstance(sizes, int) else sizes
-    dataset = make_dataset(*(make_example(f"{number}.png", size=size) for number, size in enumerate(sizes)))
-    items = training_order(dataset, seed, batch_size).take(count).as_numpy_iterator()
-    return [(int(position), int(index), bool(flip)) for position, index, flip in items]
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 14, 17])
-def test_every_epoch_holds_every_picture_as_it_is_and_flipped(batch_size):
-    order = take_order([WIDE, TALL, WIDE, WIDE, TALL, WIDE, TALL], 3, 3 * 14, batch_size)
-    assert [position for position, _, _ in order] == list(range(42))
-    epochs = [[item[1:] for item in order[start : start + 14]] for start in (0, 14, 28)]
-    for epoch in epochs:
-        assert sorted(epoch) == [(index, flip) for index in range(7) for flip in (False, True)]
-    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-
-
-def test_the_order_is_a_function_of_the_seed():
-    assert take_order(7, 3, 28) == take_order(7, 3, 28)
-    assert take_order(7, 3, 28) != take_order(7, 4, 28)
-
-
-def test_batches_are_of_one_aspect_ratio():
-    sizes = [WIDE] * 5 + [TALL] * 4  # 10 and 8 with their flips: of 4 batches of 4 in an epoch one cannot but mix them
-    epoch, mixed = 18, 0
-    order = [index for _, index, _ in take_order(sizes, 1, 24 * epoch, 4)]
-    for start in range(0, len(order), 4):
-        within_an_epoch = start // epoch == (start + 3) // epoch
-        mixed += within_an_epoch and len({sizes[index] for index in order[start : start + 4]}) > 1
-    assert mixed <= 24
-    # Nor are batches of one kind all at the beginning: both kinds come first in some epoch.
-    assert {sizes[order[number * epoch]] for number in range(0, 24, 2)} == {WIDE, TALL}
-
-
-def test_pictures_of_a_batch_change_from_epoch_to_epoch():
-    sizes = [(40, 60 + number) for number in range(100)]
-    order = [index for _, index, _ in take_order(sizes, 1, 400, 2)]
-    pairs = [frozenset(order[start : start + 2]) for start in range(0, 400, 2)]
-    assert len(set(pairs[:100]) & set(pairs[100:])) < 50
-    # 64 pictures are sorted at a time, so that neighbours are some 100 / 64 * 2 apart, not 33 as by chance.
-    assert np.mean([max(pair) - min(pair) for pair in pairs]) < 5
 
 
 # Training batches.
@@ -108,9 +68,9 @@ def take(batches, count):
 
 
 def test_boxes_stay_on_their_object_through_resizing_and_flipping(one):
-    order = take_order(1, seed=5, count=4)
+    order = take_order(one, seed=5, count=4)
     seen = collections.Counter()
-    for (_, _, flip), batch in zip(order, take(training_batches(one, CONFIG, 1, seed=5), 4), strict=True):
+    for (_, flip), batch in zip(order, take(training_batches(one, CONFIG, 1, seed=5), 4), strict=True):
         assert batch.images.shape == (1, 64, 96, 3) and batch.image_sizes.numpy().tolist() == [[64, 96]]
         (box,) = batch.ground_truth.boxes[0].numpy().tolist()
         np.testing.assert_allclose(box, FLIPPED_BOX if flip else RESIZED_BOX, atol=1e-4)
@@ -135,11 +95,12 @@ def test_difficult_objects_are_not_trained_on(tmp_path):
         assert truth.boxes.numpy()[0, :, [0, 2]].ravel().tolist() == [16.0, 40.0]
 
 
-def test_a_batch_is_padded_with_zeros_and_says_the_sizes(tmp_path):
+def test_a_batch_is_padded_with_zeros_and_holds_the_sizes(tmp_path):
     wide = make_example(write_picture(tmp_path / "wide.png"), [BOX, (1, 1, 9, 9)], [2, 1])
     tall = make_example(write_picture(tmp_path / "tall.png", size=TALL), (), size=TALL)
-    order = [index for _, index, _ in take_order([WIDE, TALL], 1, 16, batch_size=4)]
-    for number, batch in enumerate(take(training_batches(make_dataset(wide, tall), CONFIG, 4, seed=1), 4)):
+    dataset = make_dataset(wide, tall)
+    order = [index for index, _ in take_order(dataset, 1, 16, batch_size=4)]
+    for number, batch in enumerate(take(training_batches(dataset, CONFIG, 4, seed=1), 4)):
         ids = [image_id.decode() for image_id in batch.image_ids.numpy()]
         assert ids == [("wide", "tall")[index] for index in order[4 * number : 4 * number + 4]]
         w, t = ids.index("wide"), ids.index("tall")
@@ -155,28 +116,28 @@ def test_a_batch_is_padded_with_zeros_and_says_the_sizes(tmp_path):
         assert (truth.boxes.numpy()[t] == 0).all()
 
 
-def test_pictures_without_any_object_are_fine(tmp_path):
+def test_pictures_without_objects_give_empty_ground_truth(tmp_path):
     dataset = make_dataset(make_example(write_picture(tmp_path / "a.png"), ()))
     (batch,) = take(training_batches(dataset, CONFIG, 2, seed=0), 1)
     assert batch.ground_truth.boxes.shape == (2, 0, 4) and batch.ground_truth.classes.shape == (2, 0)
     assert batch.proposals.boxes.shape == (2, 0, 4) and batch.proposals.valid.shape == (2, 0)
 
 
-def test_each_place_in_the_stream_has_its_own_seed(one):
+def test_each_position_in_the_stream_has_its_own_seed(one):
     seeds = np.concatenate([batch.seeds for batch in take(training_batches(one, CONFIG, 2, seed=9), 4)])
     assert seeds.tolist() == [[9, position] for position in range(8)]
 
 
 def test_stored_proposals_are_resized_and_flipped_with_their_picture(tmp_path):
     names = ("one", "two")
-    # In pixels of the 40 x 60 picture; 1.6 times as large in the resized one.  The second ends at the lower right corner.
+    # In pixels of the 40 x 60 picture.  The second box ends in the lower right corner.
     stored = {"one": [[*BOX, 0.75], [0.0, 30.0, 40.0, 60.0, 0.5]], "two": np.zeros((0, 5))}
     paths = []
     for name in names:
         paths.append(tmp_path / f"{name}.tensor")
         paths[-1].write_bytes(tf.io.serialize_tensor(tf.constant(stored[name], tf.float32)).numpy())
     dataset = make_dataset(*(make_example(write_picture(tmp_path / f"{name}.png")) for name in names))
-    flips = [flip for _, _, flip in take_order(2, seed=2, count=16, batch_size=2)]
+    flips = [flip for _, flip in take_order(dataset, seed=2, count=16, batch_size=2)]
     rows = 0
     for number, batch in enumerate(take(training_batches(dataset, CONFIG, 2, seed=2, proposal_paths=paths), 8)):
         for row, image_id in enumerate(batch.image_ids.numpy()):
@@ -196,7 +157,7 @@ def test_stored_proposals_are_resized_and_flipped_with_their_picture(tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_evaluation_takes_every_picture_once_in_order_as_it_is(tmp_path, batch_size):
+def test_evaluation_takes_every_picture_once_in_order_and_unflipped(tmp_path, batch_size):
     names = ["c", "a", "b"]
     dataset = make_dataset(
         *(make_example(write_picture(tmp_path / f"{name}.png"), difficult=[name == "a"]) for name in names)
@@ -211,7 +172,7 @@ def test_evaluation_takes_every_picture_once_in_order_as_it_is(tmp_path, batch_s
 
 
 def batch_sizes(batches):
-    """What `element_spec` says about the batch axis of each field of a batch."""
+    """The sizes of the batch axis in `element_spec`; None if it is dynamic."""
     return {spec.shape[0] for spec in tf.nest.flatten(batches.element_spec)}
 
 
@@ -224,14 +185,14 @@ def test_training_batches_have_a_static_batch_size(one, batch_size):
 
 
 @pytest.mark.parametrize(("batch_size", "static", "sizes"), [(1, 1, [1] * 6), (3, 3, [3, 3]), (4, None, [4, 2])])
-def test_evaluation_batches_have_a_static_batch_size_where_no_batch_is_partial(one, batch_size, static, sizes):
+def test_evaluation_batches_have_a_static_batch_size_if_all_are_full(one, batch_size, static, sizes):
     batches = evaluation_batches(one._replace(examples=one.examples * 6), CONFIG, batch_size)
     assert batch_sizes(batches) == {static}
     assert [len(batch.image_ids) for batch in batches] == sizes
 
 
 @pytest.mark.parametrize("make", [evaluation_batches, functools.partial(training_batches, seed=0)])
-def test_no_tuning_thread_is_waited_for_at_the_end(one, make):
+def test_batches_are_not_autotuned(one, make):
     assert make(one, CONFIG, 1).options().autotune.enabled is False
 
 
@@ -253,7 +214,7 @@ def test_every_kind_of_jpeg_and_png_becomes_rgb(tmp_path, mode, suffix):
 
 def test_the_exif_orientation_is_ignored(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to show
+    exif[0x0112] = 6  # viewers turn the picture by 90 degrees
     path = write_picture(tmp_path / "a.jpg", exif=exif)
     (batch,) = evaluation_batches(make_dataset(make_example(path)), CONFIG)
     assert batch.original_sizes.numpy().tolist() == [[40, 60]] and batch.images.shape == (1, 64, 96, 3)
@@ -261,7 +222,7 @@ def test_the_exif_orientation_is_ignored(tmp_path):
     assert np.abs(picture[18:38, 10:30] - RED).mean() < 10
 
 
-def test_the_picture_that_cannot_be_decoded_is_named(tmp_path):
+def test_the_error_of_an_undecodable_picture_names_its_file(tmp_path):
     good = make_example(write_picture(tmp_path / "good.jpg"))
     cut = write_picture(tmp_path / "cut.jpg")
     cut.write_bytes(cut.read_bytes()[:-300])
@@ -273,7 +234,7 @@ def test_the_picture_that_cannot_be_decoded_is_named(tmp_path):
         list(evaluation_batches(dataset, CONFIG))
 
 
-def test_another_fault_of_the_graph_stays_what_it_is(tmp_path):
+def test_other_errors_of_the_graph_are_not_changed(tmp_path):
     dataset = make_dataset(make_example(write_picture(tmp_path / "good.jpg")))
     with pytest.raises(tf.errors.InvalidArgumentError), naming_undecodable(dataset):
         tf.debugging.assert_equal(tf.constant(1), tf.constant(2))

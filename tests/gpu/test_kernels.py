@@ -1,8 +1,8 @@
-"""What docs/kernels.md says about TensorFlow's kernels, on each device: results against numpy or against the CPU.
+"""The statements of docs/kernels.md about TensorFlow's kernels, on each device, against numpy or the CPU.
 
     make test-gpu
 
-runs this on a GPU.  The CPU variant of each test always runs, which keeps the tests themselves correct.
+runs these tests on a GPU.  An ordinary test run runs their CPU variants, so that the tests themselves stay correct.
 """
 
 import types
@@ -11,21 +11,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.data import images
+from keras_frcnn.facts.structures import GroundTruth, HeadOutput, Proposals, RoITargets, RPNOutput, RPNTargets
+from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.geometry import randomness
-from keras_frcnn.rules import targets
 from keras_frcnn.geometry.anchors import tile_anchors
+from keras_frcnn.network.roi_pooling import roi_pool, roi_pool_by_gather
+from keras_frcnn.rules import targets
 from keras_frcnn.rules.detections import make_detections
 from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums
-from keras_frcnn.rules.proposals import make_proposals, suppress
-from keras_frcnn.network.roi_pooling import roi_pool, roi_pool_by_gather
-from keras_frcnn.facts.structures import GroundTruth, HeadOutput, Proposals, RoITargets, RPNOutput, RPNTargets
+from keras_frcnn.rules.proposals import make_proposals
+from keras_frcnn.rules.suppression import suppress
 
 NAN, INF = float("nan"), float("inf")
 
 
 def on_cpu(function, *arguments, **options):
+    """Call `function` on copies of the arguments that are on the CPU."""
     with tf.device("/CPU:0"):
         return function(*tf.nest.map_structure(tf.identity, arguments), **options)
 
@@ -36,7 +38,7 @@ def random_boxes(rng, *shape):
 
 
 def nms_oracle(boxes, scores, usable, count, iou_threshold):
-    """Indices of the kept boxes, best first, in float64."""
+    """Return the indices of the kept boxes, best first, computed in float64."""
     kept, boxes = [], np.float64(boxes)
     for i in sorted(np.flatnonzero(usable), key=lambda i: -scores[i]):
         sides = [np.clip(np.minimum(boxes[i, 2:], boxes[j, 2:]) - np.maximum(boxes[i, :2], boxes[j, :2]), 0, None)
@@ -54,7 +56,7 @@ def test_suppress_keeps_usable_boxes_only(device, number, count):
     rng = np.random.default_rng(number)
     boxes, scores = random_boxes(rng, number), np.linspace(0.1, 0.9, number, dtype=np.float32)[::-1].copy()
     usable = rng.random(number) < 0.6
-    for i in np.flatnonzero(~usable)[::2]:  # every other one is valid but has a NaN or no area
+    for i in np.flatnonzero(~usable)[::2]:  # these boxes are valid but have a NaN or infinite corner
         boxes[i, rng.integers(4)] = rng.choice([NAN, INF, -INF])
     expected = nms_oracle(boxes, scores, usable, count, 0.5)
     valid = usable | ~np.all(np.isfinite(boxes), axis=-1)
@@ -86,7 +88,7 @@ def test_proposals_hold_valid_boxes_only(device, pre_nms_topk):
     rng = np.random.default_rng(1)
     anchors = tile_anchors([24.0, 48.0], [0.5, 1.0, 2.0], 5, 6, 16)
     count = len(anchors)
-    scores = rng.permutation(np.linspace(-3, 3, count))  # far apart: rounding does not reorder them
+    scores = rng.permutation(np.linspace(-3, 3, count))  # so far apart that rounding does not reorder them
     logits = np.stack([np.zeros(count), scores], axis=-1)[None].astype(np.float32)
     deltas = rng.normal(0, 0.3, (1, count, 4)).astype(np.float32)
     deltas[0, :40][np.arange(40), rng.integers(0, 4, 40)] = NAN
@@ -122,7 +124,7 @@ def test_detections_hold_valid_boxes_only(device, number):
     np.testing.assert_allclose(result.boxes, expected.boxes, atol=1e-4)
 
 
-# A full sort, a sort of few columns, a sort for a large k and a heap: the four ways of TensorFlow's GPU kernel.
+# TensorFlow's GPU kernel has four algorithms: a full sort, a sort of few columns, a sort for a large k, and a heap.
 @pytest.mark.parametrize(("columns", "k"), [(4000, 4000), (300, 20), (4000, 200), (4000, 20)])
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
@@ -180,15 +182,15 @@ def test_ignored_labels_give_no_loss_and_no_gradient(device):
     )
 
 
-def test_the_own_class_alone_gets_the_gradient_of_the_deltas(device):
+def test_only_the_true_class_gets_a_gradient_of_the_deltas(device):
     deltas = tf.constant(np.random.default_rng(6).normal(0, 1, (1, 3, 4, 4)), tf.float32)
     roi = RoITargets(tf.zeros([1, 3, 4]), tf.constant([[2, 0, 3]]), tf.zeros([1, 3, 4]), tf.constant([[True] * 3]))
     with tf.GradientTape() as tape:
         tape.watch(deltas)
         sums, _ = head_loss_sums(HeadOutput(tf.zeros([1, 3, 4]), deltas), roi, 1.0, 1.0)
     expected = np.zeros([1, 3, 4, 4], np.float32)
-    for row, own in ((0, 2), (2, 3)):
-        expected[0, row, own] = np.clip(deltas[0, row, own], -1, 1)
+    for row, true_class in ((0, 2), (2, 3)):
+        expected[0, row, true_class] = np.clip(deltas[0, row, true_class], -1, 1)
     np.testing.assert_allclose(tape.gradient(sums["head_box"], deltas), expected, rtol=1e-6)
 
 
@@ -206,7 +208,7 @@ def test_assertions_raise(device):
 def pooling_inputs(number):
     rng = np.random.default_rng(7)
     features = tf.constant(rng.normal(0, 1, (2, 6, 7, 8)), tf.float32)
-    # The first box is its image exactly: samples next to the border must not read beyond it.
+    # The first box of each image is the image itself: samples next to the border must not read beyond it.
     boxes = np.concatenate([np.float32([[[0, 0, 96, 112]], [[0, 0, 80, 64]]]), random_boxes(rng, 2, 20)], axis=1)
     sizes = tf.constant([[96, 112], [80, 64]])
     return features, box_ops.clip(tf.constant(boxes[:, :number]), sizes), sizes
@@ -294,5 +296,5 @@ def test_random_numbers_are_those_of_the_cpu(device):
     expected = on_cpu(randomness.uniform, seeds, purpose=randomness.ROI_SAMPLING, shape=[1001])
     np.testing.assert_array_equal(result, expected)
     np.testing.assert_array_equal(randomness.uniform(seeds, randomness.ROI_SAMPLING, [10]), result[:, :10])
-    # TensorFlow's Philox for the seed (1, 0): other numbers would change every run of a given seed.
+    # The numbers of TensorFlow's Philox generator for the seed (1, 0).  If they change, runs cannot be repeated.
     np.testing.assert_allclose(result[0, :3], [0.80170417, 0.38222289, 0.44589436], rtol=1e-6)

@@ -1,18 +1,18 @@
-"""Detections: two classes by hand, and every step of the way on its own."""
+"""Detections: two classes by hand, and each rule on its own."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.rules.detections import make_detections
 from keras_frcnn.facts.structures import HeadOutput, Proposals
+from keras_frcnn.rules.detections import make_detections
 
 SETTINGS = {"delta_std": (0.1, 0.1, 0.2, 0.2), "score_threshold": 0.05, "iou_threshold": 0.3, "max_detections": 5}
 A, NEAR_A, B = [10, 10, 30, 30], [10, 12, 30, 32], [60, 60, 80, 80]  # the first two overlap: IoU 360 / 440
 
 
 def head_output(probabilities, deltas=None):
-    """Of (P, C) probabilities, and of normalised deltas as {(proposal, class): (4,)}, zeros elsewhere."""
+    """The head output for (P, C) probabilities and normalised deltas {(proposal, class): (4,)}, zeros elsewhere."""
     probabilities = np.float32(probabilities)
     values = np.zeros([1, *probabilities.shape, 4], np.float32)
     for (proposal, class_index), delta in (deltas or {}).items():
@@ -27,7 +27,7 @@ def proposals_of(boxes, valid=None):
 
 
 def detect(output, proposals, image_size=(100, 100), **changes):
-    """[(class, score, box)] of one image."""
+    """The detections of one image as [(class, score, box)]."""
     detections = make_detections(output, proposals, tf.constant([image_size]), **{**SETTINGS, **changes})
     boxes, classes, scores, valid = (field.numpy()[0] for field in detections)
     count = int(valid.sum())
@@ -45,11 +45,11 @@ def test_two_classes_by_hand():
             [0.80, 0.04, 0.16],
             [0.05, 0.90, 0.05],  # padding
         ],
-        # tx is 1 * 0.1 of 20 px for the first box as class 1, and th log 2 for the third as class 2.
+        # As class 1 the first box moves by tx = 1 * 0.1, 2 px of 20.  As class 2 the third gets twice the height.
         {(0, 1): (0, 1, 0, 0), (2, 2): (0, 0, np.log(2) / 0.2, 0)},
     )
     proposals = proposals_of([A, NEAR_A, B, [0, 0, 5, 5]], [True, True, True, False])
-    # Class 1: the first box takes the second. Class 2: the second takes the first. They overlap across classes.
+    # In class 1 the first box drops the second, in class 2 the second drops the first.
     assert detect(output, proposals) == [
         (1, 0.55, [10, 12, 30, 32]),
         (2, 0.4, NEAR_A),
@@ -62,7 +62,7 @@ def test_detections_under_the_rules_of_the_gpu_kernels():
     nan = float("nan")
     output = head_output(
         [[0.06, 0.9, 0.04], [0.06, 0.9, 0.04], [0.16, 0.8, 0.04], [0.26, 0.7, 0.04]],
-        # Minimum drops a NaN height delta, which would leave a box of 62 times the height.
+        # The GPU's minimum replaces a NaN height delta by the limit: the box would get 62 times the height.
         {(0, 1): (0, 0, nan, 0), (1, 1): (nan, 0, 0, 0)},
     )
     proposals = proposals_of([A, B, A, B], [True, True, True, False])
@@ -73,7 +73,7 @@ def test_detections_under_the_rules_of_the_gpu_kernels():
 
 def test_the_background_is_never_a_detection():
     assert detect(head_output([[0.98, 0.01, 0.01]]), proposals_of([A])) == []
-    # Its deltas mean nothing.
+    # The deltas of the background are not used.
     assert detect(head_output([[0.4, 0.6]], {(0, 0): (9, 9, 9, 9)}), proposals_of([A])) == [(1, 0.6, A)]
 
 
@@ -84,13 +84,13 @@ def test_a_score_must_be_over_the_threshold():
 
 
 def test_nms_threshold():
-    # IoU 100 / 300 of two boxes of 10 x 20.
+    # Two boxes of 10 x 20 have an IoU of 100 / 300.
     output, proposals = head_output([[0.3, 0.7], [0.4, 0.6]]), proposals_of([[0, 0, 10, 20], [0, 10, 10, 30]])
     assert len(detect(output, proposals, iou_threshold=0.3)) == 1
     assert len(detect(output, proposals, iou_threshold=0.34)) == 2
 
 
-def test_the_best_of_all_classes_stay():
+def test_the_best_of_all_classes_are_kept():
     output = head_output([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7], [0.05, 0.55, 0.4]])
     proposals = proposals_of([A, B, [10, 60, 30, 80]])
     assert detect(output, proposals, max_detections=3) == [(2, 0.7, B), (1, 0.55, [10, 60, 30, 80]), (1, 0.5, A)]
@@ -99,7 +99,7 @@ def test_the_best_of_all_classes_stay():
 
 
 def test_boxes_are_clipped_before_nms():
-    # Both reach far beyond the image, to different sides: their IoU is 100 / 700, and 1 once they are clipped.
+    # Both boxes reach beyond the image, on different sides.  Their IoU is 100 / 700, and 1 after clipping.
     output, proposals = head_output([[0.2, 0.8], [0.3, 0.7]]), proposals_of([[0, 0, 40, 10], [0, 0, 10, 40]])
     assert detect(output, proposals, image_size=(10, 10)) == [(1, 0.8, [0, 0, 10, 10])]
     assert len(detect(output, proposals, image_size=(40, 40))) == 2
@@ -119,7 +119,7 @@ def test_each_image_has_its_own_size_and_proposals():
     np.testing.assert_allclose(detections.boxes[1, 0], [60, 60, 70, 75], atol=1e-4)
 
 
-def test_no_proposal_no_detection():
+def test_without_valid_proposals_there_are_no_detections():
     output = head_output([[0.1, 0.8, 0.1]] * 2)
     proposals = proposals_of([[0, 0, 0, 0]] * 2, [False] * 2)
     detections = make_detections(output, proposals, tf.constant([[100, 100]]), **SETTINGS)
@@ -128,7 +128,7 @@ def test_no_proposal_no_detection():
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_outputs_that_are_no_numbers_make_no_detections(number):
+def test_nan_and_infinite_outputs_make_no_detections(number):
     deltas = {(0, 1): (0, number, 0, 0), (1, 1): (0, 0, 0, 0)}
     detections = detect(head_output([[0.1, 0.9], [0.3, 0.7]], deltas), proposals_of([A, B]))
     assert (1, 0.7, B) in detections

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_frcnn.data.pipeline import Share, training_batches, training_items
+from keras_frcnn.data.order import Share, training_items
+from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.checkpoints import Checkpoints

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.data.pipeline import evaluation_batches, training_batches, training_items
+from keras_frcnn.data.order import training_items
+from keras_frcnn.data.pipeline import evaluation_batches, training_batches
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.forward import Counts
 from training.stores.features import FeatureCache, delete_features
