@@ -1,6 +1,6 @@
 """What masking the padding between the convolutions costs: the backbone with and without it, as a ratio in one run.
 
-    python tests/benchmarks/padding_masks.py
+python tests/benchmarks/padding_masks.py
 """
 
 import tensorflow as tf

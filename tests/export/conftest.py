@@ -52,9 +52,7 @@ def write_fake_model():
                 return {"num_detections": tf.reduce_sum(tf.cast(images, tf.float32), axis=[1, 2, 3])}
 
         fake = Fake()
-        tf.saved_model.save(
-            fake, str(folder), signatures={"serving_default": fake.serve, signature: fake.image_bytes}
-        )
+        tf.saved_model.save(fake, str(folder), signatures={"serving_default": fake.serve, signature: fake.image_bytes})
         return folder
 
     return write

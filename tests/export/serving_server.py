@@ -154,9 +154,7 @@ class ServingServer:
             refused = self._failures > 0
             self._failures -= refused
         if refused:
-            raise Refusal(
-                Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
-            )
+            raise Refusal(Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full")
         self._answer.wait()
         outputs = servable.run(signature, inputs)
         self.batches.append(len(next(iter(inputs.values()))))
@@ -263,9 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer.metadata["signature_def"].Unpack(signatures)
             return {
                 "model_spec": json_format.MessageToDict(answer.model_spec, preserving_proto_field_name=True),
-                "metadata": {
-                    "signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)
-                },
+                "metadata": {"signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)},
             }
         versions = self.server.serving.models.get(name)
         if not versions:
@@ -286,9 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = _parse(body)
         signature = request.get("signature_name", "serving_default")
         if signature not in servable.loaded.signatures:
-            raise Refusal(
-                Code.INVALID_ARGUMENT, f'Serving signature name: "{signature}" not found in signature def'
-            )
+            raise Refusal(Code.INVALID_ARGUMENT, f'Serving signature name: "{signature}" not found in signature def')
         specs = servable.inputs(signature)
         in_rows = "instances" in request
         inputs = _inputs_of_rows(request["instances"], specs) if in_rows else _inputs_of_columns(request, specs)

@@ -165,7 +165,7 @@ def test_both_start_the_server_with_the_same_flags(compose, container, batching)
     for name in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
         folder, file = ours[name].rsplit("/", 1)
         assert folder == "/config" and (SERVING / file).is_file()
-    in_server = (batching.num_batch_threads.value + VERSIONS * batching.max_enqueued_batches.value)
+    in_server = batching.num_batch_threads.value + VERSIONS * batching.max_enqueued_batches.value
     assert int(ours["rest_api_num_threads"]) > in_server * batching.max_batch_size.value
 
 

@@ -38,9 +38,7 @@ class Checkpoints:
     Only the chief worker writes.  The number of a checkpoint is the number of iterations done.
     """
 
-    def __init__(
-        self, trainer: HasState, folder: str | pathlib.Path, iterations: int, seconds: float, keep: int
-    ):
+    def __init__(self, trainer: HasState, folder: str | pathlib.Path, iterations: int, seconds: float, keep: int):
         self._trainer, self._folder, self._keep = trainer, pathlib.Path(folder), keep
         self.iterations, self._seconds = iterations, seconds
         self._writes = is_chief()

@@ -6,10 +6,10 @@ Steps 3 and 4 do not change the backbone, so a batch may bring stored features i
 import tensorflow as tf
 
 from keras_frcnn.facts.structures import Batch, Detections, Proposals, Tensor
+from keras_frcnn.geometry.boxes import to_original_pixels
 from keras_frcnn.network import forward
 from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.geometry.boxes import to_original_pixels
 
 
 def propose_in_batch(model: FasterRCNN, batch: Batch, counts: forward.Counts) -> Proposals:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_frcnn.geometry import anchors as anchor_rules
-from keras_frcnn.rules import targets
-from keras_frcnn.network.backbone import STRIDE
-from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums
-from keras_frcnn.network import forward
-from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.facts.structures import Batch, Proposals, RPNOutput, Tensor
+from keras_frcnn.geometry import anchors as anchor_rules
+from keras_frcnn.network import forward
+from keras_frcnn.network.backbone import STRIDE
+from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.rules import targets
+from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums
+
 
 class Losses(NamedTuple):
     """The losses of a batch by name; all values are () float32."""

@@ -3,6 +3,7 @@
 import pathlib
 import tempfile
 
+from keras_frcnn.api.model_file import load_model
 from keras_frcnn.data.pipeline import naming_undecodable
 from keras_frcnn.data.sources.table import describe_problems, load_dataset
 from keras_frcnn.evaluation.detections_record import write_voc_results
@@ -11,7 +12,6 @@ from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_re
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.forward import detection_counts
-from keras_frcnn.api.model_file import load_model
 from training.reporting.detection_pictures import write_pictures
 from training.stores.detections import detect_dataset
 from training.stores.proposals import measure_recall, store_proposals

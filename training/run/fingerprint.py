@@ -25,8 +25,7 @@ def fingerprint(train_set: Dataset, val_set: Dataset) -> dict:
     """
     splits = {"train": train_set, "val": val_set}
     return {"class_names": list(train_set.class_names)} | {
-        split: {example.image_id: _digest(example) for example in dataset.examples}
-        for split, dataset in splits.items()
+        split: {example.image_id: _digest(example) for example in dataset.examples} for split, dataset in splits.items()
     }
 
 

@@ -144,9 +144,7 @@ class JointOptions(JointSchedule, TrainingOptions):
     detector: DetectorConfig = field(default_factory=lambda: DetectorConfig(head=HeadConfig(batch_size=128)))
 
 
-def parse_options(
-    kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None
-) -> Options:
+def parse_options(kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None) -> Options:
     """The options of that kind that the command line and its `--config` file give.
 
     Raises InputError for a value that is not allowed, for a required option that is missing, and for a bad file.

@@ -131,9 +131,7 @@ class FeatureCache:
         self._whole.add(path)
         return False
 
-    def _store(
-        self, dataset: Dataset, items: list[Item], paths: Mapping[Item, pathlib.Path], title: str
-    ) -> str | None:
+    def _store(self, dataset: Dataset, items: list[Item], paths: Mapping[Item, pathlib.Path], title: str) -> str | None:
         """Compute and store the features of `items`; returns why they could not be written, or None."""
 
         def compute(batch: Batch) -> Tensor:

@@ -115,7 +115,7 @@ def test_the_newest_checkpoint_is_restored_without_a_word(tmp_path, caplog):
     assert names(tmp_path) == TWO_KEPT and said(caplog) == ""
 
 
-@pytest.mark.parametrize("index", [None, b"", b"\xff\x00garbage", b"model_checkpoint_path: \"ckpt", b"{}\n"])
+@pytest.mark.parametrize("index", [None, b"", b"\xff\x00garbage", b'model_checkpoint_path: "ckpt', b"{}\n"])
 def test_without_its_index_file_the_newest_complete_checkpoint_is_restored(tmp_path, caplog, index):
     saved(tmp_path)
     if index is None:

@@ -11,10 +11,10 @@ from keras_frcnn.data.tuning import untuned
 from training.engine.checkpoints import Checkpoints
 from training.engine.interruption import deferred
 from training.engine.loop import train
-from training.engine.schedules import StepDecay
-from training.engine.trainer import NonFiniteLoss, Optimisation, Trainer
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.progress import RunProgress
+from training.engine.schedules import StepDecay
+from training.engine.trainer import NonFiniteLoss, Optimisation, Trainer
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 0.1
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches
 from keras_frcnn.data.sources.table import load_dataset
-from keras_frcnn.network.forward import joint_training_counts, propose
 from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals
+from keras_frcnn.network.forward import joint_training_counts, propose
 from training.engine.inference import detect_in_batch, fixed_features, image_features
 from training.engine.objectives import head_losses, joint_losses, losses_of, rpn_losses
 from training.engine.trainer import loss_and_gradients
@@ -93,9 +93,7 @@ def test_a_step_is_a_function_of_the_seeds(model, make_batch):
 
 def without_objects(batch: Batch, proposals: bool) -> Batch:
     count = len(batch.images)
-    truth = GroundTruth(
-        tf.zeros((count, 0, 4)), tf.zeros((count, 0), tf.int32), tf.zeros((count, 0), tf.bool)
-    )
+    truth = GroundTruth(tf.zeros((count, 0, 4)), tf.zeros((count, 0), tf.int32), tf.zeros((count, 0), tf.bool))
     none = Proposals(tf.zeros((count, 0, 4)), tf.zeros((count, 0)), tf.zeros((count, 0), tf.bool))
     return batch._replace(ground_truth=truth, proposals=batch.proposals if proposals else none)
 

@@ -15,17 +15,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
 from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources.table import load_dataset
-from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
 from keras_frcnn.network.forward import Counts
+from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import make_strategy, spread
+from training.engine.objectives import head_losses, rpn_losses
+from training.engine.schedules import StepDecay
 from training.engine.trainer import Optimisation, Trainer
 from training.stores.proposals import store_proposals
 from training.stores.rows import row_paths
-from training.engine.schedules import StepDecay
-from training.engine.objectives import head_losses, rpn_losses
 
 ITERATIONS = 20
 CONFIG = DetectorConfig(
@@ -53,9 +53,7 @@ def main(mode, tree, proposals, out):
             trainer = Trainer(model, losses, parts, StepDecay(0.001, ITERATIONS, 0.75), Optimisation())
 
             def batches(share, seed=seed):
-                return training_batches(
-                    dataset, CONFIG.image, images, seed, row_paths(proposals, dataset), share=share
-                )
+                return training_batches(dataset, CONFIG.image, images, seed, row_paths(proposals, dataset), share=share)
 
             distributed = spread(batches)
             specs = tf.nest.flatten(distributed.element_spec, expand_composites=True)

@@ -25,7 +25,10 @@ def recall():
 @pytest.fixture(scope="module")
 def results(recall):
     measured = {"step 1": recall, "step 2": AP, "joint": recall | AP}
-    return [{"name": "x", "title": title, "training": TRAINING, **values, "table": "text"} for title, values in measured.items()]
+    return [
+        {"name": "x", "title": title, "training": TRAINING, **values, "table": "text"}
+        for title, values in measured.items()
+    ]
 
 
 def test_the_summary_has_a_row_for_each_training(results):

@@ -18,7 +18,19 @@ def tree(voc_tree, tmp_path):
 
 def opened(tree: Path):
     options = parse_arguments(
-        ["--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", "--iterations", "1", "1", "1", "1"]
+        [
+            "--data",
+            f"voc:{tree}",
+            "--run",
+            str(tree.parent / "run"),
+            "--weights",
+            "none",
+            "--iterations",
+            "1",
+            "1",
+            "1",
+            "1",
+        ]
     )
     return open_run(options, *read_data(options))
 

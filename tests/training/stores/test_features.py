@@ -12,13 +12,13 @@ from keras_frcnn.data.order import training_items
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches
 from keras_frcnn.data.sources.table import load_dataset
 from keras_frcnn.network.forward import Counts
-from training.stores.features import FeatureCache, delete_features
-from training.engine.trainer import Optimisation, Trainer
-from training.stores.proposals import store_proposals
-from training.stores.rows import load_rows, row_paths
-from training.engine.schedules import StepDecay
 from training.engine.inference import fixed_features, image_features
 from training.engine.objectives import head_losses, rpn_losses
+from training.engine.schedules import StepDecay
+from training.engine.trainer import Optimisation, Trainer
+from training.stores.features import FeatureCache, delete_features
+from training.stores.proposals import store_proposals
+from training.stores.rows import load_rows, row_paths
 
 PLENTY = 2**30
 ALL = [(index, flip) for index in range(4) for flip in (False, True)]

@@ -32,9 +32,7 @@ def dataset(voc_tree, tmp_path_factory):
         # With years in the identifiers, as in VOC 2007 and 2012.
         image_id = f"VOC{2000 + number}/{example.image_id}"
         boxes = example.boxes * np.float32([2.5, 2, 2.5, 2])
-        examples.append(
-            example._replace(image_id=image_id, image_path=str(path), height=160, width=192, boxes=boxes)
-        )
+        examples.append(example._replace(image_id=image_id, image_path=str(path), height=160, width=192, boxes=boxes))
     return dataset._replace(examples=tuple(examples))
 
 
@@ -108,14 +106,20 @@ def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_p
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [('{"images": 2}', "no format"), ('{"format": 3, "images": 2}', "format 3"), ("[2]", "no format"), ("{", "no format")],
+    [
+        ('{"images": 2}', "no format"),
+        ('{"format": 3, "images": 2}', "format 3"),
+        ("[2]", "no format"),
+        ("{", "no format"),
+    ],
 )
 def test_proposals_of_another_format_are_refused(model, dataset, stored, tmp_path, content, found):
     directory = tmp_path / "copy"
     shutil.copytree(stored, directory)
     (directory / "finished.json").write_text(content)
     message = (
-        f"^{directory}/finished.json, field format: has {found} instead of format 2, so another version of this program "
+        f"^{directory}/finished.json, field format: has {found} instead of format 2, so another version of this "
+        "program 
         f"wrote the boxes; delete {directory} to compute them again$"
     )
     with pytest.raises(InputError, match=message):
