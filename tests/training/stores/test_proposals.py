@@ -119,8 +119,7 @@ def test_proposals_of_another_format_are_refused(model, dataset, stored, tmp_pat
     (directory / "finished.json").write_text(content)
     message = (
         f"^{directory}/finished.json, field format: has {found} instead of format 2, so another version of this "
-        "program 
-        f"wrote the boxes; delete {directory} to compute them again$"
+        f"program wrote the boxes; delete {directory} to compute them again$"
     )
     with pytest.raises(InputError, match=message):
         is_complete(directory)
