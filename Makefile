@@ -49,10 +49,10 @@ docs: $(VENV)/docs.installed
 # The wheel and the source distribution, in dist.
 wheel: $(VENV)/dev.installed
 	rm -rf dist
-	$(VENV)/bin/python -m build --outdir dist
+	$(VENV)/bin/python -m build --quiet --outdir dist
 
 $(VENV)/%.installed: setup.cfg pyproject.toml | $(VENV)/pyvenv.cfg
-	$(VENV)/bin/python -m pip install --quiet --editable .[$(EXTRAS.$*)]
+	$(VENV)/bin/python -m pip install --quiet --editable '.[$(EXTRAS.$*)]'
 	touch $@
 
 $(VENV)/pyvenv.cfg:
