@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Export as the options of `python -m export.tflite` say.  Raises InputError and SystemExit; see `run_export`."""
+    """Export as the options of `python -m export.tflite` say.  See `run_export` for what it raises."""
     run_export(options, export)
 
 
