@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Export as the options of `python -m export.tflite` say.  Exits with status 1 or 2 on an error."""
+    """Export as the options of `python -m export.tflite` say.  See `run_export` for what it raises."""
     run_export(options, export)
 
 

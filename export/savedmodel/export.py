@@ -47,7 +47,7 @@ class Comparison(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> None:
-    """Export as the options of `python -m export.saved_model` say.  Exits with status 1 or 2 on an error."""
+    """Export as the options of `python -m export.saved_model` say.  See `run_export` for what it raises."""
     run_export(options, export)
 
 
