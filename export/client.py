@@ -1,64 +1,94 @@
-"""Ask a TensorFlow Serving container for the detections of pictures.
+"""Ask a TensorFlow Serving container for the detections in pictures.
 
     python -m export.client --server localhost:8501 --model detector --labels labels.json photo.jpg more/*.png
 
-sends the files as they are to the signature `image_bytes`, writes photo.detections.png with labelled boxes beside each
-picture (or into --out) and prints one JSON line a picture, as `python -m keras_frcnn.detect` does: boxes are
-[ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.
+This sends the files unchanged to the signature `image_bytes`.  For each picture it writes photo.detections.png with
+labelled boxes beside the picture (or into --out) and prints one JSON line, as `python -m keras_frcnn.detect` does.
+Boxes are [ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.
 
-Exit status: 0, all pictures have their detections; 1, the server failed, or could not read a picture; 2, bad input.
+Exit status: 0 if all pictures have their detections, 1 if the server failed or could not read a picture, 2 for bad
+input.
 
-This file imports nothing of this project and can be copied away.  REST needs Pillow and nothing else.  gRPC needs
-grpcio and tensorflow-serving-api too, whose messages import TensorFlow: some seconds at the start.
+This file imports nothing of this project and can be copied elsewhere.  REST needs only Pillow.  gRPC also needs grpcio
+and tensorflow-serving-api, whose messages import TensorFlow: the start takes some seconds.
 """
 
 import argparse
+import base64
+import colorsys
+import contextlib
+import http.client
+import io
 import json
 import math
 import os
 import random
 import re
+import socket
 import sys
+import threading
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIGNATURE = "image_bytes"  # its input has the same name
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections", "image_errors")
-# Waiting before a request is sent again doubles from the first to the longest; up to half of it is left to chance, so
-# that clients of a server that was away do not all come back at once.
+# Seconds before a request is sent again.  The wait doubles from the first to the longest.  Up to half of it is random,
+# so that the clients of a server that was away do not all return at once.
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+
+Row = Mapping[str, Any]  # the outputs for one picture by name, as nested lists, with rows of padding
+Ask = Callable[[float], Sequence[Row]]  # seconds left -> the outputs for each picture
 
 
 class InputError(ValueError):
-    """Something given by the user is wrong: one line that names the place, what is wrong with it and the mend."""
+    """Something that the user passed is wrong.  The line says where, what is wrong and how to fix it."""
 
 
 class ServerError(RuntimeError):
-    """The server cannot be reached, or does not answer with detections: one line that says which and what to check."""
+    """The server cannot be reached, or does not answer with detections.  The line says which and what to check."""
 
 
 class Unavailable(ServerError):
-    """A server that may answer later: it is starting, overloaded or not there yet."""
+    """The server may answer later: it is starting or overloaded, or does not run yet."""
 
 
 class Found(NamedTuple):
-    """What the model found in one picture, D detections, best first."""
+    """What the model found in one picture: D detections, best first."""
 
-    boxes: list  # (D, 4) yxyx, 0-1 of the picture
-    classes: list  # (D,) 1-based
-    scores: list  # (D,) 0-1
-    error: str  # why the picture has no detections; empty where it could be read
+    boxes: list[list[float]]  # (D, 4) yxyx, from 0 to 1 of the picture's sides
+    classes: list[int]  # (D,) from 1
+    scores: list[float]  # (D,) from 0 to 1
+    error: str  # why the picture has no detections; empty for a readable picture
 
 
-def detect(pictures, *, server, model, version=None, protocol="rest", timeout=30.0):
-    """The detections of pictures, in one request: a `Found` for each, in order.
+def detect(
+    pictures: Sequence[bytes],
+    *,
+    server: str,
+    model: str,
+    version: int | str | None = None,
+    protocol: str = "rest",
+    timeout: float = 30.0,
+) -> list[Found]:
+    """Find the objects in pictures, with one request.
 
-    `pictures` are the bytes of JPEG or PNG files; their sizes may differ.  `server` is "HOST:PORT" (the
-    container's 8501 for "rest", 8500 for "grpc").  `version` is a number, a label of the server's configuration such as
-    "stable", or None for the newest.  `timeout` seconds are for all of it: a server that is away or overloaded
-    (connection refused, UNAVAILABLE, 503, 429) is asked again within them, any other error is final.
+    Args:
+      pictures: the bytes of JPEG or PNG files.  Their sizes may differ.
+      server: "HOST:PORT"; the container's port is 8501 for "rest" and 8500 for "grpc".
+      model: its name on the server.
+      version: a number, a label of the server's configuration such as "stable", or None for the newest version.
+      protocol: "rest" or "grpc".
+      timeout: seconds for everything.  Within them, an unavailable or overloaded server (connection refused,
+        UNAVAILABLE, 503, 429) is asked again.  Any other error is final.
 
-    Raises ServerError.  A picture that the server cannot read raises nothing: its `Found.error` says why.
+    Returns a `Found` for each picture, in order.  If the server cannot read a picture, its `Found.error` says why.
+
+    Raises ServerError.
     """
     if not pictures:
         return []
@@ -76,8 +106,8 @@ def detect(pictures, *, server, model, version=None, protocol="rest", timeout=30
     return found
 
 
-def _to_found(row):
-    """The outputs of one picture by name, rows of padding included -> `Found`."""
+def _to_found(row: Row) -> Found:
+    """Drop the padding.  Raises KeyError, TypeError or ValueError if the outputs are not those of a detector."""
     boxes, classes, scores, count, error = (row[name] for name in OUTPUTS)
     count = int(count)
     if not len(boxes) == len(classes) == len(scores) >= count >= 0:
@@ -85,8 +115,15 @@ def _to_found(row):
     return Found(boxes[:count], [int(class_index) for class_index in classes[:count]], scores[:count], error)
 
 
-def _ask_in_time(ask, timeout, *, clock=time.monotonic, sleep=time.sleep, chance=random.random):
-    """What `ask(seconds left)` gives, asked again while it raises Unavailable and there is time to wait."""
+def _ask_in_time(
+    ask: Ask,
+    timeout: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    chance: Callable[[], float] = random.random,
+) -> Sequence[Row]:
+    """Call `ask(seconds left)` again while it raises Unavailable and there is time to wait.  Raises ServerError."""
     deadline, wait, tries, unavailable = clock() + timeout, FIRST_WAIT, 0, None
     while True:
         tries += 1
@@ -94,7 +131,7 @@ def _ask_in_time(ask, timeout, *, clock=time.monotonic, sleep=time.sleep, chance
             return ask(deadline - clock())
         except TimeoutError:
             if unavailable is not None:
-                break  # the error of the try before says more
+                break  # the error of the previous try says more
             raise ServerError(
                 f"no answer within {timeout:g} s; allow more with --timeout, or send fewer pictures with --batch"
             ) from None
@@ -109,17 +146,23 @@ def _ask_in_time(ask, timeout, *, clock=time.monotonic, sleep=time.sleep, chance
     raise ServerError(f"{unavailable} (asked {often} within {timeout:g} s)")
 
 
-def _refusal(code, reason, server, model, version):
+def _refusal(code: str, reason: object, server: str, model: str | None, version: int | str | None) -> ServerError:
     """The error for an answer other than detections; `code` is gRPC's name of it, `reason` the server's words."""
     reason = " ".join(str(reason).split())
     if code == "UNAVAILABLE":
-        return Unavailable(f"{server} does not serve now ({reason}); is it up, and is this the port of that protocol?")
+        return Unavailable(
+            f"{server} is unavailable ({reason}); check that it is running, and that this is the port of that protocol"
+        )
     if "Serving signature" in reason:
-        return ServerError(f"model {model} has no signature {SIGNATURE} ({reason}); serve one of export.saved_model")
+        return ServerError(
+            f"model {model} has no signature {SIGNATURE} ({reason}); serve a model that export.saved_model wrote"
+        )
     if code == "NOT_FOUND" or "version label" in reason:
         wanted = model if version is None else f"{model}, version {version},"
-        return ServerError(f"model {wanted} is not served at {server} ({reason}); check --model and --version, and the "
-                           "server's models.config and version folders")  # fmt: skip
+        return ServerError(
+            f"model {wanted} is not served at {server} ({reason}); check --model and --version, and the server's "
+            "models.config and version folders"
+        )
     if code == "RESOURCE_EXHAUSTED":
         return ServerError(f"the request is too large for {server} ({reason}); send fewer pictures with --batch")
     return ServerError(f"{server} refused the request: {code} ({reason})")
@@ -128,15 +171,12 @@ def _refusal(code, reason, server, model, version):
 # REST.
 
 
-def _prepare_rest(server, model, version, pictures):
-    """A function of the seconds left that gives the outputs of each picture, asked over HTTP.
+def _prepare_rest(server: str, model: str, version: int | str | None, pictures: Sequence[bytes]) -> Ask:
+    """A function that asks over HTTP.
 
-    Rows ("instances"), as all inputs and outputs have one row a picture; the one input needs no name.  Base64 makes a
-    request a third longer than over gRPC.
+    The request has one row ("instances") for each picture, like the answer.  A single input needs no name.  Base64
+    makes the request a third longer than over gRPC.
     """
-    import base64
-    from urllib.parse import quote
-
     body = json.dumps({
         "signature_name": SIGNATURE,
         "instances": [{"b64": base64.b64encode(picture).decode("ascii")} for picture in pictures],
@@ -144,7 +184,7 @@ def _prepare_rest(server, model, version, pictures):
     part = "" if version is None else f"/{'versions' if isinstance(version, int) else 'labels'}/{version}"
     path = f"/v1/models/{quote(model, safe='')}{part}:predict"
 
-    def ask(seconds):
+    def ask(seconds: float) -> Sequence[Row]:
         status, text = _post(server, path, body, seconds)
         try:
             answer = json.loads(text)
@@ -152,7 +192,7 @@ def _prepare_rest(server, model, version, pictures):
                 return answer["predictions"]
             reason = answer["error"]
         except (ValueError, KeyError, TypeError):
-            if status not in (429, 503):  # a proxy in front of the server says these in words of its own
+            if status not in (429, 503):  # a proxy in front of the server answers these in its own words
                 raise ServerError(
                     f"{server} does not answer as TensorFlow Serving does (status {status}, {text[:80]!r}); "
                     "is this its REST port (8501)?"
@@ -164,24 +204,22 @@ def _prepare_rest(server, model, version, pictures):
     return ask
 
 
-def _post(server, path, body, seconds):
-    """Status and text of the answer, all within `seconds`: TimeoutError, Unavailable or ServerError else."""
-    import contextlib
-    import http.client
-    import socket
-    import threading
+def _post(server: str, path: str, body: str, seconds: float) -> tuple[int, str]:
+    """Send a request and return status and text of the answer.
 
+    Raises TimeoutError after `seconds`, and Unavailable or ServerError if the connection fails.
+    """
     deadline = time.monotonic() + seconds
     connection = http.client.HTTPConnection(server, timeout=max(seconds, 1e-3))
     try:
         connection.connect()
         peer = connection.sock
 
-        def hang_up():
-            with contextlib.suppress(OSError):  # closed already
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):  # the socket may be closed already
                 peer.shutdown(socket.SHUT_RDWR)
 
-        # The socket's own timeout begins anew with each byte; this one is for all of them.
+        # The socket's own timeout starts again with each byte.  This one limits the whole answer.
         alarm = threading.Timer(deadline - time.monotonic(), hang_up)
         alarm.daemon = True
         alarm.start()
@@ -208,9 +246,10 @@ def _post(server, path, body, seconds):
 # gRPC.
 
 
-def _prepare_grpc(server, model, version, pictures):
-    """As `_prepare_rest`, over gRPC's PredictionService."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the messages below import TensorFlow
+def _prepare_grpc(server: str, model: str, version: int | str | None, pictures: Sequence[bytes]) -> Ask:
+    """A function that asks over gRPC's PredictionService."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when the messages below import it
+    # Imported here because REST works without these packages.
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -226,14 +265,14 @@ def _prepare_grpc(server, model, version, pictures):
     tensor.tensor_shape.dim.add(size=len(pictures))
     tensor.string_val.extend(pictures)
     options = [
-        # No limit of our own (answers were limited to 4 MB): the server takes up to 2 GiB.
+        # No limit in the client: gRPC's default for answers is 4 MB, and the server accepts up to 2 GiB.
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
-        # A connection of its own for each try: a shared one would not be tried again before a second has passed.
+        # A new connection for each try: gRPC would wait a second before it retries a shared one.
         ("grpc.use_local_subchannel_pool", 1),
     ]
 
-    def ask(seconds):
+    def ask(seconds: float) -> Sequence[Row]:
         try:
             with grpc.insecure_channel(server, options) as channel:
                 stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -246,15 +285,15 @@ def _prepare_grpc(server, model, version, pictures):
             columns = {name: _values(answer.outputs[name]) for name in OUTPUTS if name in answer.outputs}
             return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         except (TypeError, ValueError) as error:
-            raise ServerError(f"{server} answered tensors that are not whole ({error})") from None
+            raise ServerError(f"{server} answered with incomplete tensors ({error})") from None
 
     return ask
 
 
-def _values(tensor):
+def _values(tensor: Any) -> list[Any]:
     """A TensorProto of float32 or strings as nested lists.  Raises ValueError or TypeError for anything else."""
     shape = [dim.size for dim in tensor.tensor_shape.dim]
-    if tensor.dtype == 1:  # DT_FLOAT, as bytes or as numbers
+    if tensor.dtype == 1:  # DT_FLOAT, stored as bytes or as numbers
         flat = list(memoryview(tensor.tensor_content).cast("f") if tensor.tensor_content else tensor.float_val)
     elif tensor.dtype == 7:
         flat = [value.decode("utf-8", "replace") for value in tensor.string_val]
@@ -263,11 +302,11 @@ def _values(tensor):
     if len(flat) != math.prod(shape):
         raise ValueError(f"{len(flat)} values for the shape {shape}")
 
-    def nest(flat, shape):
+    def nest(flat: list[Any], shape: list[int]) -> list[Any]:
         if len(shape) < 2:
             return flat
-        step = math.prod(shape[1:])
-        return [nest(flat[row * step : (row + 1) * step], shape[1:]) for row in range(shape[0])]
+        length = math.prod(shape[1:])
+        return [nest(flat[row * length : (row + 1) * length], shape[1:]) for row in range(shape[0])]
 
     return nest(flat, shape)
 
@@ -275,36 +314,37 @@ def _values(tensor):
 # The command line.
 
 
-def parse_arguments(arguments=None):
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options; `None` takes those of the process."""
     parser = argparse.ArgumentParser(
         prog="python -m export.client",
-        description="Detections of pictures from TensorFlow Serving: a drawn picture and a JSON line each.",
-        epilog="gRPC needs tensorflow-serving-api, which imports TensorFlow; REST needs Pillow only.",
+        description="Detections in pictures from TensorFlow Serving: a drawn picture and a JSON line each.",
+        epilog="gRPC needs tensorflow-serving-api, which imports TensorFlow.  REST needs only Pillow.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG or PNG files")
     parser.add_argument("--server", required=True, type=_address, metavar="HOST:PORT",
-                        help="where TensorFlow Serving listens: its port 8501 for rest, 8500 for grpc")  # fmt: skip
+                        help="where TensorFlow Serving listens: port 8501 for rest, 8500 for grpc")  # fmt: skip
     parser.add_argument("--model", required=True, metavar="NAME", help="the model's name on the server")
     parser.add_argument("--version", type=_version, metavar="N", help="a version number, or a label such as stable "
                         "(default: the newest)")  # fmt: skip
     parser.add_argument("--protocol", choices=("rest", "grpc"), default="rest", help="(default: rest)")
     parser.add_argument("--out", help="folder for the drawn pictures (default: beside each picture)")
     parser.add_argument("--score", type=float, default=0.5, help="show detections from this score on (default: 0.5)")
-    parser.add_argument("--labels", help="labels.json, as it lies in the export's assets (default: class numbers)")
+    parser.add_argument("--labels", help="labels.json from the assets of the export (default: show class numbers)")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS",
                         help="for each request, with all its tries (default: 30)")  # fmt: skip
     parser.add_argument("--batch", type=_count, default=4, metavar="N",
-                        help="pictures a request; not over max_batch_size of the server (default: 4)")  # fmt: skip
+                        help="pictures in a request; at most the server's max_batch_size (default: 4)")  # fmt: skip
     return parser.parse_args(arguments)
 
 
-def _address(text):
+def _address(text: str) -> str:
     if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):\d{1,5}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT; write it without http:// and path")
     return text
 
 
-def _version(text):
+def _version(text: str) -> int | str:
     if text.isascii() and text.isdigit():
         return int(text)
     if not re.fullmatch(r"[\w.-]+", text):
@@ -312,79 +352,93 @@ def _version(text):
     return text
 
 
-def _seconds(text):
+def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not over 0")
+        raise argparse.ArgumentTypeError(f"must be greater than 0 (got {text})")
     return seconds
 
 
-def _count(text):
+def _count(text: str) -> int:
     count = int(text)
     if count < 1:
-        raise argparse.ArgumentTypeError(f"{text} is under 1")
+        raise argparse.ArgumentTypeError(f"must be at least 1 (got {text})")
     return count
 
 
-def read_labels(path):
-    """{1: name, ...} of a labels.json, whose keys are the numbers as text."""
+def read_labels(path: str) -> dict[int, str]:
+    """The class names by number of a labels.json, whose keys are the numbers as text.  Raises InputError."""
     try:
         with open(path, encoding="utf-8") as file:
             labels = {int(number): name for number, name in json.load(file).items()}
         if not all(isinstance(name, str) for name in labels.values()):
-            raise ValueError("a name is no text")
+            raise ValueError("a name is not a string")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f'{path}: not a label map ({error}); give a JSON file such as {{"1": "cat"}}') from None
     return labels
 
 
-def output_path(image_path, out):
+def output_path(image_path: str, out: str | None) -> str:
     """Where the drawn picture goes: NAME.detections.png, beside the picture or in the folder `out`."""
     folder, name = os.path.split(image_path)
     return os.path.join(folder if out is None else out, f"{os.path.splitext(name)[0]}.detections.png")
 
 
-def read_pixels(picture, path):
-    """The RGB picture in encoded bytes, its pixels as stored: the EXIF orientation is ignored, as in training."""
-    import io
+def read_pixels(picture: bytes, path: str) -> "Image.Image":
+    """Decode a picture to RGB.  The EXIF orientation is ignored, as in training.
 
+    `path` stands in the message of the InputError for a picture that Pillow cannot read.
+    """
+    # Imported here because `detect` and --help need no Pillow.
     from PIL import Image
 
     try:
-        image = Image.open(io.BytesIO(picture))
+        image: Image.Image = Image.open(io.BytesIO(picture))
         if image.mode.startswith("I"):  # 16 bits a pixel
             image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
         return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: Pillow cannot read it, to draw on it ({error}); save it as JPEG or PNG") from None
+        raise InputError(f"{path}: Pillow cannot read it ({error}); save it as JPEG or PNG") from None
 
 
-def draw(image, boxes, classes, scores, names):
-    """A copy of the picture with each detection's box, name and score; boxes (D, 4) in its pixels, the best on top."""
-    import colorsys
+def draw(
+    image: "Image.Image",
+    boxes: Sequence[Sequence[float]],
+    classes: Sequence[int],
+    scores: Sequence[float],
+    names: Sequence[object],
+) -> "Image.Image":
+    """A copy of the picture with the box, name and score of each detection, the best on top.
 
-    from PIL import ImageDraw, ImageFont
+    boxes (D, 4) yxyx in pixels of the picture; classes, scores and names (D,), best first.
+    """
+    from PIL import ImageDraw, ImageFont  # here for the same reason as in `read_pixels`
 
     drawn = image.copy()
     canvas = ImageDraw.Draw(drawn)
     line = max(2, round(min(image.size) / 270))
     font = ImageFont.load_default(max(11, round(min(image.size) / 34)))
     for box, class_index, score, name in list(zip(boxes, classes, scores, names, strict=True))[::-1]:
-        # Hues that the golden ratio spreads out: neighbouring classes differ.
+        # The golden ratio spreads the hues, so that neighbouring classes differ.
         colour = tuple(round(255 * part) for part in colorsys.hsv_to_rgb(class_index * 0.618034 % 1.0, 0.8, 1.0))
         ymin, xmin, ymax, xmax = box
         canvas.rectangle((xmin, ymin, max(xmax, xmin), max(ymax, ymin)), outline=colour, width=line)
         text = f"{name} {score:.2f}"
         left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
         x = max(0, min(xmin, image.width - right))
-        y = ymin - bottom - 1 if ymin > bottom else ymin  # above the box, or within it at the picture's edge
+        y = ymin - bottom - 1 if ymin > bottom else ymin  # above the box, or inside it at the picture's upper edge
         canvas.rectangle((x + left - 1, y + top - 1, x + right + 1, y + bottom + 1), fill=colour)
         canvas.text((x, y), text, fill="black", font=font)
     return drawn
 
 
-def report(path, target, picture, found, score, labels):
-    """Draw the detections of one picture from `score` on, and give the fields of its JSON line."""
+def report(
+    path: str, target: str, picture: bytes, found: Found, score: float, labels: Mapping[int, str] | None
+) -> dict[str, Any]:
+    """Draw the detections in one picture that have at least `score` to `target`; returns the fields of its JSON line.
+
+    Raises InputError if Pillow cannot read the picture, if `labels` lacks a class, or if `target` cannot be written.
+    """
     image = read_pixels(picture, path)
     sizes = (image.height, image.width) * 2
     shown = [i for i, value in enumerate(found.scores) if value >= score]
@@ -405,7 +459,8 @@ def report(path, target, picture, found, score, labels):
     return {"image": path, "height": image.height, "width": image.width, "detections": detections, "picture": target}
 
 
-def _read_pictures(paths):
+def _read_pictures(paths: Sequence[str]) -> list[bytes]:
+    """The bytes of picture files.  Raises InputError."""
     pictures = []
     for path in paths:
         try:
@@ -416,14 +471,21 @@ def _read_pictures(paths):
     return pictures
 
 
-def _run(options):
-    """Do what the options say; the number of pictures without detections."""
-    targets = [output_path(path, options.out) for path in options.images]
-    for path, target in zip(options.images, targets, strict=True):
+def _check_paths(images: Sequence[str], targets: Sequence[str]) -> None:
+    """Raise InputError for a picture that does not exist, and for two pictures with one output file."""
+    for path, target in zip(images, targets, strict=True):
         if targets.count(target) > 1:
-            raise InputError(f"{target}: two pictures would be written here; give them in two calls, with other --out")
+            raise InputError(
+                f"{target}: two pictures would be written here; run the command twice, with different --out folders"
+            )
         if not os.path.isfile(path):
             raise InputError(f"{path}: no such file; give the path of a picture")
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Detect, draw and print as the options say; returns the number of pictures that the server cannot read."""
+    targets = [output_path(path, options.out) for path in options.images]
+    _check_paths(options.images, targets)
     labels = None if options.labels is None else read_labels(options.labels)
     failed = 0
     for start in range(0, len(targets), options.batch):
@@ -444,10 +506,15 @@ def _run(options):
     return failed
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
     options = parse_arguments(arguments)
     try:
         failed = _run(options)
+    except ModuleNotFoundError as error:
+        install = "pip install 'keras-frcnn[export]', or pillow, grpcio and tensorflow-serving-api alone"
+        print(f"error: {error.name} is not installed; this command needs more packages: {install}", file=sys.stderr)
+        raise SystemExit(2) from None
     except (InputError, ServerError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None

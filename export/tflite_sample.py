@@ -1,6 +1,6 @@
 """Detect objects with an exported TFLite file: `python export/tflite_sample.py model.tflite photo.jpg`.
 
-Needs ai-edge-litert, numpy and pillow, nothing of this project.
+Needs only ai-edge-litert, numpy and pillow, and nothing of this project.
 """
 
 import sys
@@ -15,7 +15,7 @@ labels = zipfile.ZipFile(model_path).read("labels.txt").decode().splitlines()  #
 runner = Interpreter(model_path, num_threads=4).get_signature_runner()
 _, height, width, _ = runner.get_input_details()["images"]["shape"]
 
-# The picture is resized as in training: bilinear and not smoothed, which Image.resize would do.
+# Resize as in training: bilinear without smoothing.  Image.resize would smooth.
 with Image.open(image_path) as file:
     image = file.convert("RGB")
 whole = (0, 0, image.width, image.height)

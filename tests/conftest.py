@@ -78,9 +78,7 @@ def make_batch():
             ground_truth=GroundTruth(
                 tf.constant(boxes), tf.constant([[1, 2]] * count), tf.constant([[True, True]] * count)
             ),
-            proposals=Proposals(
-                tf.constant(proposals), tf.ones((count, 12)), tf.constant(np.ones((count, 12), bool))
-            ),
+            proposals=Proposals(tf.constant(proposals), tf.ones((count, 12)), tf.constant(np.ones((count, 12), bool))),
             features=StoredFeatures(tf.zeros((count, 0, 0, 512)), tf.zeros(count, tf.bool)),
         )
 

@@ -1,4 +1,4 @@
-"""The direction of imports: a file knows its own floor and those below, and what it imports is declared."""
+"""Rules about the code as a whole: the direction of imports, declared requirements, and the sizes of files."""
 
 import ast
 import re
@@ -26,8 +26,18 @@ COMMAND_LINES = (
     "export.client",
     "export.tflite_sample",
 )
-MOST_ENTRIES = {"keras_frcnn": 10, "training": 10}  # files and folders that a reader sees
+MOST_ENTRIES = {"keras_frcnn": 10, "training": 10, "export": 10}  # files and folders that a reader sees
 LONGEST_CHAIN = 6  # modules of training/ that import each other in a row
+LONGEST_FUNCTION = 60  # lines, docstring included
+LONGEST_FILE = 300
+LONG_FILES = {"export/client.py": "one file that can be copied away"}
+# The extras of setup.cfg that a room may import from, besides install_requires.
+EXTRAS = {
+    "keras_frcnn": (),
+    "training": ("train",),
+    "export": ("export",),
+    "tests": ("train", "export", "test", "docs"),
+}
 
 DISTRIBUTIONS = {  # where the import is not the distribution's name
     "cv2": "opencv-python-headless",
@@ -142,6 +152,14 @@ def test_chains_of_imports_are_short():
     assert len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
 
 
+def test_only_command_lines_of_export_import_inside_functions():
+    for path in sources("export"):
+        functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+        deferred = (ast.Import, ast.ImportFrom)
+        inner = [node.name for node in functions if any(isinstance(each, deferred) for each in ast.walk(node))]
+        assert not inner or module_name(path) in COMMAND_LINES, f"{path.relative_to(ROOT)}: {', '.join(inner)}"
+
+
 def test_the_client_of_the_server_needs_no_model_code():
     client = ROOT / "export" / "client.py"
     if client.is_file():
@@ -156,17 +174,38 @@ def declared(options):
     return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names}
 
 
-@pytest.mark.parametrize("room", [*OWN, "tests"])
+@pytest.mark.parametrize("room", EXTRAS)
 def test_what_is_imported_is_declared(room):
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
-    extras = dict(config["options.extras_require"])
-    test_only = extras.pop("test", "")
-    options = [config["options"]["install_requires"], *extras.values(), *([test_only] if room == "tests" else [])]
-    requirements = declared(options)
+    extras = [config["options.extras_require"][extra] for extra in EXTRAS[room]]
+    requirements = declared([config["options"]["install_requires"], *extras])
+    assert "numpy" in requirements
     for path in sources(room):
         neighbours = {other.stem for other in path.parent.glob("*.py")} if room == "tests" else set()  # of scripts
         known = sys.stdlib_module_names | {*OWN} | neighbours
         for name in sorted({name.split(".")[0] for name in imported(path)} - known):
             distribution = DISTRIBUTIONS.get(name, name.lower().replace("_", "-"))
-            assert distribution in requirements, f"{path.relative_to(ROOT)} imports {name}: list it in setup.cfg"
+            place = " or ".join(("install_requires", *EXTRAS[room]))
+            assert distribution in requirements, f"{path.relative_to(ROOT)} imports {name}: list it in {place}"
+
+
+def lengths(path):
+    """The number of lines of a file, by its path, and of each function in it, by path:line and name."""
+    text, place = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    yield place, len(text.splitlines()), LONGEST_FILE
+    for node in functions:
+        yield f"{place}:{node.lineno} {node.name}", node.end_lineno - node.lineno + 1, LONGEST_FUNCTION
+
+
+@pytest.mark.parametrize("room", OWN)
+def test_files_and_functions_are_short(room):
+    measured = [entry for path in sources(room) for entry in lengths(path)]
+    long = [f"{place}: {lines} lines" for place, lines, most in measured if lines > most and place not in LONG_FILES]
+    assert not long, "split them:\n" + "\n".join(long)
+
+
+@pytest.mark.parametrize("place", LONG_FILES)
+def test_a_file_that_may_be_long_is_long(place):
+    assert len((ROOT / place).read_text(encoding="utf-8").splitlines()) > LONGEST_FILE, "take it off the list"

@@ -90,6 +90,42 @@ def test_help_answers_without_heavy_imports(module):
     assert "argparse" in imported and not imported & HEAVY
 
 
+EXTRA_PACKAGES = {
+    "train": ("jinja2", "matplotlib", "official", "orbit", "tqdm"),
+    "export": ("ai_edge_litert", "ai_edge_quantizer", "grpc", "tensorflow_serving", "tqdm"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("extra", "module", "arguments"),
+    [
+        ("train", "training.alternate", "--data synthetic --weights none --run {folder}/run"),
+        ("train", "training.joint", "--data synthetic --weights none --run {folder}/run"),
+        ("train", "training.evaluate", "--data synthetic --model {folder}"),
+        ("export", "export.saved_model", "--model {folder} --out {folder}/1"),
+        ("export", "export.tflite", "--model {folder} --size 64 --out {folder}/model.tflite"),
+        ("export", "export.client", "--server localhost:1 --protocol grpc --model detector {folder}/picture.png"),
+    ],
+)
+def test_a_command_without_its_extra_names_the_extra(tmp_path, extra, module, arguments):
+    """Modules that cannot be found stand in front of the installed packages of the extra."""
+    for name in EXTRA_PACKAGES[extra]:
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name='{name}')")
+    Image.new("RGB", (90, 60)).save(tmp_path / "picture.png")
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    done = subprocess.run(
+        command(module, *arguments.format(folder=tmp_path).split()),
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    error = done.stderr.splitlines()[-1]
+    pattern = rf"error: (\w+) is not installed; this command needs more packages: pip install 'keras-frcnn\[{extra}\]'"
+    found = re.match(pattern, error)
+    assert found and found[1] in EXTRA_PACKAGES[extra], error
+    assert not (tmp_path / "run").exists()
+
+
 # Training from end to end.
 
 
@@ -143,7 +179,7 @@ def test_a_finished_run_starts_another_one(finished, voc_tree, tmp_path, capfd):
     options[options.index("none")] = folder
     others = ("triangle", "star", "ring", "rectangle", "ellipse", "cross")
     assert joint(*options, "--class-names", *others, "--learning-rate", "1e-9") == 0
-    line = f"warm start from {folder}: layers kept but for class_logits (other classes), box_deltas (other classes)"
+    line = f"warm start from {folder}; new layers: class_logits (other classes), box_deltas (other classes)"
     assert line in capfd.readouterr().out and line in (tmp_path / "warm" / "logs" / "train.log").read_text()
 
     from keras_frcnn.api.model_file import load_model
@@ -264,7 +300,7 @@ def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
         (signal.SIGINT, "logs/step3/**/events*"),
     ):
         errors = interrupted(arguments, number, folder, pattern)
-        assert "interrupted; what is done is kept. The same command goes on from here." in errors
+        assert "Interrupted. Finished work is saved; run the same command again to resume." in errors
     before = times(folder)
     assert Path("weights/step2.npz") in before and Path("weights/step3.npz") not in before
     done = run("training.alternate", *arguments)
@@ -455,7 +491,7 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
 )
 def test_a_bad_option_is_one_line_and_leaves_no_run_folder(voc_tree, tmp_path, capsys, monkeypatch, options, beginning):
     # Later options win.  A value that is not refused must not start to train here.
-    monkeypatch.setattr("training.four_steps.train_parts", lambda *_: pytest.fail("it was not refused"))
+    monkeypatch.setattr("training.run.training.train_step", lambda *_: pytest.fail("it was not refused"))
     folder = tmp_path / "run"
     assert alternate(*training_options(voc_tree, folder), *options.split()) == 2
     assert_one_error(capsys.readouterr().err, beginning.format(tree=voc_tree))

@@ -3,20 +3,21 @@
     python -m training.alternate --data synthetic --weights torchvision --run runs/synthetic
 
 writes the detector to runs/synthetic/model.keras and prints how good it is after each step.  To resume a run that was
-stopped, give the same command again: training continues from the newest checkpoint.  The steps themselves are a table
-in training/four_steps.py.
+stopped, give the same command again: training continues from the newest checkpoint.  The steps are a table in
+training/four_steps.py.
 """
 
 from collections.abc import Callable, Sequence
 
 from keras_frcnn.facts.errors import exit_on_input_error
+from training.four_steps import four_steps, with_table
 from training.run.options import AlternationOptions, exit_with, parse_options
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> AlternationOptions:
     """The options of the command line; raises InputError."""
     description = "Train Faster R-CNN by the paper's four steps. The defaults are the paper's."
-    return parse_options(AlternationOptions, "python -m training.alternate", description, arguments)
+    return with_table(parse_options(AlternationOptions, "python -m training.alternate", description, arguments))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = parse_arguments(arguments)
 
     def load_command() -> Callable[[AlternationOptions], int]:
-        from training.four_steps import run_four_steps
+        from training.run.training import run_training
 
-        return run_four_steps
+        return lambda options: run_training(options, four_steps(options))
 
     exit_with(options, load_command)
 

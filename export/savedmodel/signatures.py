@@ -1,77 +1,74 @@
-"""The SavedModel: three signatures from pixels to boxes, in TensorFlow's own ops.
+"""The SavedModel: three signatures from pixels to boxes that need only TensorFlow's own ops.
 
-Axes: B images, H W pixels, N rows of detections, P rows of proposals.  Boxes go out as yxyx in 0-1 of the picture.
+Axes: B images, H W pixels, N rows of detections, P rows of proposals.  Boxes in outputs are yxyx, from 0 to 1 of the
+picture's sides.
 """
 
+import os
 import pathlib
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from keras_frcnn.data.tuning import untuned
+from export.savedmodel.encoded_picture import read_encoded
+from export.shared import convention
+from keras_frcnn.data.images import prepare
 from keras_frcnn.facts.files import write_json
-from keras_frcnn.data.images import decode_image, encoded_size, prepare
+from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.network import forward
+from keras_frcnn.network.head import Head
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.facts.structures import Detections
 
-# A decoded picture takes 3 bytes a pixel, and a progressive JPEG 6 more while it is decoded: 600 MB at this limit.
-MOST_PIXELS = 2**26
+_IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
 
 
-def make_signatures(model: FasterRCNN, head) -> dict:
-    """The signatures by name as concrete functions, with `head` (called as a `Head` is) in place of the model's own."""
-    parts, test = model.parts._replace(head=head), model.config.test
+def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
+    """The concrete function of each signature, by name.  `head` replaces the head of the model.
+
+    Each function takes and returns tensors with a batch axis:
+
+      serving_default: images (B, H, W, 3) uint8 -> the outputs of `convention.detection_outputs`.
+      image_bytes: B JPEGs or PNGs (B,) string -> the same and `image_errors` (B,) string, empty for a readable picture.
+      proposals: images (B, H, W, 3) uint8 -> proposal_boxes (B, P, 4), proposal_scores (B, P), num_proposals (B,).
+    """
+    parts = model.parts._replace(head=head)
     sides = model.config.image.short_side, model.config.image.long_side
+    rows = _output_specs(model.config.test.max_detections)
 
-    def detect_in(images, image_sizes) -> Detections:
-        return forward.detect(parts, parts.backbone(images), image_sizes)
+    def detect(images: Tensor, image_sizes: Tensor) -> dict[str, Tensor]:
+        detections = forward.detect(parts, parts.backbone(images), image_sizes)
+        return convention.detection_outputs(detections, image_sizes)
 
-    def detect_in_file(encoded):
-        """The outputs for one picture, without the batch axis; `encoded` () string."""
-        image, error = read_picture(encoded, *sides)
+    def detect_in_file(encoded: Tensor) -> dict[str, Tensor]:
+        """The outputs for one picture, a () string, without the batch axis."""
+        image, error = read_encoded(encoded, *sides)
 
-        def found():
-            image_sizes = tf.shape(image)[None, :2]
-            outputs = detection_outputs(detect_in(image[None], image_sizes), image_sizes)
+        def found() -> dict[str, Tensor]:
+            outputs = detect(image[None], tf.shape(image)[None, :2])
             return {name: values[0] for name, values in outputs.items()}
 
-        def nothing():
+        def nothing() -> dict[str, Tensor]:
             return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in rows.items()}
 
         return {**tf.cond(tf.equal(error, ""), found, nothing), "image_errors": error}
 
-    rows = {
-        "detection_boxes": tf.TensorSpec([test.max_detections, 4]),
-        "detection_classes": tf.TensorSpec([test.max_detections]),
-        "detection_scores": tf.TensorSpec([test.max_detections]),
-        "num_detections": tf.TensorSpec([]),
-    }
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
-    def serving_default(images):
-        images, image_sizes = _prepare_batch(images, *sides)
-        return detection_outputs(detect_in(images, image_sizes), image_sizes)
+    @tf.function(input_signature=[_IMAGES])
+    def serving_default(images: Tensor) -> dict[str, Tensor]:
+        return detect(*_prepare_batch(images, *sides))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
-    def image_bytes(image_bytes):
-        problem = "image_bytes is empty: give at least one picture"
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(image_bytes) > 0, [problem])]):
-            files = tf.identity(image_bytes)
-        # One picture after the other.  Padded to one size, a tall and a wide picture would take the memory and the time
-        # of two large squares, and decoded side by side the memory of both; on a CPU a batch is hardly faster.
-        return tf.map_fn(
-            detect_in_file, files, parallel_iterations=1,
-            fn_output_signature={**rows, "image_errors": tf.TensorSpec([], tf.string)},
-        )  # fmt: skip
+    def image_bytes(image_bytes: Tensor) -> dict[str, Tensor]:
+        return _map_files(detect_in_file, image_bytes, {**rows, "image_errors": tf.TensorSpec([], tf.string)})
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
-    def proposals(images):
+    @tf.function(input_signature=[_IMAGES])
+    def proposals(images: Tensor) -> dict[str, Tensor]:
         images, image_sizes = _prepare_batch(images, *sides)
         counts = forward.detection_counts(model.config)
         found = forward.propose(parts, parts.backbone(images), image_sizes, counts)
         return {
-            "proposal_boxes": _zero_to_one(found.boxes, image_sizes),
+            "proposal_boxes": convention.zero_to_one(found.boxes, image_sizes),
             "proposal_scores": found.scores,
             "num_proposals": tf.reduce_sum(tf.cast(found.valid, tf.float32), axis=-1),
         }
@@ -80,8 +77,14 @@ def make_signatures(model: FasterRCNN, head) -> dict:
     return {name: function.get_concrete_function() for name, function in functions.items()}
 
 
-def _prepare_batch(images, short_side: int, long_side: int):
-    """(B, H, W, 3) uint8 -> what the network takes: images (B, h, w, 3) and image_sizes (B, 2)."""
+def _output_specs(max_detections: int) -> dict[str, tf.TensorSpec]:
+    """Shape and type of the detection outputs for one picture, without the batch axis."""
+    shapes: tuple[tuple[int, ...], ...] = ((max_detections, 4), (max_detections,), (max_detections,), ())
+    return {name: tf.TensorSpec(shape) for name, shape in zip(convention.DETECTION_OUTPUTS, shapes, strict=True)}
+
+
+def _prepare_batch(images: Tensor, short_side: int, long_side: int) -> tuple[Tensor, Tensor]:
+    """(B, H, W, 3) uint8 -> the network's inputs: images (B, h, w, 3) and image_sizes (B, 2)."""
     shape = tf.shape(images)
     problem = "images holds no pixels: give at least one picture, of at least one row and one column"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shape > 0), [problem, shape])]):
@@ -89,56 +92,25 @@ def _prepare_batch(images, short_side: int, long_side: int):
     return images, tf.tile(tf.shape(images)[None, 1:3], [shape[0], 1])
 
 
-def detection_outputs(detections: Detections, image_sizes) -> dict:
-    """TensorFlow's names for detections; rows that are not valid, behind all that are, hold zeros."""
-    return {
-        "detection_boxes": _zero_to_one(detections.boxes, image_sizes),
-        "detection_classes": tf.cast(detections.classes, tf.float32),
-        "detection_scores": detections.scores,
-        "num_detections": tf.reduce_sum(tf.cast(detections.valid, tf.float32), axis=-1),
-    }
+def _map_files(
+    detect_in_file: Callable[[Tensor], dict[str, Tensor]], files: Tensor, output_specs: dict[str, tf.TensorSpec]
+) -> dict[str, Tensor]:
+    """The outputs of `detect_in_file` for each of `files` (B,) string, with a batch axis."""
+    problem = "image_bytes is empty: give at least one picture"
+    with tf.control_dependencies([tf.debugging.Assert(tf.size(files) > 0, [problem])]):
+        files = tf.identity(files)
+    # One picture at a time.  Padded to one size, a tall and a wide picture would take the memory and the time of two
+    # large squares.  Decoded in parallel, they would need the memory of both.  On a CPU a batch is hardly faster.
+    return tf.map_fn(detect_in_file, files, parallel_iterations=1, fn_output_signature=output_specs)
 
 
-def _zero_to_one(boxes, image_sizes):
-    """(B, N, 4) boxes in pixels of images (B, 2), as shares of their sides: divided, so that a border is exactly 1."""
-    return boxes / tf.cast(tf.tile(image_sizes, [1, 2]), tf.float32)[:, None]
+def save(model: FasterRCNN, head: Head, settings: dict[str, Any], directory: str | os.PathLike[str]) -> None:
+    """Write the SavedModel to `directory`, with the assets labels.json and config.json.
 
+    labels.json has the class names by number, from 1; config.json holds `settings`.
 
-def read_picture(encoded, short_side: int, long_side: int):
-    """JPEG or PNG bytes, () string -> the network's input (h, w, 3), and why there is none: () string, empty if fine.
-
-    Whatever the bytes are, nothing is raised, and no picture of more than MOST_PIXELS is decoded.
-    """
-    no_picture = tf.zeros([0, 0, 3])
-
-    def read(encoded):
-        size = encoded_size(encoded)
-        height, width = size[0], size[1]
-        sides = tf.strings.join([tf.strings.as_string(height), tf.strings.as_string(width)], " x ")
-        too_large = tf.strings.join([sides, f"pixels are over the limit of {MOST_PIXELS} in all"], " ")
-        return tf.case(
-            [
-                (tf.equal(encoded, ""), lambda: (no_picture, tf.constant("no bytes"))),
-                (tf.reduce_all(size == 0), lambda: (no_picture, tf.constant("neither JPEG nor PNG"))),
-                # Divided: the product of a header's two 32-bit numbers may not fit.
-                (height > MOST_PIXELS // tf.maximum(width, 1), lambda: (no_picture, too_large)),
-            ],
-            default=lambda: (prepare(decode_image(encoded), short_side, long_side), tf.constant("")),
-        )
-
-    # The one way in a graph to go on after the error of an op: a data set that leaves out what fails.
-    otherwise = (no_picture, "damaged: cannot be decoded")
-    pictures = tf.data.Dataset.from_tensors(encoded).map(read).ignore_errors()
-    pictures = pictures.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1)
-    image, error = untuned(pictures).get_single_element()
-    return tf.ensure_shape(image, [None, None, 3]), error
-
-
-def save(model: FasterRCNN, head, settings: dict, directory):
-    """Write the SavedModel to `directory`, with the assets labels.json and config.json, the latter holding `settings`.
-
-    Its object graph is a plain `tf.Module` of variables, held once for all signatures: nothing of Keras is in it, and
-    no Python is needed to load it.
+    The object graph is a plain `tf.Module` of variables, stored once for all signatures.  It holds nothing of Keras,
+    and no Python code is needed to load it.
     """
     module = tf.Module()
     parts = model.backbone, model.rpn, head

@@ -1,21 +1,24 @@
-"""Warm-up requests: TensorFlow Serving runs them before it says that a version is ready, so that no user's request pays
-for the first passes of the graph.
+"""Warm-up requests: TensorFlow Serving runs them before it reports that a version is ready.
+
+The first passes of the graph are slow, so they happen before the first request of a user.
 """
 
+import os
 import pathlib
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from export.shared.parity import synthetic_images
+from export.shared.pictures import synthetic_images
+from keras_frcnn.facts.structures import Tensor
 
-# The place and the name that TensorFlow Serving looks for.
+# TensorFlow Serving looks for this file in the folder of a version.
 PLACE = "assets.extra/tf_serving_warmup_requests"
-SIZES = ((480, 640), (640, 480))  # a wide and a tall picture: the network takes another size of each
+SIZES = ((480, 640), (640, 480))  # a wide and a tall picture: the network resizes them to two different sizes
 
 
-def warmup_inputs() -> list[tuple[str, dict]]:
-    """(signature, inputs as tensors) of each request."""
+def warmup_inputs() -> list[tuple[str, dict[str, Tensor]]]:
+    """The signature of each request, and its inputs by name."""
     pictures = [synthetic_images(1, size)[0] for size in SIZES]
     requests = [
         (signature, {"images": tf.constant(picture[None])})
@@ -26,8 +29,11 @@ def warmup_inputs() -> list[tuple[str, dict]]:
     return [*requests, *(("image_bytes", {"image_bytes": file[None]}) for file in files)]
 
 
-def write_warmup(directory, model_name: str) -> int:
-    """Write the requests into the SavedModel at `directory`; gives their number."""
+def write_warmup(directory: str | os.PathLike[str], model_name: str) -> int:
+    """Write the requests into the SavedModel at `directory`, and return how many there are.
+
+    `model_name` is the name of the model in TensorFlow Serving.
+    """
     path = pathlib.Path(directory) / PLACE
     path.parent.mkdir()
     requests = warmup_inputs()

@@ -13,6 +13,8 @@ from keras_frcnn.facts.structures import Tensor
 # VGG16 as released by its authors takes BGR minus these means (as in keras.applications.vgg16.preprocess_input).
 CHANNEL_MEANS_BGR = (103.939, 116.779, 123.68)
 LEAST_SIDE = 16  # pixels; the backbone's four 2x2 poolings turn 16 rows into one, and fewer rows into none
+# How `decode_image` turns bytes into pixels.  Change it whenever the pixels change: stored features depend on them.
+DECODING = "jpeg-islow"
 JPEG_START = b"\xff\xd8\xff"
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # signature and start of the first chunk; the size follows
 

@@ -59,9 +59,7 @@ def voc_results_path(directory: str | Path, class_name: str, split: str = "test"
     return Path(directory) / f"comp4_det_{split}_{class_name}.txt"
 
 
-def read_voc_results(
-    directory: str | Path, class_names: Sequence[str], split: str = "test"
-) -> list[ImageDetections]:
+def read_voc_results(directory: str | Path, class_names: Sequence[str], split: str = "test") -> list[ImageDetections]:
     """Read the result files of all classes.
 
     Args:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.facts.errors import InputError
 from keras_frcnn.evaluation.overlap import pairwise_iou
+from keras_frcnn.facts.errors import InputError
 
 COUNTS = (50, 100, 300, 1000, 2000)
 # Not np.arange: it gives 0.7000000000000001, which an overlap of exactly 7/10 does not reach.

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.facts.errors import InputError
 from keras_frcnn.evaluation.detections_record import ImageDetections, check_record
 from keras_frcnn.evaluation.overlap import pairwise_iou
+from keras_frcnn.facts.errors import InputError
 
 
 class ClassAP(NamedTuple):

@@ -7,8 +7,8 @@ cell, so that all anchors of one shape have exactly the same sides.
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.facts.structures import Tensor
+from keras_frcnn.geometry import boxes as box_ops
 
 
 def base_anchors(scales, ratios) -> np.ndarray:

@@ -86,6 +86,12 @@ def propose(
     return _apply("proposals", _proposals, output, features, image_sizes, config=parts.config, counts=counts)
 
 
+def pool_regions(parts: Parts, features: Tensor, boxes: Tensor, image_sizes: Tensor) -> Tensor:
+    """The features of the regions `boxes` (B, R, 4), as the head takes them: (B, R, n, n, c), n = `head.pool_size`."""
+    pool_size = parts.config.head.pool_size
+    return _apply("roi_pooling", parts.pool, features, boxes, image_sizes, pool_size=pool_size, stride=STRIDE)
+
+
 def classify(
     parts: Parts, features: Tensor, boxes: Tensor, image_sizes: Tensor, dropout_seeds: Tensor | None = None
 ) -> HeadOutput:
@@ -101,8 +107,7 @@ def classify(
     Returns:
         The raw outputs of the head for the R regions.
     """
-    pool_size = parts.config.head.pool_size
-    pooled = _apply("roi_pooling", parts.pool, features, boxes, image_sizes, pool_size=pool_size, stride=STRIDE)
+    pooled = pool_regions(parts, features, boxes, image_sizes)
     return parts.head(pooled) if dropout_seeds is None else parts.head(pooled, dropout_seeds)
 
 

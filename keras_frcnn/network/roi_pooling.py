@@ -139,9 +139,7 @@ def _zero_known_after(x: Tensor) -> Tensor:
     return tf.cast(tf.reduce_any(x[:1, :1, 0, 0, :1] < -float("inf")), tf.int32)
 
 
-def _neighbours(
-    low: Tensor, high: Tensor, cells: Tensor, count: int, stride: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours(low: Tensor, high: Tensor, cells: Tensor, count: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
     """Find the two cells next to the centre of each bin, along one axis.
 
     Args:

@@ -7,10 +7,10 @@ targets: callers stop the gradients of the boxes that they pass.
 
 import tensorflow as tf
 
+from keras_frcnn.facts.structures import GroundTruth, Proposals, RoITargets, RPNTargets, Tensor
 from keras_frcnn.geometry import anchors as anchor_rules
 from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.geometry import randomness
-from keras_frcnn.facts.structures import GroundTruth, Proposals, RoITargets, RPNTargets, Tensor
 
 
 def match(ious: Tensor, gt_valid: Tensor) -> tuple[Tensor, Tensor]:

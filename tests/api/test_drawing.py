@@ -144,8 +144,9 @@ def test_a_long_name_is_shortened_to_the_picture():
 
 
 def test_names_beyond_ascii_are_drawn_as_letters():
-    drawn = [draw_detections(picture(), [(100, 100, 300, 300)], [1], [0.5], [name])
-             for name in ("ä", "?", "a", "猫", "ñ")]
+    drawn = [
+        draw_detections(picture(), [(100, 100, 300, 300)], [1], [0.5], [name]) for name in ("ä", "?", "a", "猫", "ñ")
+    ]
     for i, first in enumerate(drawn):
         assert all(np.any(first != second) for second in drawn[i + 1 :])
 

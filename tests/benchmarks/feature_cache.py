@@ -18,18 +18,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from rounds import interleaved_seconds
 
-from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources.table import load_dataset
-from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.network.forward import Counts
+from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.pretrained import apply_pretrained, load_pretrained
+from training.engine.objectives import head_losses, rpn_losses
+from training.engine.schedules import StepDecay
+from training.engine.trainer import Optimisation, Trainer
 from training.stores.features import FeatureCache
-from training.engine.loop import Optimisation, Trainer
 from training.stores.proposals import store_proposals
 from training.stores.rows import row_paths
-from training.engine.schedules import StepDecay
-from training.engine.objectives import head_losses, rpn_losses
 
 PICTURES, ITERATIONS, ROUNDS = 12, 3, 5
 SCHEDULE = {"rpn": 80000, "head": 40000}  # default iterations of steps 3 and 4

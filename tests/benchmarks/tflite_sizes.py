@@ -44,9 +44,12 @@ def measure(path: str, picture: str) -> dict[str, float]:
 
 def export_all(options: argparse.Namespace, folder: str) -> dict[str, Path]:
     """Write the four files into `folder` and return their paths by quantisation."""
-    from export.shared.options import load_for_export
-    from export.shared.parity import given_images
-    from export.tflite import QUANTIZATIONS, convert, parse_size, quantize, resize_picture
+    from export.litemodel.export import parse_size
+    from export.litemodel.graph import convert
+    from export.litemodel.quantisation import quantize
+    from export.shared.loading import load_for_export
+    from export.shared.options import QUANTIZATIONS
+    from export.shared.pictures import given_images, resize_picture
 
     size = parse_size(options.size)
     calibration = [resize_picture(image, size) for image in given_images(options.calibrate)]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.facts.errors import InputError
 from keras_frcnn.evaluation.recall import COUNTS, IOU_THRESHOLDS, cover_objects, proposal_recall
+from keras_frcnn.facts.errors import InputError
 
 A, B = (0, 0, 10, 10), (0, 100, 10, 110)
 FAR = (50, 50, 60, 60)

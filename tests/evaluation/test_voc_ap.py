@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.facts.errors import InputError
 from keras_frcnn.evaluation.detections_record import (
     ImageDetections,
     read_voc_results,
@@ -21,6 +20,7 @@ from keras_frcnn.evaluation.detections_record import (
 )
 from keras_frcnn.evaluation.overlap import pairwise_iou
 from keras_frcnn.evaluation.voc_ap import average_precision_11point, average_precision_area, evaluate_voc
+from keras_frcnn.facts.errors import InputError
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "voc_eval"
 A, B = (0, 0, 10, 10), (0, 100, 10, 110)  # two objects far apart
@@ -139,14 +139,17 @@ def test_empty_inputs():
     assert math.isnan(nothing.mean_area) and nothing.images == 0
 
 
-@pytest.mark.parametrize(("detections", "message"), [
-    ([found([A], [0.5], image_id="x")], "'x': the image is not in the evaluated split"),
-    ([found([A], [0.5]), found([B], [0.5])], "the image has two records"),
-    ([found([A], [0.5], classes=[0])], "not in 1..1"),
-    ([found([A], [0.5], classes=[2])], "not in 1..1"),
-    ([found([A], [np.nan])], "a box or score is not finite"),
-    ([found([A, B], [0.5])], "2 boxes, 2 classes and 1 scores"),
-])
+@pytest.mark.parametrize(
+    ("detections", "message"),
+    [
+        ([found([A], [0.5], image_id="x")], "'x': the image is not in the evaluated split"),
+        ([found([A], [0.5]), found([B], [0.5])], "the image has two records"),
+        ([found([A], [0.5], classes=[0])], "not in 1..1"),
+        ([found([A], [0.5], classes=[2])], "not in 1..1"),
+        ([found([A], [np.nan])], "a box or score is not finite"),
+        ([found([A, B], [0.5])], "2 boxes, 2 classes and 1 scores"),
+    ],
+)
 def test_bad_detections_are_rejected(detections, message):
     with pytest.raises(InputError, match=message):
         one_class([example([A])], detections)
@@ -162,7 +165,8 @@ def inclusive_iou(a, b):
 
 
 pixel_boxes = st.tuples(*[st.integers(1, 30)] * 4).map(
-    lambda c: (min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3])))
+    lambda c: (min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3]))
+)
 
 
 @given(pixel_boxes, pixel_boxes)
@@ -183,8 +187,11 @@ def test_inclusive_pixels_decide_the_threshold(tmp_path):
 
 def slow_ap(examples, detections):
     """The rules of `voc_eval.py` for one class, one detection after the other."""
-    rows = [(score, record.image_id, box) for record in detections
-            for box, score in zip(record.boxes, record.scores, strict=True)]
+    rows = [
+        (score, record.image_id, box)
+        for record in detections
+        for box, score in zip(record.boxes, record.scores, strict=True)
+    ]
     rows.sort(key=lambda row: -row[0])
     by_id = {entry.image_id: entry for entry in examples}
     taken, right, wrong = set(), [], []
@@ -309,14 +316,18 @@ def read_annotations(path, class_names):
             if not member.name.endswith(".xml"):
                 continue
             objects = ElementTree.parse(archive.extractfile(member)).getroot().findall("object")
-            corners = [[float(entry.find("bndbox").findtext(side)) for side in ("ymin", "xmin", "ymax", "xmax")]
-                       for entry in objects]
-            examples.append(example(
-                np.asarray(corners).reshape(-1, 4) - (1, 1, 0, 0),
-                [class_names.index(entry.findtext("name")) + 1 for entry in objects],
-                [entry.findtext("difficult") == "1" for entry in objects],
-                image_id=Path(member.name).stem,
-            ))
+            corners = [
+                [float(entry.find("bndbox").findtext(side)) for side in ("ymin", "xmin", "ymax", "xmax")]
+                for entry in objects
+            ]
+            examples.append(
+                example(
+                    np.asarray(corners).reshape(-1, 4) - (1, 1, 0, 0),
+                    [class_names.index(entry.findtext("name")) + 1 for entry in objects],
+                    [entry.findtext("difficult") == "1" for entry in objects],
+                    image_id=Path(member.name).stem,
+                )
+            )
     return examples
 
 

@@ -1,4 +1,4 @@
-"""Shared by the tests of the client and of the serving folder: a server, and models that answer as an export does."""
+"""Shared by the tests of export: a server, models that answer as an export does, and a small detector."""
 
 import importlib.util
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def serving_server():
-    """The module serving_server.py, loaded by its path: tests are no package."""
+    """The module serving_server.py, loaded by its path because tests are not a package."""
     spec = importlib.util.spec_from_file_location("serving_server", Path(__file__).with_name("serving_server.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -17,11 +17,11 @@ def serving_server():
 
 @pytest.fixture(scope="session")
 def write_fake_model():
-    """Build a version of a model with an export's signatures, whose answers are known by hand.
+    """Build a version of a model with the signatures of an export.  Its answers are known by hand.
 
-    A picture is fine where its bytes begin as a PNG's do.  It has two detections, padded to `rows`: class 2 in
+    A picture is readable if its bytes begin like a PNG.  It has two detections, padded to `rows`: class 2 in
     [0.1, 0.2, 0.5, 0.6], scored 0.5 + its number of bytes modulo 256 / 1024, then class 1 in [0.25, 0.5, 0.75, 1],
-    scored `second_score`.  The bytes "refuse" are an InvalidArgument of the whole request.
+    scored `second_score`.  The bytes "refuse" cause an InvalidArgument for the whole request.
     """
     import tensorflow as tf
 
@@ -52,9 +52,7 @@ def write_fake_model():
                 return {"num_detections": tf.reduce_sum(tf.cast(images, tf.float32), axis=[1, 2, 3])}
 
         fake = Fake()
-        tf.saved_model.save(
-            fake, str(folder), signatures={"serving_default": fake.serve, signature: fake.image_bytes}
-        )
+        tf.saved_model.save(fake, str(folder), signatures={"serving_default": fake.serve, signature: fake.image_bytes})
         return folder
 
     return write
@@ -62,7 +60,7 @@ def write_fake_model():
 
 @pytest.fixture(scope="session")
 def fake_models(write_fake_model, tmp_path_factory):
-    """Models to serve, name -> folder of versions: `detector` in versions 1 and 2, and `other`, no detector."""
+    """Models to serve, name -> folder of versions: `detector` (1 and 2), and `other`, which is not a detector."""
     base = tmp_path_factory.mktemp("models")
     write_fake_model(base / "detector" / "1", second_score=0.125)
     write_fake_model(base / "detector" / "2")
@@ -78,7 +76,7 @@ def _serving(serving_server, fake_models):
 
 @pytest.fixture
 def serving(_serving):
-    """The server of `fake_models`, without failures left over, its counts at zero."""
+    """The server of `fake_models`, with no failures pending and its counts at zero."""
     _serving.fail(0)
     _serving.batches, _serving.tries = [], 0
     yield _serving
@@ -87,7 +85,7 @@ def serving(_serving):
 
 @pytest.fixture(scope="session")
 def make_confident_model(make_model):
-    """Build a small detector whose scores reach from 0.1 to 1 and whose boxes are moved: differences would be seen."""
+    """Build a small detector with scores from 0.1 to 1 and moved boxes, so that tests see differences."""
 
     def make(**options):
         model = make_model(seed=4, **options)

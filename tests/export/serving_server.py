@@ -1,8 +1,8 @@
-"""SavedModels served on the loopback address under TensorFlow Serving's wire protocol, gRPC and REST.
+"""A server of SavedModels on the loopback address that speaks TensorFlow Serving's protocol over gRPC and REST.
 
 Paths, forms of requests and answers, statuses and the words of errors are those of tensorflow_serving's sources
-(`model_servers/http_rest_api_handler.cc`, `util/json_tensor.cc`, `servables/tensorflow/predict_util.cc`).  Only what a
-client of Predict meets is here: Predict, model metadata and model status.
+(`model_servers/http_rest_api_handler.cc`, `util/json_tensor.cc`, `servables/tensorflow/predict_util.cc`).  It only has
+what a client of Predict needs: Predict, model metadata and model status.
 """
 
 import base64
@@ -37,7 +37,7 @@ MODEL_PATH = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([\w.-]+))?"
 
 
 class Refusal(Exception):
-    """An error that the client is told: gRPC's code and the server's words."""
+    """An error that the client receives: gRPC's code and the server's words."""
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -45,7 +45,7 @@ class Refusal(Exception):
 
 
 class Servable:
-    """One version of a model: its signatures, to be run and to be described."""
+    """One version of a model: runs and describes its signatures."""
 
     def __init__(self, folder):
         from tensorflow.core.protobuf import saved_model_pb2
@@ -59,7 +59,7 @@ class Servable:
         return dict(sorted(self.loaded.signatures[signature].structured_input_signature[1].items()))
 
     def run(self, signature, inputs):
-        """Outputs by name, numpy, of inputs by name, numpy."""
+        """Run a signature: NumPy inputs by name -> NumPy outputs by name."""
         specs = self.inputs(signature)
         if set(inputs) != set(specs):
             raise Refusal(
@@ -92,20 +92,24 @@ class ServingServer:
         }
         self.labels = labels or {}
         self.batches = []  # rows of the first input of each prediction that was not refused
-        self.tries = 0  # predictions asked for
+        self.tries = 0  # requested predictions
         self._failures = 0
         self._answer = threading.Event()
         self._answer.set()
         self._lock = threading.Lock()
 
     def fail(self, times):
-        """Refuse the next predictions as a server whose queue is full."""
+        """Refuse the next predictions, like a server whose queue is full."""
         self._failures = times
 
     def hold(self):
-        """Answer no prediction from now on until the event that this gives is set."""
+        """Delay all answers until the returned event is set."""
         self._answer.clear()
         return self._answer
+
+    def address(self, protocol):
+        """HOST:PORT of "rest" or "grpc"."""
+        return {"rest": self.rest_address, "grpc": self.grpc_address}[protocol]
 
     def __enter__(self):
         self._grpc = grpc.server(
@@ -131,7 +135,7 @@ class ServingServer:
         self._grpc.stop(None).wait()
 
     def servable(self, name, version=None, label=None):
-        """The number and the Servable of a version; the newest where neither version nor label is given."""
+        """The number and the Servable of a version; the newest if neither version nor label is given."""
         versions = self.models.get(name, {})
         if label is not None:
             if label not in self.labels:
@@ -150,9 +154,7 @@ class ServingServer:
             refused = self._failures > 0
             self._failures -= refused
         if refused:
-            raise Refusal(
-                Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
-            )
+            raise Refusal(Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full")
         self._answer.wait()
         outputs = servable.run(signature, inputs)
         self.batches.append(len(next(iter(inputs.values()))))
@@ -215,7 +217,7 @@ class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """A client that went away is no error of the server."""
+        """Ignore clients that close the connection: the server has not failed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -259,9 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer.metadata["signature_def"].Unpack(signatures)
             return {
                 "model_spec": json_format.MessageToDict(answer.model_spec, preserving_proto_field_name=True),
-                "metadata": {
-                    "signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)
-                },
+                "metadata": {"signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)},
             }
         versions = self.server.serving.models.get(name)
         if not versions:
@@ -282,9 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = _parse(body)
         signature = request.get("signature_name", "serving_default")
         if signature not in servable.loaded.signatures:
-            raise Refusal(
-                Code.INVALID_ARGUMENT, f'Serving signature name: "{signature}" not found in signature def'
-            )
+            raise Refusal(Code.INVALID_ARGUMENT, f'Serving signature name: "{signature}" not found in signature def')
         specs = servable.inputs(signature)
         in_rows = "instances" in request
         inputs = _inputs_of_rows(request["instances"], specs) if in_rows else _inputs_of_columns(request, specs)
@@ -315,7 +313,7 @@ def _is_base64(value):
 
 
 def _inputs_of_rows(rows, specs):
-    """Row format: a list of values where there is one input, else of objects with a value for each input."""
+    """Row format: a list of values if there is one input, otherwise of objects with a value for each input."""
     if not isinstance(rows, list) or not rows:
         raise Refusal(Code.INVALID_ARGUMENT, "No values in 'instances' array")
     if isinstance(rows[0], dict) and not _is_base64(rows[0]):
@@ -377,7 +375,7 @@ def _array(value, spec):
 
 
 def _json_value(name, value):
-    """An output as JSON: bytes where the name ends so, float32 with no more digits than tell it from its neighbours."""
+    """An output as JSON: bytes are base64 if its name ends in _bytes, and text otherwise."""
     if isinstance(value, list):
         return [_json_value(name, item) for item in value]
     if not isinstance(value, bytes):

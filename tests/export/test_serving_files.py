@@ -1,4 +1,4 @@
-"""The serving folder: what its files say fits together, fits the client, and parses as TensorFlow Serving parses it."""
+"""The serving folder: its files agree with each other and with the client, and TensorFlow Serving can parse them."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ wrappers_pb2.DESCRIPTOR  # noqa: B018  its messages are in the pool from here on
 def message_of(name, fields):
     """A message class of the fields {name: (type or name of a message, is repeated)}, numbered in order.
 
-    For the messages that tensorflow-serving-api leaves out, written after tensorflow_serving's .proto files.
+    For the messages that tensorflow-serving-api lacks.  The fields follow tensorflow_serving's .proto files.
     """
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="test", syntax="proto3")
     file.dependency.append("google/protobuf/wrappers.proto")
@@ -112,7 +112,7 @@ def test_batches(batching):
     assert client_batch <= batching.max_batch_size.value
 
 
-def test_what_batching_says_of_itself_is_so(batching):
+def test_the_numbers_in_the_comments_of_batching_are_right(batching):
     running = batching.num_batch_threads.value * batching.max_batch_size.value
     waiting = batching.max_enqueued_batches.value * batching.max_batch_size.value
     text = (SERVING / "batching.config").read_text()
@@ -165,7 +165,7 @@ def test_both_start_the_server_with_the_same_flags(compose, container, batching)
     for name in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
         folder, file = ours[name].rsplit("/", 1)
         assert folder == "/config" and (SERVING / file).is_file()
-    in_server = (batching.num_batch_threads.value + VERSIONS * batching.max_enqueued_batches.value)
+    in_server = batching.num_batch_threads.value + VERSIONS * batching.max_enqueued_batches.value
     assert int(ours["rest_api_num_threads"]) > in_server * batching.max_batch_size.value
 
 
@@ -180,7 +180,7 @@ def test_compose_mounts_read_only_and_limits(compose, model_config):
 
 
 def test_the_health_check_of_compose_tells_a_served_model(compose, model_config, serving, serving_server):
-    """Its command, carried out against a server here."""
+    """Runs its command against a server of this test."""
     command = compose["services"]["serving"]["healthcheck"]["test"]
     assert command[:3] == ["CMD", "bash", "-c"] and f"/v1/models/{model_config.name} " in command[3]
 

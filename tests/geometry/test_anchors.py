@@ -77,14 +77,17 @@ def test_no_cells_no_anchors():
 
 
 def test_inside_image_by_hand():
-    anchors = tf.constant([
-        [0, 0, 100, 50],  # fills the first image: its border is not crossed
-        [-0.01, 0, 100, 50],
-        [0, -0.01, 100, 50],
-        [0, 0, 100.01, 50],  # inside the second image alone
-        [0, 0, 100, 50.01],
-        [10, 10, 20, 20],
-    ], tf.float32)
+    anchors = tf.constant(
+        [
+            [0, 0, 100, 50],  # fills the first image: its border is not crossed
+            [-0.01, 0, 100, 50],
+            [0, -0.01, 100, 50],
+            [0, 0, 100.01, 50],  # inside the second image alone
+            [0, 0, 100, 50.01],
+            [10, 10, 20, 20],
+        ],
+        tf.float32,
+    )
     inside = inside_image(anchors, tf.constant([[100, 50], [200, 50]]))
     assert inside.numpy().astype(int).tolist() == [[1, 0, 0, 0, 0, 1], [1, 0, 0, 1, 0, 1]]
 

@@ -116,11 +116,14 @@ def test_one_reference_for_a_batch():
 def test_clip_to_each_image():
     boxes = [[-5, -6, 60, 120], [10, 20, 30, 40], [60, 110, 70, 120], [-9, -9, -1, -1]]
     clipped = box_ops.clip(tf.constant([boxes, boxes], tf.float32), tf.constant([[50, 100], [25, 35]]))
-    np.testing.assert_array_equal(clipped, [
-        # The third box lies beyond the image, the fourth before it: nothing but a point of the border is left.
-        [[0, 0, 50, 100], [10, 20, 30, 40], [50, 100, 50, 100], [0, 0, 0, 0]],
-        [[0, 0, 25, 35], [10, 20, 25, 35], [25, 35, 25, 35], [0, 0, 0, 0]],
-    ])
+    np.testing.assert_array_equal(
+        clipped,
+        [
+            # The third box lies beyond the image, the fourth before it: nothing but a point of the border is left.
+            [[0, 0, 50, 100], [10, 20, 30, 40], [50, 100, 50, 100], [0, 0, 0, 0]],
+            [[0, 0, 25, 35], [10, 20, 25, 35], [25, 35, 25, 35], [0, 0, 0, 0]],
+        ],
+    )
 
 
 def test_flip_by_hand():

@@ -75,11 +75,12 @@ def record_functions(tree: Path) -> Iterator[tuple[str, object]]:
     """Batches, losses, gradients, proposals and detections, computed in this process."""
     import tensorflow as tf
 
-    from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
     from keras_frcnn.data.pipeline import training_batches
     from keras_frcnn.data.sources.table import load_dataset
+    from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
     from keras_frcnn.network.model import FasterRCNN
-    from training.engine.objectives import head_losses, joint_losses, loss_and_gradients, rpn_losses
+    from training.engine.objectives import head_losses, joint_losses, rpn_losses
+    from training.engine.trainer import loss_and_gradients
 
     config = DetectorConfig(
         anchors=AnchorConfig(scales=(16.0, 32.0)),
@@ -243,8 +244,7 @@ def differences(old: dict, new: dict, exact: bool) -> list[str]:
         if exact and a["sha256"] == b["sha256"]:
             continue
         close = a["shape"] == b["shape"] and all(
-            abs(x - y) <= TOLERANCE * max(abs(x), abs(y), 1e-3)
-            for x, y in zip(a["numbers"], b["numbers"], strict=True)
+            abs(x - y) <= TOLERANCE * max(abs(x), abs(y), 1e-3) for x, y in zip(a["numbers"], b["numbers"], strict=True)
         )
         if exact or not close:
             kind = "bits differ" if close else "numbers differ"

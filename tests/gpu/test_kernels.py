@@ -177,9 +177,7 @@ def test_ignored_labels_give_no_loss_and_no_gradient(device):
         sums, count = rpn_loss_sums(RPNOutput(logits, deltas), RPNTargets(labels, deltas), 1.0, 3.0)
     assert float(count) == 1
     np.testing.assert_allclose(sums["rpn_class"], np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(
-        tape.gradient(sums["rpn_class"], logits), [[[0.5, -0.5], [0, 0], [0, 0]]], atol=1e-6
-    )
+    np.testing.assert_allclose(tape.gradient(sums["rpn_class"], logits), [[[0.5, -0.5], [0, 0], [0, 0]]], atol=1e-6)
 
 
 def test_only_the_true_class_gets_a_gradient_of_the_deltas(device):
@@ -253,12 +251,12 @@ def test_convolutions_and_products(device, tensor_float_32, on, tolerance):
 
 
 def test_exports_compute_in_full_float32(tensor_float_32):
-    from export.shared.options import run_export
+    from export.shared.running import run_export
 
     tensor_float_32(True)
     seen = []
     enabled = tf.config.experimental.tensor_float_32_execution_enabled
-    run_export(types.SimpleNamespace(), lambda options, say: seen.append(enabled()))
+    run_export(types.SimpleNamespace(), lambda options: seen.append(enabled()))
     assert seen == [False]
 
 

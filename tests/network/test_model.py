@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.network import backbone as backbone_module
 from keras_frcnn.geometry.anchors import tile_anchors
+from keras_frcnn.network import backbone as backbone_module
 from keras_frcnn.network.forward import detect, detection_counts, propose
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums, smooth_l1
 from keras_frcnn.facts.structures import HeadOutput, RoITargets, RPNOutput, RPNTargets
+from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums, smooth_l1
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,9 @@ def rpn_case():
     """Two images of three anchors: sampled are two of the first and one of the second."""
     output = RPNOutput(
         logits=tf.constant([[[0, 0], [0, math.log(3)], [5, -5]], [[math.log(4), 0], [9, 9], [7, 1]]], tf.float32),
-        deltas=tf.constant([[[0.5, 0, 0, -2], [1, 1, 1, 1], [3, 3, 3, 3]], [[1, 2, 3, 4], [0, 0, 0, 0], [1, 1, 1, 1]]],
-                           tf.float32),
+        deltas=tf.constant(
+            [[[0.5, 0, 0, -2], [1, 1, 1, 1], [3, 3, 3, 3]], [[1, 2, 3, 4], [0, 0, 0, 0], [1, 1, 1, 1]]], tf.float32
+        ),
     )
     targets = RPNTargets(
         labels=tf.constant([[1, 0, -1], [0, -1, -1]]),

@@ -7,11 +7,14 @@ import tensorflow as tf
 from keras_frcnn.facts.structures import RPNOutput
 from keras_frcnn.geometry.anchors import on_feature_cells, tile_anchors
 from keras_frcnn.rules.proposals import make_proposals
+
 SETTINGS = {"min_size": 16.0, "pre_nms_topk": 0, "post_nms_topk": 10, "iou_threshold": 0.7}
 STRIDE = 16
 
 
-def proposals_oracle(nms, output, anchors, candidates, image_size, min_size, pre_nms_topk, post_nms_topk, iou_threshold):
+def proposals_oracle(
+    nms, output, anchors, candidates, image_size, min_size, pre_nms_topk, post_nms_topk, iou_threshold
+):
     """Boxes and scores of one image's proposals in float64, one rule of section 3.3 after another."""
     logits, deltas, anchors = (np.float64(values) for values in (*output, anchors))
     scores = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))

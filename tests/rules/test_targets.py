@@ -8,10 +8,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_frcnn.facts.structures import GroundTruth, Proposals
 from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.geometry import randomness
 from keras_frcnn.geometry.anchors import base_areas, inside_image, tile_anchors
-from keras_frcnn.facts.structures import GroundTruth, Proposals
 from keras_frcnn.rules.targets import anchor_ious, label_anchors, match, roi_targets, rpn_targets, sample_balanced
 
 RPN = {
@@ -226,14 +226,17 @@ def anchor_grid(scales, ratios, height, width):
 
 def test_rpn_targets_by_hand():
     gt = ground_truth([[10, 10, 30, 30], [50, 10, 70, 30], [60, 60, 80, 80]], valid=[True, True, False])
-    anchors = tf.constant([
-        [10, 10, 30, 30],  # the first object itself
-        [10, 15, 30, 35],  # 20 x 15 of 400 + 400 - 300: IoU 0.6, between the thresholds
-        [50, 20, 70, 40],  # 20 x 10 of 600 with the second object: IoU 1/3, its best
-        [60, 60, 80, 80],  # the object that is not valid: background
-        [-5, 10, 15, 30],  # crosses the border
-        [50, 10, 70, 100.5],  # crosses the border
-    ], tf.float32)
+    anchors = tf.constant(
+        [
+            [10, 10, 30, 30],  # the first object itself
+            [10, 15, 30, 35],  # 20 x 15 of 400 + 400 - 300: IoU 0.6, between the thresholds
+            [50, 20, 70, 40],  # 20 x 10 of 600 with the second object: IoU 1/3, its best
+            [60, 60, 80, 80],  # the object that is not valid: background
+            [-5, 10, 15, 30],  # crosses the border
+            [50, 10, 70, 100.5],  # crosses the border
+        ],
+        tf.float32,
+    )
     targets = targets_of(anchors, [100, 100], gt)
     assert targets.labels.numpy().tolist() == [[1, -1, 1, 0, -1, -1]]
     assert targets.labels.dtype == tf.int32 and targets.deltas.dtype == tf.float32
@@ -406,9 +409,7 @@ def test_rpn_targets_of_an_image_do_not_depend_on_padding():
     seeds = [[1, 1], [3, 4], [7, 0]]
     areas = base_areas([8, 16], [0.5, 1])
     anchors = anchor_grid([8, 16], [0.5, 1], 4, 7)
-    together = rpn_targets(
-        anchors, areas, tf.constant(sizes), batch_of(*objects), tf.constant(seeds), **options
-    )
+    together = rpn_targets(anchors, areas, tf.constant(sizes), batch_of(*objects), tf.constant(seeds), **options)
     for row, ((height, width), gt, seed) in enumerate(zip(sizes, objects, seeds, strict=True)):
         height, width = height // 16, width // 16
         alone = rpn_targets(
@@ -472,13 +473,15 @@ def test_each_delta_has_its_own_std():
 
 def test_roi_thresholds():
     gt = ground_truth([[0, 0, 20, 10]])
-    proposals = proposals_of([
-        [0, 0, 10, 10],  # IoU 0.5 itself is foreground
-        [0, 0, 9, 10],  # 0.45: background
-        [0, 0, 2, 10],  # 0.1 itself is background
-        [0, 0, 1, 10],  # 0.05: neither, with the paper's lower bound
-        [50, 50, 60, 60],  # 0: neither, with the paper's lower bound
-    ])
+    proposals = proposals_of(
+        [
+            [0, 0, 10, 10],  # IoU 0.5 itself is foreground
+            [0, 0, 9, 10],  # 0.45: background
+            [0, 0, 2, 10],  # 0.1 itself is background
+            [0, 0, 1, 10],  # 0.05: neither, with the paper's lower bound
+            [50, 50, 60, 60],  # 0: neither, with the paper's lower bound
+        ]
+    )
     paper = roi_targets(proposals, gt, SEED, **{**ROI, "background_iou": 0.1})
     assert paper.boxes[0, :, 2].numpy().tolist() == [10, 20, 9, 2, 0, 0]
     assert paper.classes.numpy().tolist() == [[1, 1, 0, 0, 0, 0]]

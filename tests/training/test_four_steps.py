@@ -1,19 +1,14 @@
 """The four steps as the paper has them, and the rules around them."""
 
-import numpy as np
 import pytest
 
 from keras_frcnn.facts.config import DetectorConfig
-from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import settings_of
-from training import four_steps
 from training.alternate import parse_arguments
-from training.four_steps import STEPS, check_shared_backbone, with_table
+from training.four_steps import FOUR_STEPS, JOINT_TRAINING, four_steps, joint_training
+from training.joint import parse_arguments as parse_joint_arguments
 from training.run.options import AlternationSchedule
-from training.run.start import Run
-from training.run.folder import save_parts, weights_path
-from training.engine.objectives import head_losses, rpn_losses
 
 REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 
@@ -24,66 +19,75 @@ def options_of(*arguments):
 
 def test_the_table_is_the_papers():
     """Section 3.2: what each of the four steps trains, from what, and on whose proposals."""
-    assert [(step.number, step.network, step.trains) for step in STEPS] == [
-        (1, "RPN", ("backbone", "rpn")),
-        (2, "detector", ("backbone", "head")),
-        (3, "RPN", ("rpn",)),  # "we fix the shared convolutional layers"
-        (4, "detector", ("head",)),  # "keeping the shared convolutional layers fixed"
+    assert [(step.name, step.trains) for step in FOUR_STEPS] == [
+        ("step1", ("backbone", "rpn")),
+        ("step2", ("backbone", "head")),
+        ("step3", ("rpn",)),  # "we fix the shared convolutional layers"
+        ("step4", ("head",)),  # "keeping the shared convolutional layers fixed"
     ]
-    assert [step.backbone_from for step in STEPS] == ["pretrained", "pretrained", 2, 2]
-    assert [step.head_from for step in STEPS] == [None, "pretrained", None, 2]
-    assert [step.rpn_from for step in STEPS] == ["new", None, 1, 3]
-    assert [step.losses for step in STEPS] == [rpn_losses, head_losses] * 2
-    assert [step.proposals_from for step in STEPS] == [None, 1, None, 3]
+    assert [step.title for step in FOUR_STEPS] == ["step 1 RPN", "step 2 detector", "step 3 RPN", "step 4 detector"]
+    assert [step.backbone_from for step in FOUR_STEPS] == ["pretrained", "pretrained", "step2", "step2"]
+    assert [step.head_from for step in FOUR_STEPS] == [None, "pretrained", None, "step2"]
+    assert [step.rpn_from for step in FOUR_STEPS] == ["new", None, "step1", "step3"]
+    assert [step.proposals_from for step in FOUR_STEPS] == [None, "step1", None, "step3"]
+    assert [step.measured_on for step in FOUR_STEPS] == [None, "step1", None, None]
+
+
+def test_joint_training_trains_all_at_once():
+    (step,) = JOINT_TRAINING
+    assert step.trains == ("backbone", "rpn", "head") and step.proposals_from is step.measured_on is None
+    assert (step.backbone_from, step.rpn_from, step.head_from) == ("pretrained", "new", "pretrained")
 
 
 def test_the_defaults_are_the_papers():
-    options = with_table(options_of())
+    options = options_of()
     assert options.detector == DetectorConfig()
     assert options.iterations == (80000, 40000, 80000, 40000)
     assert options.learning_rate == (0.001,) * 4 and options.drop_at == 0.75
     assert (options.rpn_images, options.head_images) == (1, 2)
     assert (options.momentum, options.weight_decay) == (0.9, 0.0005)
+    assert four_steps(options) == tuple(step._replace(seed=seed) for seed, step in enumerate(FOUR_STEPS, start=1))
+    (joint,) = joint_training(parse_joint_arguments(REQUIRED))
+    assert joint == JOINT_TRAINING[0]
 
 
-def test_help_names_the_defaults_of_the_table():
-    """The help cannot import the table, because that would import TensorFlow."""
+def test_options_become_the_schedule_of_each_step():
+    given = "--iterations 5 6 7 8 --learning-rate 0.1 0.2 0.3 0.4 --rpn-images 3 --head-images 4 --seed 10"
+    steps = four_steps(options_of(*given.split()))
+    assert [step[-4:] for step in steps] == [(5, 3, 0.1, 41), (6, 4, 0.2, 42), (7, 3, 0.3, 43), (8, 4, 0.4, 44)]
+    assert [step[:-4] for step in steps] == [step[:-4] for step in FOUR_STEPS]
+    given = "--iterations 5 --learning-rate 0.1 --images 3 --seed 10"
+    (step,) = joint_training(parse_joint_arguments([*REQUIRED, *given.split()]))
+    assert step[-4:] == (5, 3, 0.1, 10)
+
+
+def test_help_names_the_defaults_of_the_tables():
     texts = {setting.name: setting.none_text for setting in settings_of(AlternationSchedule)}
-    by_network = {step.network: step.iterations for step in STEPS}
+    by_network = {step.title.split()[-1]: step.iterations for step in FOUR_STEPS}
     assert texts["iterations"] == "{RPN} for an RPN step, {detector} for a detector step".format(**by_network)
-    assert {step.learning_rate for step in STEPS} == {0.001} and texts["learning_rate"].startswith("0.001 ")
+    assert {step.learning_rate for step in FOUR_STEPS} == {0.001} and texts["learning_rate"].startswith("0.001 ")
 
 
 def test_given_iterations_and_learning_rates_replace_the_tables():
-    options = with_table(options_of("--iterations", *"1234", "--learning-rate", *"4321"))
+    options = options_of("--iterations", *"1234", "--learning-rate", *"4321")
     assert options.iterations == (1, 2, 3, 4) and options.learning_rate == (4.0, 3.0, 2.0, 1.0)
 
 
 @pytest.mark.parametrize("option", ["--iterations", "--learning-rate"])
-@pytest.mark.parametrize("count", [1, len(STEPS) - 1, len(STEPS) + 1])
+@pytest.mark.parametrize("count", [1, len(FOUR_STEPS) - 1, len(FOUR_STEPS) + 1])
 def test_there_is_one_value_for_each_step(option, count):
     field = option.strip("-").replace("-", "_")
     message = rf"^{option} \(field options.{field}\): has {count} values? for 4 steps; give one value for each step"
     with pytest.raises(InputError, match=message):
-        with_table(options_of(option, *["1"] * count))
+        options_of(option, *["1"] * count)
 
 
 def test_a_fifth_step_is_a_row_of_the_table_alone(monkeypatch):
-    monkeypatch.setattr(four_steps, "STEPS", (*STEPS, STEPS[-1]._replace(number=5, iterations=7)))
-    assert with_table(options_of()).iterations == (80000, 40000, 80000, 40000, 7)
-    assert with_table(options_of("--iterations", *"12345")).learning_rate == (0.001,) * 5
-
-
-def test_the_backbone_is_proved_to_be_that_of_step_2(make_model, tmp_path, capsys):
-    model = make_model()
-    none = Dataset("none", model.class_names, (), {})
-    run = Run(tmp_path, None, model.config, none, none)
-    save_parts(weights_path(tmp_path, "step2"), model, ("backbone", "head"))
-    check_shared_backbone(run, model)
-    assert "share one backbone of 26 variables, unchanged since step 2" in capsys.readouterr().out
-    kernel = model.backbone.convolutions[-1].kernel
-    values = kernel.numpy()
-    values[0, 0, 0, 0] = np.nextafter(values[0, 0, 0, 0], np.float32(9))  # one bit
-    kernel.assign(values)
-    with pytest.raises(AssertionError, match="changed after step 2"):
-        check_shared_backbone(run, model)
+    fifth = FOUR_STEPS[-1]._replace(name="step5", iterations=7)
+    monkeypatch.setattr("training.four_steps.FOUR_STEPS", (*FOUR_STEPS, fifth))
+    assert options_of().iterations == (80000, 40000, 80000, 40000, 7)
+    options = options_of("--iterations", *"12345", "--seed", "2")
+    assert options.learning_rate == (0.001,) * 5
+    assert [(step.name, step.iterations, step.seed) for step in four_steps(options)] == [
+        ("step1", 1, 9), ("step2", 2, 10), ("step3", 3, 11), ("step4", 4, 12), ("step5", 5, 13)
+    ]  # fmt: skip

@@ -5,12 +5,12 @@ TensorFlow writes a checkpoint in three stages: parts in `ckpt-N_temp/`, then th
 `ckpt-N_temp/` is still there, and was damaged later if it is not.
 """
 
+import logging
 import pathlib
 import re
 import shutil
-import sys
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -18,13 +18,18 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
 from training.engine.distribution import is_chief, wait_for_all
 
-if TYPE_CHECKING:  # the training loop imports this module
-    from training.engine.loop import Trainer
-
+_log = logging.getLogger(__name__)
 _FILE = re.compile(r"ckpt-(\d+)(_temp|\.index|\.data-\d{5}-of-\d{5})")
 _NAMED_NEWEST = re.compile(r'^model_checkpoint_path: "(?:[^"]*/)?ckpt-(\d+)"$', re.MULTILINE)
 # What TensorFlow raises for damaged files, for other shapes (ValueError) and for other variables (AssertionError).
 _UNREADABLE = (tf.errors.OpError, RuntimeError, IndexError, ValueError, AssertionError)
+
+
+class HasState(Protocol):
+    """What is saved, such as a trainer."""
+
+    checkpoint: tf.train.Checkpoint
+    iteration: tf.Variable  # iterations done, () int64
 
 
 class Checkpoints:
@@ -33,12 +38,13 @@ class Checkpoints:
     Only the chief worker writes.  The number of a checkpoint is the number of iterations done.
     """
 
-    def __init__(self, trainer: "Trainer", folder, iterations: int, seconds: float, keep: int):
+    def __init__(self, trainer: HasState, folder: str | pathlib.Path, iterations: int, seconds: float, keep: int):
         self._trainer, self._folder, self._keep = trainer, pathlib.Path(folder), keep
         self.iterations, self._seconds = iterations, seconds
         self._writes = is_chief()
         self._manager = None  # until `restore`: it must know the checkpoints that are found
-        # TensorFlow makes this variable at the first save.  There, the chief would wait for the others to make it, too.
+        # TensorFlow would create this variable at the first save.  Creating a variable waits for all workers, but only
+        # the chief saves: create it here.
         _ = trainer.checkpoint.save_counter
 
     def restore(self) -> int:
@@ -47,7 +53,7 @@ class Checkpoints:
         Deletes half-written checkpoints and what is left of older ones.  Never deletes a damaged newer one.
 
         Returns:
-          The number of iterations done: 0 where there is no checkpoint.
+          The number of iterations done; 0 if there is no checkpoint.
 
         Raises:
           InputError: there are checkpoints, but none can be read.
@@ -64,12 +70,12 @@ class Checkpoints:
         wait_for_all()  # all workers must have read before the chief deletes
         if self._writes:
             for line in files.describe_faults(restored):
-                print(line, file=sys.stderr)
+                _log.warning("%s", line)
             files.clean(restored)
             self._manager = tf.train.CheckpointManager(
                 self._trainer.checkpoint, str(self._folder), max_to_keep=self._keep
             )
-        self._saved, self._saved_at = int(self._trainer.global_step.numpy()), time.monotonic()
+        self._saved, self._saved_at = int(self._trainer.iteration.numpy()), time.monotonic()
         return self._saved
 
     def _restore_newest(self, files: "_CheckpointFiles") -> tuple[int, str]:
@@ -84,16 +90,16 @@ class Checkpoints:
                 return number, ""
         return 0, next(iter(reasons), "")
 
-    def save_if_due(self):
-        """Save where the interval in iterations or in seconds has passed since the last save."""
-        done = int(self._trainer.global_step.numpy())
+    def save_if_due(self) -> None:
+        """Save if the interval in iterations or in seconds has passed since the last save."""
+        done = int(self._trainer.iteration.numpy())
         due = done // self.iterations > self._saved // self.iterations
         if due or time.monotonic() > self._saved_at + self._seconds:
             self.save()
 
-    def save(self):
+    def save(self) -> None:
         """Write the trainer's state, unless the last save wrote the same iteration."""
-        done = int(self._trainer.global_step.numpy())
+        done = int(self._trainer.iteration.numpy())
         if self._writes and done != self._saved:
             self._manager.save(checkpoint_number=done)
         self._saved, self._saved_at = done, time.monotonic()
@@ -139,12 +145,12 @@ class _CheckpointFiles:
             lines.append(f"{self._folder}/ckpt-{self._named_newest} is missing: resumed from ckpt-{restored}")
         return lines
 
-    def clean(self, restored: int):
+    def clean(self, restored: int) -> None:
         """Delete half-written checkpoints and parts of older ones, and name the others in the index file."""
         kept = [number for number in self.complete if number <= restored]
         for number, paths in self._by_number.items():
             is_useless = number < restored or number in self._half_written
-            for path in sorted(paths, key=pathlib.Path.is_dir):  # the mark of a half-written one goes last
+            for path in sorted(paths, key=pathlib.Path.is_dir):  # `ckpt-N_temp/` last: it marks a half-written one
                 if path.is_dir():
                     shutil.rmtree(path)
                 elif is_useless and number not in kept:
@@ -153,7 +159,7 @@ class _CheckpointFiles:
             _write_index_file(self._index_file, [f"ckpt-{number}" for number in kept])
 
 
-def _write_index_file(path: pathlib.Path, names: list[str]):
+def _write_index_file(path: pathlib.Path, names: list[str]) -> None:
     """Write TensorFlow's CheckpointState as text, from which CheckpointManager reads its checkpoints, oldest first.
 
     The names are relative, so that the run folder can be moved.  CheckpointManager deletes old checkpoints only if
@@ -169,7 +175,7 @@ def _write_index_file(path: pathlib.Path, names: list[str]):
 
 
 def _is_complete(paths: list[pathlib.Path]) -> bool:
-    """Whether the index and every data file of a checkpoint are there."""
+    """Whether the index and every data file of a checkpoint exist."""
     data = [path.name for path in paths if ".data-" in path.name]
     return any(path.name.endswith(".index") for path in paths) and any(
         len(data) == int(name.rpartition("-")[2]) for name in data if name[-5:].isdigit()
@@ -177,7 +183,7 @@ def _is_complete(paths: list[pathlib.Path]) -> bool:
 
 
 def _named_newest(index_file: pathlib.Path) -> int | None:
-    """The number of the checkpoint that TensorFlow recorded as the newest; None where the file cannot be read."""
+    """The number of the checkpoint that TensorFlow recorded as the newest; None if the file cannot be read."""
     try:
         found = _NAMED_NEWEST.search(index_file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):

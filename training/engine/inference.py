@@ -1,28 +1,28 @@
 """What a model in training computes for a batch: features, proposals and detections.
 
-Steps 3 and 4 leave the backbone as it is, so that a batch may bring stored features in place of pictures.
+Steps 3 and 4 do not change the backbone, so a batch may bring stored features instead of images.
 """
 
 import tensorflow as tf
 
 from keras_frcnn.facts.structures import Batch, Detections, Proposals, Tensor
+from keras_frcnn.geometry.boxes import to_original_pixels
 from keras_frcnn.network import forward
 from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.geometry.boxes import to_original_pixels
 
 
 def propose_in_batch(model: FasterRCNN, batch: Batch, counts: forward.Counts) -> Proposals:
-    """The model's proposals for each picture of a batch, in pixels of the stored pictures."""
+    """The model's proposals for each image of a batch, boxes in pixels of the stored images."""
     proposals = forward.propose(model.parts, fixed_features(model, batch), batch.image_sizes, counts)
     return proposals._replace(boxes=to_original_pixels(proposals.boxes, batch.image_sizes, batch.original_sizes))
 
 
 def detect_in_batch(model: FasterRCNN, batch: Batch, with_stored_proposals: bool) -> Detections:
-    """The model's detections in each picture of a batch, in pixels of the stored pictures.
+    """The model's detections in each image of a batch, boxes in pixels of the stored images.
 
-    The regions are the model's own proposals.  A detector that shares no layers with an RPN (step 2) takes the first
-    `config.test.post_nms_topk` of the proposals stored with the batch instead.
+    They are made from the model's own proposals or, `with_stored_proposals`, from the first `config.test.post_nms_topk`
+    proposals stored with the batch.  Step 2 needs stored ones: its detector does not share a backbone with the RPN.
     """
     features, sizes = fixed_features(model, batch), batch.image_sizes
     stored = None
@@ -33,23 +33,23 @@ def detect_in_batch(model: FasterRCNN, batch: Batch, with_stored_proposals: bool
 
 
 def image_features(model: FasterRCNN, batch: Batch) -> Tensor:
-    """Backbone features (B, h, w, c) of a batch, from its pictures.
+    """Backbone features (B, h, w, c) of a batch, computed from its images.
 
-    A batch of one picture has no padding, so the backbone needs no masks.
+    A batch of one image has no padding, so the backbone needs no masks.
     """
-    return model.backbone(batch.images, None if _is_one_picture(batch) else batch.image_sizes)
+    return model.backbone(batch.images, None if _is_one_image(batch) else batch.image_sizes)
 
 
 def fixed_features(model: FasterRCNN, batch: Batch) -> Tensor:
     """Backbone features (B, h, w, c) of a batch, for a backbone that does not change.
 
-    Stored features are used where the batch has them; the others are computed from the pictures.
+    Stored features are used where the batch has them; the others are computed from the images.
     """
     stored = batch.features
     maps = tf.cast(stored.maps, model.backbone.compute_dtype)
 
     def computed() -> Tensor:
-        if _is_one_picture(batch):
+        if _is_one_image(batch):
             return image_features(model, batch)
         return tf.cond(
             tf.reduce_any(stored.valid),
@@ -61,13 +61,13 @@ def fixed_features(model: FasterRCNN, batch: Batch) -> Tensor:
     return tf.ensure_shape(features, [None, None, None, model.backbone.convolutions[-1].filters])
 
 
-def _is_one_picture(batch: Batch) -> bool:
+def _is_one_image(batch: Batch) -> bool:
     """Whether the batch size is known to be 1 when the graph is traced."""
     return batch.images.shape[0] == 1
 
 
 def _missing_features(model: FasterRCNN, batch: Batch, maps: Tensor) -> Tensor:
-    """Features of a batch of which some are stored.  Picture by picture: only the missing ones are computed."""
+    """Features of a batch of which some are stored.  Image by image, so that only the missing ones are computed."""
     cells = batch.image_sizes // STRIDE
     most = tf.reduce_max(cells, axis=0)
 

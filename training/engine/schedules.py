@@ -1,24 +1,32 @@
 """Learning-rate schedules."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from keras_frcnn.facts.structures import Tensor
+
 
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """`learning_rate`, a tenth of it from the share `drop_at` of `steps` on (paper: 60k of 80k, 30k of 40k).
+    """A learning rate that falls to a tenth once (section 3.1.3: after 60k of 80k iterations).
 
-    Over the first `warmup` steps it rises in a line (Goyal et al. 2017, section 2.2), for large batches.
+    Args:
+      learning_rate: the rate at first.
+      iterations: iterations in all.
+      drop_at: the share of the iterations after which the rate is a tenth.
+      warmup: iterations over which the rate rises linearly (Goyal et al. 2017, section 2.2), for large batches.
     """
 
-    def __init__(self, learning_rate: float, steps: int, drop_at: float, warmup: int = 0):
-        self.learning_rate, self.steps, self.drop_at, self.warmup = learning_rate, steps, drop_at, warmup
+    def __init__(self, learning_rate: float, iterations: int, drop_at: float, warmup: int = 0):
+        self.learning_rate, self.iterations, self.drop_at, self.warmup = learning_rate, iterations, drop_at, warmup
 
-    def __call__(self, step):
-        """The rate of step number `step`, counted from 0."""
-        step = tf.cast(step, tf.float32)
-        dropped = step >= round(self.steps * self.drop_at)
+    def __call__(self, step: Tensor) -> Tensor:
+        """The rate () float32 of an iteration, counted from 0."""
+        iteration = tf.cast(step, tf.float32)
+        dropped = iteration >= round(self.iterations * self.drop_at)
         rate = tf.where(dropped, 0.1 * self.learning_rate, self.learning_rate)
-        return rate * tf.minimum(1.0, (step + 1.0) / max(self.warmup, 1))
+        return rate * tf.minimum(1.0, (iteration + 1.0) / max(self.warmup, 1))
 
-    def get_config(self):
-        return {name: getattr(self, name) for name in ("learning_rate", "steps", "drop_at", "warmup")}
+    def get_config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("learning_rate", "iterations", "drop_at", "warmup")}

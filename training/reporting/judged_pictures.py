@@ -125,7 +125,7 @@ def _judged_picture(
 
 
 def _in_brackets(classes: Sequence[int], class_names: Sequence[str]) -> str:
-    """" (cat, 2 dog)" for a cat and two dogs; the empty string for no classes."""
+    """ " (cat, 2 dog)" for a cat and two dogs; the empty string for no classes."""
     names = (f"{count if count > 1 else ''} {class_names[i - 1]}".strip() for i, count in Counter(classes).items())
     return f" ({', '.join(names)})" if classes else ""
 

@@ -24,7 +24,7 @@ from keras_frcnn.facts.files import read_json, write_atomically
 from training.reporting.curves import Curve, curves_by_quantity, read_curves
 from training.reporting.judged_pictures import JudgedPicture, judged_pictures
 from training.reporting.plots import CURVE_POINTS, curves_plot, precision_recall_plot, recall_plot
-from training.reporting.summary import SUMMARY_PROPOSALS, TrainingResult, read_result, training_table
+from training.reporting.summary import SUMMARY_PROPOSALS, TrainingResult, training_table
 
 _MISSING = "–"  # in place of a number that was not measured or is NaN
 
@@ -75,20 +75,20 @@ class Page(NamedTuple):
 
 def write_report(
     folder: pathlib.Path,
-    results: Sequence[dict],
+    results: Sequence[TrainingResult],
     dataset: Dataset,
     detections: Iterable[ImageDetections],
     ap: VOCResult,
 ) -> pathlib.Path:
     """Write `folder/report.html` and return its path.
 
-    `results` are the evaluations of the run as its folder stores them, in order.  `detections` are those of the
+    `results` are the evaluations of the run, in order.  `detections` are those of the
     finished detector on `dataset`, boxes in pixels of the stored images; an image without a record has no detections.
     `ap` is the evaluation of these detections.  Raises `tf.errors.InvalidArgumentError` if an image that the page shows
     cannot be decoded.
     """
     folder = pathlib.Path(folder)
-    page = _gather(folder, [read_result(result) for result in results], dataset, detections, ap)
+    page = _gather(folder, results, dataset, detections, ap)
     path = folder / "report.html"
     # An option with a path that is not UTF-8 contains lone surrogates, which cannot be encoded.
     encoded = _render(page).encode("utf-8", errors="replace")

@@ -1,11 +1,12 @@
 """The summary of a run: a table with a row for each training and its evaluation."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_frcnn.evaluation.recall import RecallResult
 from keras_frcnn.evaluation.tables import Table, format_table, number, recall_from_json
+from keras_frcnn.evaluation.voc_ap import VOCResult
 
 SUMMARY_PROPOSALS = 300  # proposals per image of the recall column: the paper's number at test time
 _MEASURES = (f"recall@{SUMMARY_PROPOSALS}", "mAP 11-point", "mAP area")
@@ -21,6 +22,8 @@ class TrainingResult(NamedTuple):
     minutes: float
     headlines: dict[str, float]  # see `headlines`
     recall: RecallResult | None  # of the proposals, where an RPN was measured
+    table: str  # the result as text
+    ap: VOCResult | None = None  # of a detector; None if it was read from the run folder, which has no curves
 
 
 def read_result(result: dict) -> TrainingResult:
@@ -34,6 +37,7 @@ def read_result(result: dict) -> TrainingResult:
         minutes=training["minutes"],
         headlines=headlines(result),
         recall=recall_from_json(result["recall"]) if "recall" in result else None,
+        table=result["table"],
     )
 
 
@@ -72,6 +76,6 @@ def training_table(results: Iterable[TrainingResult], missing: str = "-", not_me
     return Table(("training", "iterations", "images", "minutes", *_MEASURES), rows)
 
 
-def summary_table(results: Sequence[dict]) -> str:
-    """The table as plain text, from the evaluations as the run folder stores them."""
-    return format_table(training_table(map(read_result, results)))
+def summary_table(results: Iterable[TrainingResult]) -> str:
+    """The table of `training_table` as plain text."""
+    return format_table(training_table(results))

@@ -1,7 +1,7 @@
-"""The fingerprint of a run's data: enough to notice that the data changed, and to name what changed.
+"""The fingerprint of a run's data, which shows whether the data changed, and what changed.
 
-A stopped training resumes at a position in the stream of pictures, with weights of numbered classes.  Both mean
-something else once the data is another.
+A stopped training resumes at a position in the stream of images, with weights of numbered classes.  If the data
+changed, the position and the numbers have another meaning.
 """
 
 import hashlib
@@ -17,23 +17,22 @@ _SPLITS = {"train": "training", "val": "validation"}
 
 
 def fingerprint(train_set: Dataset, val_set: Dataset) -> dict:
-    """What identifies the data of a run, as JSON values.
+    """The fingerprint of the data of a run, as JSON values.
 
     Returns:
-      {"class_names": [name of class 1, ...], "train": {picture id: digest of its annotation}, "val": the same}, with
-      the pictures in their order.  Times and places of files are left out, so that data may be moved or copied.
+      {"class_names": [name of class 1, ...], "train": {image id: digest of its annotation}, "val": the same}, with
+      the images in their order.  Times and paths of files are left out, so that data may be moved or copied.
     """
     splits = {"train": train_set, "val": val_set}
     return {"class_names": list(train_set.class_names)} | {
-        split: {example.image_id: _digest(example) for example in dataset.examples}
-        for split, dataset in splits.items()
+        split: {example.image_id: _digest(example) for example in dataset.examples} for split, dataset in splits.items()
     }
 
 
 def describe_changes(old: dict, new: dict) -> list[str]:
-    """One phrase a change from fingerprint `old` to `new`; empty where they are equal, the order of pictures included.
+    """One phrase for each change from fingerprint `old` to `new`; empty if they are equal, and so is the order.
 
-    Of each kind of change, the first few are named and the others counted.
+    The first few changes of each kind are named, and the others are counted.
     """
     lines = _shortened(_class_changes(old["class_names"], new["class_names"]))
     for split, title in _SPLITS.items():
@@ -41,22 +40,22 @@ def describe_changes(old: dict, new: dict) -> list[str]:
         of_split = f"of the {title} set"
         removed = [name for name in before if name not in after]
         added = [name for name in after if name not in before]
-        lines += _shortened(f"picture {name} {of_split} was removed" for name in removed)
-        lines += _shortened(f"picture {name} {of_split} was added" for name in added)
-        if old["class_names"] == new["class_names"]:  # else class numbers differ for that reason alone
+        lines += _shortened(f"image {name} {of_split} was removed" for name in removed)
+        lines += _shortened(f"image {name} {of_split} was added" for name in added)
+        if old["class_names"] == new["class_names"]:  # other class names change all annotations
             changed = [name for name in before if name in after and before[name] != after[name]]
-            lines += _shortened(f"the annotation of picture {name} {of_split} changed" for name in changed)
+            lines += _shortened(f"the annotation of image {name} {of_split} changed" for name in changed)
         if not removed and not added:
             places = enumerate(zip(before, after, strict=True), start=1)
             moved = next(((place, *names) for place, names in places if names[0] != names[1]), None)
             if moved:
                 place, was, now = moved
-                lines.append(f"the order of the pictures {of_split} changed: place {place} was {was}, is now {now}")
+                lines.append(f"the order of the images {of_split} changed: place {place} was {was}, is now {now}")
     return lines
 
 
 def _digest(example: Example) -> str:
-    """The first 64 bits of a SHA-256 of the picture's size and objects, in hexadecimal."""
+    """The first 64 bits of a SHA-256 of the image's size and objects, in hexadecimal."""
     digest = hashlib.sha256(f"{example.height} {example.width} {len(example.boxes)}\n".encode())
     # Fixed types and byte order: the same on every machine.
     for values, dtype in ((example.boxes, "<f4"), (example.classes, "<i4"), (example.difficult, "u1")):
@@ -75,7 +74,7 @@ def _class_changes(old: list[str], new: list[str]) -> Iterable[str]:
 
 
 def _shortened(lines: Iterable[str]) -> list[str]:
-    """The first few lines; the last of them says how many were left out."""
+    """The first few lines; the last one says how many are left out."""
     lines = list(lines)
     left_out = len(lines) - _NAMED
     return lines if left_out <= 0 else [*lines[: _NAMED - 1], f"{lines[_NAMED - 1]} and {left_out} more"]

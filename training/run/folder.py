@@ -1,28 +1,33 @@
-"""The run folder: what a training run leaves behind, and what it needs to resume.
+"""The run folder: the files of a training run, from which it can resume.
 
 config.json          every option of the run and the detector's configuration, in the form that --config reads
 labels.json          the label map, {"1": "name", ...}
-data.json            the fingerprint of the data: class names, and a digest of each picture's annotation
-weights/stepN.npz    the parts that step N trained, written when the step is done
-checkpoints/stepN/   the last states of the step that is in training
-features/            backbone features of steps 3 and 4, deleted at the end
-proposals/stepN/     stored proposals of the RPN of step N, one file a picture
-detections/stepN/    what the detector of step N finds, one file a picture
+data.json            the fingerprint of the data: class names, and a digest of each image's annotation
+weights/stepN.npz    the parts that step N trained, written at the end of the step
+checkpoints/stepN/   the last states of the step in training
+features/            backbone features of steps 3 and 4, deleted at the end of the run
+proposals/stepN/     stored proposals of the RPN of step N, one file for each image
+detections/stepN/    detections of the detector of step N, one file for each image
 evaluation/          stepN.rpn.json or stepN.detector.json, pictures/
 logs/                TensorBoard, and train.log
-model.keras          the detector, when all is done
-report.html          what came of it
+model.keras          the finished detector
+report.html          the report
+lock                 locked while a process trains in this folder
+
+Joint training has one step, "joint" instead of "stepN".
 """
 
 import json
 import pathlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
+from keras_frcnn.network.model import FasterRCNN
 from training.run.fingerprint import describe_changes
 
 _RESTORE = "restore it from a backup, or give another folder with --run"
@@ -37,7 +42,7 @@ def open_folder(
       folder: the run folder; it may be missing or empty.
       configuration: JSON values for config.json.
       data: the `fingerprint` of the two data sets.
-      changeable: fields, e.g. "options.quiet", that may differ from those of config.json, which keeps its own.
+      changeable: the fields, such as "options.quiet", that may differ from those of config.json, which keeps its own.
 
     Raises:
       InputError: the folder holds something else, another configuration or other data, or a file of it is damaged;
@@ -56,7 +61,7 @@ def open_folder(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(folder, f"cannot be made ({error})", "give another folder with --run") from error
+        raise InputError(folder, f"cannot be created ({error})", "give another folder with --run") from error
     write_json(folder / "labels.json", _labels(data))
     write_json(folder / "data.json", data)
     write_json(folder / "config.json", configuration)  # last: it marks the folder as a run's
@@ -71,13 +76,12 @@ def _is_start(entry: pathlib.Path) -> bool:
 def _check_configuration(path: pathlib.Path, configuration: dict, changeable: Collection[str]) -> None:
     # Through JSON, so that tuples and lists compare equal.
     for field, old, new in _differences(_read_object(path), json.loads(json.dumps(configuration))):
-        if field in changeable:
-            continue
-        raise InputError(
-            f"{path}, field {field}",
-            f"this run was started with {old!r}, now it is {new!r}",
-            "give the same options to resume it, or another folder with --run",
-        )
+        if field not in changeable:
+            raise InputError(
+                f"{path}, field {field}",
+                f"this run was started with {old!r}, now it is {new!r}",
+                "give the same options to resume it, or another folder with --run",
+            )
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -90,7 +94,7 @@ def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", a, b
 
 
-def _check_data(path: pathlib.Path, data: dict):
+def _check_data(path: pathlib.Path, data: dict) -> None:
     stored = _read_object(path)
     if {key: type(value) for key, value in stored.items()} != {key: type(value) for key, value in data.items()}:
         raise InputError(path, "does not describe the data of a run", _RESTORE)
@@ -103,7 +107,7 @@ def _check_data(path: pathlib.Path, data: dict):
         )
 
 
-def _check_labels(path: pathlib.Path, data: dict):
+def _check_labels(path: pathlib.Path, data: dict) -> None:
     if not path.is_file():
         write_json(path, _labels(data))
     elif _read_object(path) != _labels(data):
@@ -132,24 +136,24 @@ def _read_object(path: pathlib.Path) -> dict:
     return value
 
 
-def weights_path(folder, name: str) -> pathlib.Path:
-    """Where the weights of the training `name` are; there only when it is done."""
+def weights_path(folder: str | pathlib.Path, name: str) -> pathlib.Path:
+    """The file with the weights of the step `name`; it exists only if the step is done."""
     return pathlib.Path(folder) / "weights" / f"{name}.npz"
 
 
-def save_parts(path, model, parts):
-    """Store all variables of the model's `parts`, keyed `part/layer/variable`."""
+def save_parts(path: pathlib.Path, model: FasterRCNN, parts: Iterable[str]) -> None:
+    """Store all variables of some parts of the model, keyed `part/layer/variable`."""
     values = {f"{part}/{key}": value.numpy() for part in parts for key, value in _variables(getattr(model, part))}
     write_atomically(path, lambda temporary: np.savez(temporary, **values))
 
 
-def load_part(path, model, part: str):
+def load_part(path: pathlib.Path, model: FasterRCNN, part: str) -> None:
     """Give one part of the model the values that `save_parts` stored."""
     with np.load(path, allow_pickle=False) as stored:
         for key, variable in _variables(getattr(model, part)):
             variable.assign(stored[f"{part}/{key}"])
 
 
-def _variables(layer):
-    # A variable's path is "<layer>/.../<name>", with or without the names of the layers around it.
+def _variables(layer: keras.Layer) -> list[tuple[str, keras.Variable]]:
+    # A variable's path ends in "<layer>/<name>"; the names of outer layers may precede them.
     return [("/".join(variable.path.split("/")[-2:]), variable) for variable in layer.variables]

@@ -144,9 +144,7 @@ class JointOptions(JointSchedule, TrainingOptions):
     detector: DetectorConfig = field(default_factory=lambda: DetectorConfig(head=HeadConfig(batch_size=128)))
 
 
-def parse_options(
-    kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None
-) -> Options:
+def parse_options(kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None) -> Options:
     """The options of that kind that the command line and its `--config` file give.
 
     Raises InputError for a value that is not allowed, for a required option that is missing, and for a bad file.
@@ -220,7 +218,7 @@ def exit_with(options: TrainingOptions, load_command: Callable[[], Callable[[Any
         os.environ["TQDM_DISABLE"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
     try:
-        with deferred(), exit_on_input_error():
+        with deferred(), exit_on_input_error(extra="train"):
             command = load_command()
             if options.deterministic:
                 import tensorflow as tf  # heavy; only here, so that --help stays fast
@@ -228,6 +226,6 @@ def exit_with(options: TrainingOptions, load_command: Callable[[], Callable[[Any
                 tf.config.experimental.enable_op_determinism()
             status = command(options)
     except KeyboardInterrupt:
-        print("\ninterrupted; what is done is kept. The same command goes on from here.", file=sys.stderr)
+        print("\nInterrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
         status = 130
     raise SystemExit(status)

@@ -1,31 +1,35 @@
-"""Backbone features on disk, for the steps that leave the convolutions as they are (section 3.2, steps 3 and 4).
+"""Backbone features on disk, for steps that do not change the convolutions (section 3.2, steps 3 and 4).
 
-One file a picture, and one for its mirror image: a convolution does not commute with a flip.  They are computed by the
-picture alone, so they do not depend on the batch that reads them.
+Each image has a file, and its mirror image another one: a convolution does not commute with a flip.  Features are
+computed from one image at a time, so they do not depend on the batch that reads them.
 """
 
 import contextlib
 import functools
 import hashlib
 import itertools
+import logging
 import os
 import pathlib
 import re
-import sys
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.network.backbone import STRIDE
-from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.images import DECODING, resized_size
 from keras_frcnn.data.stored_features import FeatureFiles, read_features, write_features
+from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
-from keras_frcnn.data.images import resized_size
+from keras_frcnn.facts.structures import Batch, Tensor
+from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.network.model import FasterRCNN
-from training.engine.distribution import is_chief, map_pictures, wait_for_all
+from training.engine.distribution import Item, is_chief, map_images, wait_for_all
+from training.engine.interruption import stop_if_asked
 
-RECORD_BYTES = 128  # of a file, beside the features
+RECORD_BYTES = 128  # bytes of a file in addition to the features
+_log = logging.getLogger(__name__)
 _KEY = "key.json"
 _OWN_FILE = re.compile(
     rf"(\.{re.escape(PARTIAL)}\d+(\.old)?\.)?({re.escape(_KEY)}|[0-9a-f]{{24}}\.(upright|flipped)\.tfrecord)"
@@ -35,53 +39,58 @@ _OWN_FILE = re.compile(
 class FeatureCache:
     """Features of one backbone at one image size, in `folder`, at most `budget` bytes.
 
-    Stored features of another backbone, image size or type are deleted, and a line says so.  Other files in the folder
-    are left alone.
+    Stored features of another backbone, image size, number format or decoding are deleted with a warning.  Other files
+    in the folder are left alone.
     """
 
-    def __init__(self, folder, model: FasterRCNN, budget: int, dtype: str | None = None):
+    def __init__(self, folder: str | pathlib.Path, model: FasterRCNN, budget: int, dtype: str | None = None):
+        """`dtype` is the number format of the stored features; without it, they are stored as computed."""
         self._folder, self._model, self._budget = pathlib.Path(folder), model, budget
         self.dtype = dtype or model.backbone.compute_dtype
         self._whole = set()  # files that this process wrote or checked
         key = {
             "backbone": backbone_digest(model),
             "image": config_to_dict(model.config)["image"],
+            "decoding": DECODING,
             "dtype": self.dtype,
             "computed_in": model.backbone.compute_dtype,
         }
+        self._delete_others(key)
+
+    def _delete_others(self, key: dict) -> None:
+        """Delete stored features that were not computed with `key`."""
         key_path = self._folder / _KEY
         stored = _read_key(key_path)
         wait_for_all()
         if stored != key and is_chief():
             if stored is not None:
                 changed = ", ".join(sorted(name for name in key if stored.get(name) != key[name]))
-                print(f"stored features are of another {changed}: deleted", file=sys.stderr)
+                _log.warning("%s: deleted stored features, which were computed with another %s", key_path, changed)
             elif _own_files(self._folder):
-                problem = "is missing or damaged: the stored features are deleted and computed again"
-                print(f"{key_path} {problem}", file=sys.stderr)
+                _log.warning("%s is missing or damaged: the stored features are deleted and computed again", key_path)
             delete_features(self._folder)
             write_json(key_path, key)
         wait_for_all()
 
     def files(self, dataset: Dataset) -> FeatureFiles:
-        """The files that are there and whole; the pipeline reads them instead of the pictures."""
+        """The complete files of a data set; the pipeline reads them instead of the images."""
         items = itertools.product(range(len(dataset.examples)), (False, True))
         paths = (self._path(dataset, item) for item in items)
         known = [str(path) if path in self._whole else "" for path in paths]
         return FeatureFiles(np.array(known).reshape(-1, 2), self.dtype)
 
-    def fill(self, dataset: Dataset, items, title: str):
-        """Store the features of `items`, (example index, flip or not), in that order, as far as the budget goes.
+    def fill(self, dataset: Dataset, items: Iterable[Item], title: str) -> None:
+        """Store the features of `items`, in that order, until the budget is used up.
 
-        Files that are there are checked, and made anew where they are damaged.  What is not stored is said.
+        Existing files are checked, and damaged ones are computed again.  Logs how many features are not stored.
         """
         wanted = {self._path(dataset, item): item for item in items}
         damaged = sum(self._check(path) for path in wanted)
         if damaged:
-            print(f"{damaged} files of stored features were damaged and are made anew", file=sys.stderr)
+            _log.warning("%d damaged files of stored features are computed again", damaged)
         missing = {item: path for path, item in wanted.items() if path not in self._whole}
         affordable = self._affordable(dataset, missing)
-        wait_for_all()  # before any process writes: all must find the same ones missing
+        wait_for_all()  # before any process writes, so that all find the same files missing
         problem = self._store(dataset, affordable, missing, title)
         wait_for_all()
         for path in missing.values():  # what other processes stored
@@ -89,10 +98,10 @@ class FeatureCache:
         left = sum(path not in self._whole for path in wanted)
         if left and is_chief():
             problem = problem or f"the budget of {self._budget / 2**30:.2f} GiB is used up (--feature-cache-gib)"
-            print(f"{left} of {len(wanted)} feature maps are not stored but computed at each use: {problem}")
+            _log.info("%d of %d feature maps are not stored but computed at each use: %s", left, len(wanted), problem)
 
-    def _affordable(self, dataset: Dataset, items) -> list:
-        """The first of `items`, as many as the budget has room for."""
+    def _affordable(self, dataset: Dataset, items: Iterable[Item]) -> list[Item]:
+        """The first of `items`, as many as fit in the budget."""
         image, channels = self._model.config.image, self._model.backbone.convolutions[-1].filters
         room = self._budget - sum(path.stat().st_size for path in self._folder.glob("*.tfrecord"))
         affordable = []
@@ -106,12 +115,12 @@ class FeatureCache:
             affordable.append((index, flip))
         return affordable
 
-    def _path(self, dataset: Dataset, item) -> pathlib.Path:
+    def _path(self, dataset: Dataset, item: Item) -> pathlib.Path:
         index, flip = item
         return _stamped_path(self._folder, dataset.examples[index].image_path, flip)
 
-    def _check(self, path) -> bool:
-        """Take note of a file that an earlier process left; a damaged one is removed, and True is returned."""
+    def _check(self, path: pathlib.Path) -> bool:
+        """Check a file that another process wrote.  Deletes a damaged file and returns True."""
         if path in self._whole or not path.is_file():
             return False
         try:
@@ -122,16 +131,17 @@ class FeatureCache:
         self._whole.add(path)
         return False
 
-    def _store(self, dataset: Dataset, items: list, paths: dict, title: str) -> str | None:
-        """Compute and store; returns what kept it from writing, if anything."""
+    def _store(self, dataset: Dataset, items: list[Item], paths: Mapping[Item, pathlib.Path], title: str) -> str | None:
+        """Compute and store the features of `items`; returns why they could not be written, or None."""
 
-        def compute(batch):
+        def compute(batch: Batch) -> Tensor:
             return tf.cast(self._model.backbone(batch.images), self.dtype)
 
         problem = None
-        for item, batch, features in map_pictures(compute, dataset, self._model.config.image, items, title):
+        for item, batch, features in map_images(compute, dataset, self._model.config.image, items, title):
+            stop_if_asked()
             if problem is not None:
-                continue  # other processes go on
+                continue  # other processes may be able to write, and all must compute the same number of images
             write = functools.partial(
                 write_features,
                 features=features[0],
@@ -146,7 +156,7 @@ class FeatureCache:
         return problem
 
 
-def delete_features(folder):
+def delete_features(folder: str | pathlib.Path) -> None:
     """Delete the files that `FeatureCache` wrote to `folder`, and the folder if nothing else is in it."""
     folder = pathlib.Path(folder)
     for path in _own_files(folder):
@@ -156,12 +166,12 @@ def delete_features(folder):
 
 
 def _own_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Features and their key, also half-written ones."""
+    """Files of features and their key, half-written ones included."""
     return [path for path in folder.glob("*") if _OWN_FILE.fullmatch(path.name)]
 
 
 def _read_key(path: pathlib.Path) -> dict | None:
-    """What the stored features were computed with; None where that is not known."""
+    """What the stored features were computed with; None if the file is missing or damaged."""
     try:
         key = read_json(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -170,7 +180,7 @@ def _read_key(path: pathlib.Path) -> dict | None:
 
 
 def _stamped_path(folder: pathlib.Path, image_path: str, flip: bool) -> pathlib.Path:
-    """The name holds the picture's size and time of change: another picture at the same place is another file."""
+    """The name depends on the image file's path, size and time, so a changed image has another file of features."""
     status = os.stat(image_path)
     stamp = hashlib.sha256(f"{image_path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:24]
     return folder / f"{stamp}.{'flipped' if flip else 'upright'}.tfrecord"
@@ -184,8 +194,10 @@ def backbone_digest(model: FasterRCNN) -> str:
     return digest.hexdigest()
 
 
-def stored_features(cache: FeatureCache | None, dataset: Dataset, items, title: str) -> FeatureFiles | None:
-    """Store the features of `items`, (example index, flip or not); None where nothing is to be stored."""
+def stored_features(
+    cache: FeatureCache | None, dataset: Dataset, items: Iterable[Item], title: str
+) -> FeatureFiles | None:
+    """Store the features of `items` and return the files; None without a cache."""
     if cache is None:
         return None
     cache.fill(dataset, items, title)

@@ -1,30 +1,44 @@
-"""Proposals: made once by an RPN, fixed while a detector trains (section 3.2)."""
+"""Stored proposals: an RPN computes them once, and they stay fixed while a detector trains on them (section 3.2)."""
+
+import pathlib
 
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stored_features import FeatureFiles
+from keras_frcnn.evaluation.recall import RecallResult, proposal_recall
+from keras_frcnn.facts.structures import Batch, Tensor
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import propose_in_batch
-from training.stores.rows import store_rows
+from training.stores.rows import load_rows, store_rows
 
 
 def store_proposals(
     model: FasterRCNN,
     dataset: Dataset,
-    directory,
+    directory: str | pathlib.Path,
     counts: Counts,
     title: str,
     feature_files: FeatureFiles | None = None,
-):
-    """Store the proposals of every picture of `dataset` in `directory` as rows of a box and a score, best first.
+) -> None:
+    """Store the proposals of every image that has no file in `directory` yet.
 
-    Boxes are yxyx, in pixels of the stored picture, as detections are: the pipeline scales them as it reads them.
+    A row is a box and a score, best first.  Boxes are yxyx, in pixels of the stored image; the pipeline scales them to
+    the resized image when it reads them.
+
+    `title` is shown at the progress bar; `feature_files` has backbone features that need not be computed again.
     """
 
-    def run(batch):
+    def propose(batch: Batch) -> tuple[Tensor, Tensor]:
         proposals = propose_in_batch(model, batch, counts)
         return tf.concat([proposals.boxes, proposals.scores[..., None]], axis=-1), proposals.valid
 
-    store_rows(directory, run, dataset, model.config.image, title, feature_files=feature_files)
+    store_rows(directory, propose, dataset, model.config.image, title, feature_files=feature_files)
+
+
+def measure_recall(directory: str | pathlib.Path, dataset: Dataset) -> RecallResult:
+    """Recall of the proposals stored in `directory`."""
+    stored = zip(dataset.examples, load_rows(directory, dataset), strict=True)
+    boxes = {example.image_id: rows[:, :4] for example, rows in stored}
+    return proposal_recall(dataset.examples, boxes, dataset.class_names)

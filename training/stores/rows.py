@@ -1,58 +1,89 @@
-"""What a network says of each picture, on disk: proposals (section 3.2) and detections.
+"""Boxes that a network found in each image of a data set, on disk: proposals (section 3.2) or detections.
 
-Each picture has one file, a serialised (N, columns) float32 tensor.  Its first four columns are boxes, yxyx, in pixels
-of the stored picture.  Files are written atomically, so an interrupted store resumes with the first missing file.  tf.data
-reads the files by name, so a data set need not fit in memory.
+Each image has one file, a serialised (N, columns) float32 tensor.  Its first four columns are boxes, yxyx, in pixels
+of the stored image.  Files are written atomically, so an interrupted store resumes with the first missing file.
+tf.data reads the files by name, so a data set need not fit in memory.
 """
 
 import functools
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.facts.files import write_atomically, write_json
-from training.engine.distribution import is_chief, map_pictures, wait_for_all
+from keras_frcnn.facts.config import ImageConfig
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json, write_atomically, write_json
+from keras_frcnn.facts.structures import Batch, Tensor
+from training.engine.distribution import is_chief, map_images, wait_for_all
+from training.engine.interruption import stop_if_asked
+
+FORMAT = 2  # of the stored rows; format 1 had no number, and proposals in pixels of the resized image
 
 
-def row_path(directory, image_id: str) -> pathlib.Path:
-    """Where the rows of a picture are; a year in its id becomes a folder."""
+def row_path(directory: str | pathlib.Path, image_id: str) -> pathlib.Path:
+    """The file of an image; a "/" in its id, as in VOC2007/000001, makes a folder."""
     return pathlib.Path(directory) / f"{image_id}.tensor"
 
 
-def row_paths(directory, dataset: Dataset) -> list[pathlib.Path]:
-    """One path an example, in the data set's order."""
+def row_paths(directory: str | pathlib.Path, dataset: Dataset) -> list[pathlib.Path]:
+    """The files of all images, in the data set's order."""
     return [row_path(directory, example.image_id) for example in dataset.examples]
 
 
-def is_complete(directory) -> bool:
-    """Whether the rows of every picture are in `directory`."""
-    return _finished(directory).is_file()
+def is_complete(directory: str | pathlib.Path) -> bool:
+    """Whether `directory` has the rows of every image; raises InputError if they have another format."""
+    path = pathlib.Path(directory) / "finished.json"
+    if not path.is_file():
+        return False
+    try:
+        stored = read_json(path)
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        found = f"format {stored['format']!r}" if isinstance(stored, dict) and "format" in stored else "no format"
+        problem = f"has {found} instead of format {FORMAT}, so another version of this program wrote the boxes"
+        raise InputError(f"{path}, field format", problem, f"delete {directory} to compute them again")
+    return True
 
 
-def _finished(directory) -> pathlib.Path:
-    return pathlib.Path(directory) / "finished.json"
+def store_rows(
+    directory: str | pathlib.Path,
+    function: Callable[[Batch], tuple[Tensor, Tensor]],
+    dataset: Dataset,
+    image_config: ImageConfig,
+    title: str,
+    **stored: Any,
+) -> None:
+    """Store the rows of every image that has no file yet.
 
+    Args:
+      directory: where to store them.
+      function: takes a batch of one and returns rows (1, N, columns) and which of them are valid, (1, N) bool.
+      dataset: the images.
+      image_config: the size that they are resized to.
+      title: shown at the progress bar.
+      **stored: passed to `evaluation_batches`.
 
-def store_rows(directory, function, dataset: Dataset, image_config: ImageConfig, title: str, **stored):
-    """Store the valid rows of `function(batch)`, (1, N, columns) and which are valid (1, N), of every picture.
-
-    Pictures that have their file are left out.  `stored` goes to `evaluation_batches`.
+    Raises:
+      KeyboardInterrupt: the user interrupted it; the images done so far have their files.
     """
     paths = row_paths(directory, dataset)
     missing = [(index, False) for index, path in enumerate(paths) if not path.is_file()]
-    wait_for_all()  # before any process writes: all must find the same ones missing
-    for (index, _), _, (rows, valid) in map_pictures(function, dataset, image_config, missing, title, **stored):
+    wait_for_all()  # before any process writes, so that all find the same files missing
+    for (index, _), _, (rows, valid) in map_images(function, dataset, image_config, missing, title, **stored):
         encoded = tf.io.serialize_tensor(tf.cast(rows[0][valid[0]], tf.float32)).numpy()
         write_atomically(paths[index], functools.partial(pathlib.Path.write_bytes, data=encoded))
+        stop_if_asked()
     wait_for_all()
     if is_chief():
-        write_json(_finished(directory), {"images": len(dataset.examples)})
+        write_json(pathlib.Path(directory) / "finished.json", {"format": FORMAT, "images": len(dataset.examples)})
     wait_for_all()
 
 
-def load_rows(directory, dataset: Dataset) -> list[np.ndarray]:
-    """The stored (N, columns) rows of each example."""
+def load_rows(directory: str | pathlib.Path, dataset: Dataset) -> list[np.ndarray]:
+    """The stored rows of each image, (N, columns) float32."""
     return [tf.io.parse_tensor(path.read_bytes(), tf.float32).numpy() for path in row_paths(directory, dataset)]

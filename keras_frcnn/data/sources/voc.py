@@ -31,9 +31,7 @@ def load(argument: str | None, split: str, class_names: Sequence[str] | None, st
     return load_voc(Path(argument).expanduser(), split, class_names, strict)
 
 
-def load_voc(
-    root: str | Path, split: str, class_names: Sequence[str] | None = None, strict: bool = False
-) -> Dataset:
+def load_voc(root: str | Path, split: str, class_names: Sequence[str] | None = None, strict: bool = False) -> Dataset:
     """Read one split of a VOC tree.
 
     Args:

@@ -31,9 +31,7 @@ def read_annotation(file: Path) -> VOCAnnotation:
     return VOCAnnotation((root.findtext("filename") or "").strip(), size, objects)
 
 
-def continuous_corners(
-    xmin: float, ymin: float, xmax: float, ymax: float
-) -> tuple[float, float, float, float] | None:
+def continuous_corners(xmin: float, ymin: float, xmax: float, ymax: float) -> tuple[float, float, float, float] | None:
     """Convert a box of PASCAL VOC: pixels, 1-based, inclusive ends.
 
     The conversion is in floats: in unsigned integers, an xmin of 0 would become 65535.

@@ -92,6 +92,7 @@ def make_run():
     from keras_frcnn.evaluation.tables import ap_to_json, recall_to_json
     from keras_frcnn.evaluation.voc_ap import evaluate_voc
     from keras_frcnn.facts.files import write_json
+    from training.reporting.summary import read_result
 
     def left_part(boxes):
         widths = boxes[:, 3] - boxes[:, 1]
@@ -108,7 +109,7 @@ def make_run():
             {"name": "step1", "title": "step 1 RPN", "recall": recall, **shared},
             {"name": "step2", "title": "step 2 <detector>", "ap": ap_to_json(ap), **shared},
         ]
-        return folder, results, dataset, detections, ap
+        return folder, [read_result(result) for result in results], dataset, detections, ap
 
     return make
 

@@ -241,7 +241,8 @@ def test_twenty_classes(tmp_path, make_example, make_record, make_run):
 def test_a_joint_training_is_one_row(tmp_path, four_pictures, make_run):
     dataset, detections = four_pictures(tmp_path)
     folder, (first, second), *rest = make_run(tmp_path / "run", dataset, detections)
-    joint = second | {"recall": first["recall"], "name": "joint", "title": "joint training"}
+    headlines = first.headlines | second.headlines
+    joint = second._replace(recall=first.recall, headlines=headlines, name="joint", title="joint training")
     page = parse(write_report(folder, [joint], *rest))
     assert table_of(page, "Training")[1:] == [["joint training", "30", "60", "1.2", "1.000", "0.773", "0.750"]]
 

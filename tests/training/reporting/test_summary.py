@@ -25,11 +25,14 @@ def recall():
 @pytest.fixture(scope="module")
 def results(recall):
     measured = {"step 1": recall, "step 2": AP, "joint": recall | AP}
-    return [{"name": "x", "title": title, "training": TRAINING, **values} for title, values in measured.items()]
+    return [
+        {"name": "x", "title": title, "training": TRAINING, **values, "table": "text"}
+        for title, values in measured.items()
+    ]
 
 
 def test_the_summary_has_a_row_for_each_training(results):
-    header, line, *rows = summary_table(results).splitlines()
+    header, line, *rows = summary_table(map(read_result, results)).splitlines()
     assert header.split() == [
         "training", "iterations", "images", "minutes", "recall@300", "mAP", "11-point", "mAP", "area"
     ]  # fmt: skip
@@ -50,7 +53,7 @@ def test_what_is_missing_and_what_was_not_measured_can_look_different(results):
 
 def test_a_result_is_read_from_json(results):
     first, second, _ = map(read_result, results)
-    assert first[:5] == ("x", "step 1", 8, 16, 1.26)
+    assert first[:5] == ("x", "step 1", 8, 16, 1.26) and first.table == "text" and first.ap is None
     assert first.headlines == {"recall@300": 0.75} and first.recall.objects == 4
     assert second.recall is None and second.headlines["mAP 11-point"] == 0.5
 

@@ -1,0 +1,95 @@
+"""From a trained detector to a TFLite file that answers as it does: convert, quantise, write, compare."""
+
+import argparse
+import logging
+import pathlib
+import re
+
+import numpy as np
+
+from export.litemodel.comparison import compare_with_keras
+from export.litemodel.flatbuffer import describe_operators
+from export.litemodel.graph import convert
+from export.litemodel.metadata import add_files, with_metadata
+from export.litemodel.quantisation import quantize
+from export.shared.average_precision import read_dataset
+from export.shared.destination import check_free
+from export.shared.loading import load_for_export
+from export.shared.pictures import given_images, images_to_compare, resize_picture
+from export.shared.running import run_export
+from keras_frcnn.data.images import LEAST_SIDE
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import write_atomically
+
+_LOG = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Export as the options of `python -m export.tflite` say.  Exits with status 1 or 2 on an error."""
+    run_export(options, export)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a TFLite file and compare it with the Keras model, as the options say; log the progress.
+
+    Raises:
+      InputError: an option, the model or a picture is wrong.
+      ParityError: the file differs too much.  It is not written then, and an existing file stays.
+    """
+    size = parse_size(options.size)
+    path = check_out(options)
+    calibration = calibration_pictures(options, size)
+    images = images_to_compare(options)
+    model = load_for_export(options)
+    dataset = read_dataset(options, model.class_names)
+
+    content = convert(model, size)
+    _LOG.info("converted: %.1f MiB, %s", len(content) / 2**20, describe_operators(content))
+    if options.quantize != "none":
+        content = quantize(content, options.quantize, calibration)
+        on = f" on {len(calibration)} pictures" if calibration else ""
+        _LOG.info("quantised to %s%s: %.1f MiB", options.quantize, on, len(content) / 2**20)
+    content = with_metadata(content, size)
+
+    def write(temporary: pathlib.Path) -> None:
+        temporary.write_bytes(content)
+        add_files(temporary, model.class_names, model.config, size, options.quantize)
+        compare_with_keras(temporary, model, size, options.quantize, images, dataset)
+
+    write_atomically(path, write)
+    _LOG.info("written to %s: %.1f MiB", path, path.stat().st_size / 2**20)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """The height and width of "HxW".  Raises InputError for another text, or for sides that are too small."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)
+    if match is None:
+        raise InputError("--size", f"{text!r} is not a size", "give height and width in pixels, e.g. 480x640")
+    size = int(match[1]), int(match[2])
+    if min(size) < LEAST_SIDE:
+        problem = f"{text} is too small: the feature map would be empty"
+        raise InputError("--size", problem, f"give sides of at least {LEAST_SIDE} pixels")
+    return size
+
+
+def check_out(options: argparse.Namespace) -> pathlib.Path:
+    """The file to write.  Raises InputError if it is a folder, or if it must not be replaced."""
+    path = pathlib.Path(options.out)
+    if path.is_dir():
+        raise InputError(path, "is a folder", "give the name of a file with --out")
+    check_free(path, options.force)
+    return path
+
+
+def calibration_pictures(options: argparse.Namespace, size: tuple[int, int]) -> list[np.ndarray]:
+    """The pictures of `--calibrate`, resized to `size`: (*size, 3) uint8 each.
+
+    Raises InputError if int8 has no pictures, if another quantisation has some, or if one cannot be read.
+    """
+    if options.quantize == "int8" and not options.calibrate:
+        fix = "give some dozens of real pictures: int8 measures the ranges of activations on them"
+        raise InputError("--calibrate", "is missing", fix)
+    if options.quantize != "int8" and options.calibrate:
+        problem = f"has no effect with --quantize {options.quantize}"
+        raise InputError("--calibrate", problem, "remove it, or choose --quantize int8")
+    return [resize_picture(image, size) for image in given_images(options.calibrate or ())]

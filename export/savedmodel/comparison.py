@@ -1,0 +1,76 @@
+"""The answers of an exported SavedModel, and their comparison with the Keras model."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from export.shared.convention import DETECTION_OUTPUTS
+from export.shared.parity import ParityError, PictureDetections, Tolerance, check, compare, format_parity
+from export.shared.reference import reference_detections, reference_proposals
+from keras_frcnn.facts.structures import Tensor
+from keras_frcnn.network.model import FasterRCNN
+
+PROPOSAL_OUTPUTS = ("proposal_boxes", "proposal_scores", "num_proposals")
+
+# By precision of weights and layers; the reference is the Keras model in float32.
+TOLERANCES = {
+    "float32": Tolerance(box=1e-3, score=1e-4),
+    "bfloat16": Tolerance(box=2e-2, score=5e-2, share=0.85),
+    "float16": Tolerance(box=1e-2, score=1e-2, share=0.95),
+}
+
+Signatures = Mapping[str, Any]  # name -> concrete function, as `tf.saved_model.load` gives them
+
+_LOG = logging.getLogger(__name__)
+
+
+def detect(signatures: Signatures, image: np.ndarray) -> PictureDetections:
+    """The detections in one (H, W, 3) uint8 picture, by `serving_default`."""
+    return PictureDetections(*_rows(signatures["serving_default"](images=image[None]), *DETECTION_OUTPUTS))
+
+
+def detect_in_file(signatures: Signatures, encoded: Tensor) -> PictureDetections:
+    """The detections in one JPEG or PNG, a () string, by `image_bytes`.  Raises ParityError if it is refused."""
+    outputs = signatures["image_bytes"](image_bytes=encoded[None])
+    error = outputs["image_errors"].numpy()[0].decode()
+    if error:
+        raise ParityError(f"the signature image_bytes refuses a picture: {error}")
+    return PictureDetections(*_rows(outputs, *DETECTION_OUTPUTS))
+
+
+def propose(signatures: Signatures, image: np.ndarray) -> PictureDetections:
+    """The proposals in one (H, W, 3) uint8 picture by `proposals`, in the form of detections of class 0."""
+    boxes, scores = _rows(signatures["proposals"](images=image[None]), *PROPOSAL_OUTPUTS)
+    return PictureDetections(boxes, scores * 0, scores)
+
+
+def _rows(outputs: Mapping[str, Tensor], *names: str) -> tuple[np.ndarray, ...]:
+    """The outputs `names` of the first picture without padding; the last name is the output with their number."""
+    count = int(outputs[names[-1]][0])
+    return tuple(outputs[name][0, :count].numpy() for name in names[:-1])
+
+
+def compare_with_keras(model: FasterRCNN, signatures: Signatures, images: Sequence[np.ndarray], precision: str) -> None:
+    """Compare all three signatures with the Keras model on (H, W, 3) uint8 pictures, and log the differences.
+
+    Raises ParityError if a signature is beyond the tolerance of `precision`.
+    """
+
+    def detect_in_png(signatures: Signatures, image: np.ndarray) -> PictureDetections:
+        return detect_in_file(signatures, tf.io.encode_png(image))
+
+    tolerance, test = TOLERANCES[precision], model.config.test
+    all_proposals = dataclasses.replace(test, score_threshold=0.0, max_detections=test.post_nms_topk)
+    detections = reference_detections(model, images)
+    for name, reference, answer, config in (
+        ("serving_default", detections, detect, test),
+        ("image_bytes", detections, detect_in_png, test),
+        ("proposals", reference_proposals(model, images), propose, all_proposals),
+    ):
+        parity = compare(reference, [answer(signatures, image) for image in images], tolerance, config)
+        _LOG.info("%s: %s", name, format_parity(parity))
+        check(parity, tolerance)

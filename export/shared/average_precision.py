@@ -1,0 +1,37 @@
+"""The mAP of a detector and of its export on a data set."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from export.shared.parity import PictureDetections
+from keras_frcnn.api.pictures import read_picture
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.voc_ap import evaluate_voc
+
+
+def read_dataset(options: argparse.Namespace, class_names: Sequence[str]) -> Dataset | None:
+    """The data set of `--data` and `--split`, or None without `--data`.  Raises InputError if it cannot be read."""
+    return load_dataset(options.data, options.split, class_names=class_names) if options.data else None
+
+
+def mean_average_precision(detect: Callable[[np.ndarray], PictureDetections], dataset: Dataset, title: str) -> float:
+    """The 11-point mAP at IoU 0.5 of a detector on a data set.
+
+    Args:
+      detect: takes one (H, W, 3) uint8 RGB picture.
+      dataset: its pictures are read again from their files.
+      title: stands before the progress bar.
+
+    Raises InputError for a picture that cannot be read.
+    """
+    records = []
+    for example in tqdm(dataset.examples, desc=title, unit="picture", mininterval=1.0, dynamic_ncols=True):
+        boxes, classes, scores = detect(read_picture(example.image_path))
+        pixels = boxes * np.tile([example.height, example.width], 2)
+        records.append(ImageDetections(example.image_id, pixels, classes, scores))
+    return evaluate_voc(dataset.examples, records, dataset.class_names, 0.5).mean_11point

@@ -1,0 +1,34 @@
+"""The pictures on which an export is calibrated and compared."""
+
+import argparse
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_frcnn.api.pictures import Path, read_picture
+from keras_frcnn.data.images import resize
+from keras_frcnn.data.sources.scenes import draw_scene
+
+SYNTHETIC_COUNT = 4
+SYNTHETIC_SIZE = (480, 640)  # height, width
+
+
+def given_images(paths: Iterable[Path]) -> list[np.ndarray]:
+    """Read picture files: (H, W, 3) uint8 RGB each.  Raises InputError for a file that cannot be read."""
+    return [read_picture(path) for path in paths]
+
+
+def synthetic_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Draw `count` scenes of `size` (height, width): (H, W, 3) uint8 RGB each, the same in every call."""
+    return [draw_scene(np.random.default_rng([0, index]), *size).image for index in range(count)]
+
+
+def images_to_compare(options: argparse.Namespace) -> list[np.ndarray]:
+    """The pictures that the options of `options.add_parity_options` choose: those of `--images`, or drawn scenes."""
+    return given_images(options.images) if options.images else synthetic_images(SYNTHETIC_COUNT, SYNTHETIC_SIZE)
+
+
+def resize_picture(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (*size, 3) uint8, resized as in training.  An app that runs a TFLite file does the same."""
+    return tf.cast(tf.round(resize(image, size)), tf.uint8).numpy()

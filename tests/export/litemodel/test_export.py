@@ -1,0 +1,100 @@
+"""The command line of the TFLite export: what it writes, what it prints, and what it refuses."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.litemodel.comparison import tflite_detector
+from export.tflite import main
+
+SIZE = (64, 96)
+
+
+def export(*options):
+    """Run the command in this process; gives its exit status."""
+    try:
+        main([str(option) for option in options])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+@pytest.fixture
+def converted(monkeypatch, content, model):
+    """Skip conversion and loading, which take seconds each."""
+    monkeypatch.setattr("export.litemodel.export.convert", lambda model, size: content)
+    monkeypatch.setattr("export.shared.loading.load_model", lambda path: model)
+
+
+def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_path, capsys, pictures):
+    out = tmp_path / "new" / "detector.tflite"
+    options = ("--model", saved, "--size", "64x96", "--out", out, "--quantize", "float16")
+    assert export(*options) == 0
+    printed = capsys.readouterr().out
+    for part in ("all builtin", "quantised to float16", "compared with the Keras model: 4 pictures", f"to {out}: "):
+        assert part in printed
+    assert [path.name for path in out.parent.iterdir()] == ["detector.tflite"]
+    answers = (tflite_detector(path, SIZE)(pictures[0]) for path in (out, exported))
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    # A second export replaces the file only with --force.
+    before = out.stat().st_mtime_ns
+    assert export(*options) == 2
+    refusal = capsys.readouterr().err.splitlines()[-1]
+    assert refusal.startswith(f"error: {out}: already exists; give another --out, or --force")
+    assert out.stat().st_mtime_ns == before
+    assert export(*options, "--force") == 0
+    assert out.stat().st_mtime_ns > before
+
+
+def test_int8_measures_on_the_pictures_given(saved, converted, pictures, tmp_path, capsys):
+    photos = [tmp_path / f"{index}.png" for index in range(3)]
+    for photo, picture in zip(photos, pictures, strict=False):
+        Image.fromarray(picture).save(photo)
+    out = tmp_path / "detector.tflite"
+    options = ("--model", saved, "--size", "64x96", "--quantize", "int8", "--out", out)
+    assert export(*options, "--calibrate", *photos, "--images", *photos) == 0
+    assert "quantised to int8 on 3 pictures" in capsys.readouterr().out and out.is_file()
+
+
+def test_a_file_that_finds_nothing_is_not_written(saved, converted, tmp_path, capsys):
+    out = tmp_path / "detector.tflite"
+    assert export("--model", saved, "--size", "64x96", "--out", out, "--score-threshold", "0.999") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {out}: not written: the Keras model finds nothing on the 4 pictures")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_with_other_answers_is_not_written(saved, make_model, monkeypatch, contents, tmp_path, capsys):
+    # int8 is within its own tolerance, but not within that of float32.
+    monkeypatch.setattr("export.litemodel.export.convert", lambda model, size: contents["int8"])
+    out = tmp_path / "detector.tflite"
+    out.write_text("of before")
+    assert export("--model", saved, "--size", "64x96", "--out", out, "--force") == 1
+    assert f"error: {out}: not written: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["detector.tflite"] and out.read_text() == "of before"
+
+
+@pytest.mark.parametrize(
+    ("options", "beginning"),
+    [
+        ("--quantize int8", "--calibrate: is missing; give some dozens of real pictures: int8 measures"),
+        ("--calibrate photo.jpg", "--calibrate: has no effect with --quantize none; remove it"),
+        ("--quantize int8 --calibrate /no/photo.jpg", "/no/photo.jpg: no such file"),
+        ("--size 480", "--size: '480' is not a size"),
+        ("--size 0x96", "--size: '0x96' is not a size"),
+        ("--size 64x-96", "--size: '64x-96' is not a size"),
+        ("--size 64x15", "--size: 64x15 is too small: the feature map would be empty; give sides of at least 16"),
+        ("--score-threshold nan", "--score-threshold"),
+        ("--out .", ".: is a folder"),
+        ("--model /no/run", "/no/run: no such model file"),
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_one_line(saved, tmp_path, monkeypatch, capsys, options, beginning):
+    monkeypatch.setattr("export.litemodel.export.convert", lambda *_: pytest.fail("it was not refused"))
+    monkeypatch.chdir(tmp_path)
+    assert export("--model", saved, "--size", "64x96", "--out", "detector.tflite", *options.split()) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[-1].startswith(f"error: {beginning}"), errors[-1]
+    assert not list(tmp_path.iterdir())

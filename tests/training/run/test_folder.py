@@ -1,0 +1,158 @@
+"""The run folder: never another run's, and weights that come back as they were."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json, write_json
+from training.run.folder import load_part, open_folder, save_parts, weights_path
+
+CONFIGURATION = {"options": {"seed": 0, "iterations": (2, 2, 2, 2)}, "detector": {"head": {"fc_units": 32}}}
+DATA = {"class_names": ["cat", "dog"], "train": {"b": "0123", "a": "4567"}, "val": {"c": "89ab"}}
+
+
+def test_a_new_folder_holds_the_configuration_and_the_labels(tmp_path):
+    folder = open_folder(tmp_path / "runs" / "new", CONFIGURATION, DATA)
+    assert folder == tmp_path / "runs" / "new"
+    assert read_json(folder / "config.json") == json.loads(json.dumps(CONFIGURATION))
+    assert read_json(folder / "labels.json") == {"1": "cat", "2": "dog"}
+    assert read_json(folder / "data.json") == DATA
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "data.json", "labels.json"]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    assert (tmp_path / "config.json").is_file()
+
+
+def test_the_same_configuration_goes_on(tmp_path):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = {"options": {"seed": 0, "iterations": [2, 2, 2, 2]}, "detector": {"head": {"fc_units": 32}}}
+    assert open_folder(tmp_path, again, DATA) == tmp_path
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("other", "field", "old", "new"),
+    [
+        ({"options": {"seed": 1, "iterations": (2, 2, 2, 2)}}, "options.seed", "0", "1"),
+        ({"options": {"seed": 0, "iterations": (2,)}}, "options.iterations", r"\[2, 2, 2, 2\]", r"\[2\]"),
+        ({"detector": {"head": {"fc_units": 64}}}, "detector.head.fc_units", "32", "64"),
+        ({"options": {"seed": 0}}, "options.iterations", r"\[2, 2, 2, 2\]", "None"),
+    ],
+)
+def test_another_configuration_is_refused_and_nothing_is_touched(tmp_path, other, field, old, new):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    message = f"^{tmp_path}/config.json, field {field}: this run was started with {old}, now it is {new}; give the"
+    with pytest.raises(InputError, match=message):
+        open_folder(tmp_path, {**CONFIGURATION, **other}, {**DATA, "class_names": ["dog"]})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_changeable_field_may_differ(tmp_path):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    other = {**CONFIGURATION, "options": {"seed": 1, "iterations": (2, 2, 2, 2)}}
+    assert open_folder(tmp_path, other, DATA, changeable={"options.seed"}) == tmp_path
+    assert read_json(tmp_path / "config.json")["options"]["seed"] == 0
+    with pytest.raises(InputError, match="field options.seed"):
+        open_folder(tmp_path, other, DATA, changeable={"options.iterations"})
+
+
+def test_what_is_no_run_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=f"^{tmp_path}: is not empty and holds no config.json of a run; give another"):
+        open_folder(tmp_path, CONFIGURATION, DATA)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(InputError, match="thesis.txt: is a file, not a run folder; give another folder with --run$"):
+        open_folder(tmp_path / "thesis.txt", CONFIGURATION, DATA)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def refused(folder: Path, data: dict, message: str):
+    """`open_folder` raises InputError with that message, and leaves the folder as it is."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match=message):
+        open_folder(folder, CONFIGURATION, data)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("data", "change"),
+    [
+        ({**DATA, "class_names": ["cat", "puppy"]}, "class 2 was 'dog', is now 'puppy'"),
+        ({**DATA, "train": {"b": "0123", "a": "4568"}}, "the annotation of image a of the training set changed"),
+        ({**DATA, "train": {"a": "4567", "b": "0123"}}, "the order of the images of the training set changed"),
+        ({**DATA, "train": {"b": "0123"}}, "image a of the training set was removed"),
+        ({**DATA, "val": {"c": "89ab", "d": "89ab"}}, "image d of the validation set was added"),
+    ],
+)
+def test_other_data_is_refused_by_name(tmp_path, data, change):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    refused(tmp_path, data, f"^{tmp_path}/data.json: the data changed since this run was started: {change}.*; restore")
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "labels.json"])
+@pytest.mark.parametrize(("content", "problem"), [(b'{"options": ', "is not JSON"), (b"\xff", "is not JSON"),
+                                                  (b"[1]\n", "is not a JSON object")])  # fmt: skip
+def test_a_damaged_file_is_named_and_left_alone(tmp_path, name, content, problem):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path, DATA, f"^{tmp_path}/{name}: {problem}.*; restore it from a backup, or give another folder")
+
+
+@pytest.mark.parametrize("content", [{}, {**DATA, "train": ["b", "a"]}, {"class_names": ["cat", "dog"]}])
+def test_a_data_file_of_another_form_is_named(tmp_path, content):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    write_json(tmp_path / "data.json", content)
+    refused(tmp_path, DATA, f"^{tmp_path}/data.json: does not describe the data of a run; restore it")
+
+
+def test_a_run_without_its_data_file_is_refused(tmp_path):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    (tmp_path / "data.json").unlink()
+    refused(tmp_path, DATA, f"^{tmp_path}/data.json: is missing; restore it from a backup, or give another folder")
+
+
+def test_labels_must_be_those_of_the_data(tmp_path):
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    write_json(tmp_path / "labels.json", {"1": "dog", "2": "cat"})
+    refused(tmp_path, DATA, f"^{tmp_path}/labels.json: its class names are not those of data.json.*; delete it: the")
+    (tmp_path / "labels.json").unlink()
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    assert read_json(tmp_path / "labels.json") == {"1": "cat", "2": "dog"}
+
+
+@pytest.mark.parametrize("left", [["labels.json"], ["labels.json", "data.json"], [".partial.7.data.json"]])
+def test_a_start_that_was_killed_is_repeated(tmp_path, left):
+    for name in left:
+        (tmp_path / name).write_text("of other data")
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    assert read_json(tmp_path / "data.json") == DATA and read_json(tmp_path / "labels.json") == {"1": "cat", "2": "dog"}
+
+
+def test_parts_come_back_as_they_were(make_model, tmp_path):
+    source, target = make_model(seed=1), make_model(seed=2)
+    path = weights_path(tmp_path, "step3")
+    save_parts(path, source, ("backbone", "head"))
+    assert path == tmp_path / "weights" / "step3.npz"
+    with np.load(path) as stored:
+        assert len(stored) == 2 * (13 + 4)
+        assert {"backbone/block1_conv1/kernel", "head/fc6/bias", "head/box_deltas/kernel"} <= set(stored)
+    rpn_before = [value.copy() for value in target.rpn.get_weights()]
+    head_before = target.head.get_weights()
+
+    load_part(path, target, "backbone")
+    for a, b in zip(target.backbone.get_weights(), source.backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(target.head.get_weights() + target.rpn.get_weights(), head_before + rpn_before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    load_part(path, target, "head")
+    for a, b in zip(target.head.get_weights(), source.head.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(KeyError):
+        load_part(path, target, "rpn")

@@ -1,0 +1,79 @@
+"""A run belongs to its data: the same command on changed data is refused, and nothing in the run folder changes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from keras_frcnn.facts.errors import InputError
+from training.alternate import parse_arguments
+from training.run.start import open_run, read_data
+
+
+@pytest.fixture
+def tree(voc_tree, tmp_path):
+    """A copy of the VOC tree, to be changed."""
+    return Path(shutil.copytree(voc_tree, tmp_path / "tree"))
+
+
+def opened(tree: Path):
+    options = parse_arguments(
+        [
+            "--data",
+            f"voc:{tree}",
+            "--run",
+            str(tree.parent / "run"),
+            "--weights",
+            "none",
+            "--iterations",
+            "1",
+            "1",
+            "1",
+            "1",
+        ]
+    )
+    return open_run(options, *read_data(options))
+
+
+def refused(tree: Path, change: str):
+    folder = tree.parent / "run"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError) as caught:
+        opened(tree)
+    assert str(caught.value).startswith(f"{folder}/data.json: the data changed since this run was started: {change}")
+    assert str(caught.value).endswith("; restore the data, or give another folder with --run")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_same_data_resumes(tree):
+    run = opened(tree)
+    names = sorted(path.name for path in run.folder.iterdir())
+    assert names == ["config.json", "data.json", "labels.json"]
+    for path in tree.rglob("*.*"):
+        path.touch()
+    assert opened(tree).folder == run.folder
+
+
+def test_a_renamed_class_is_refused(tree):
+    opened(tree)
+    for path in (tree / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("<name>star<", "<name>asterisk<"))
+    refused(tree, "class 1 was ")  # the names are sorted, so that the new one shifts others
+
+
+def test_a_changed_box_is_refused(tree):
+    opened(tree)
+    path = tree / "Annotations" / "val_000001.xml"
+    head, tag, tail = path.read_text().partition("<xmax>")
+    number, end, rest = tail.partition("</xmax>")
+    path.write_text(f"{head}{tag}{int(number) - 1}{end}{rest}")
+    refused(tree, "the annotation of image val_000001 of the validation set changed;")
+
+
+def test_another_list_of_pictures_is_refused(tree):
+    opened(tree)
+    path = tree / "ImageSets" / "Main" / "train.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[::-1]))
+    order = "the order of the images of the training set changed"
+    refused(tree, f"{order}: place 1 was train_000000, is now train_000003;")

@@ -1,0 +1,112 @@
+"""A table of steps is run as it stands, and the finished detector has one backbone."""
+
+import numpy as np
+import pytest
+
+from keras_frcnn.data.example import Dataset
+from training.engine.progress import RunProgress
+from training.four_steps import FOUR_STEPS, JOINT_TRAINING
+from training.reporting.summary import TrainingResult
+from training.run import training
+from training.run.folder import save_parts, weights_path
+from training.run.start import Run
+from training.run.training import check_shared_backbone, run_steps
+
+
+def make_run(folder, model) -> Run:
+    none = Dataset("none", model.class_names, (), {})
+    return Run(folder, None, model.config, none, none)
+
+
+@pytest.mark.parametrize(
+    ("steps", "last", "title"),
+    [
+        (FOUR_STEPS, "step2", "step 2 detector"),
+        ((*FOUR_STEPS, FOUR_STEPS[1]._replace(name="step5", title="step 5 detector")), "step5", "step 5 detector"),
+        (JOINT_TRAINING, "joint", "joint training"),
+    ],
+)
+def test_the_backbone_is_proved_to_be_that_of_the_last_step_that_trained_it(
+    make_model, tmp_path, capsys, steps, last, title
+):
+    model = make_model()
+    run = make_run(tmp_path, model)
+    save_parts(weights_path(tmp_path, last), model, ("backbone", "head"))
+    check_shared_backbone(run, model, steps)
+    assert f"share one backbone of 26 variables, unchanged since {title}" in capsys.readouterr().out
+    kernel = model.backbone.convolutions[-1].kernel
+    values = kernel.numpy()
+    values[0, 0, 0, 0] = np.nextafter(values[0, 0, 0, 0], np.float32(9))  # one bit
+    kernel.assign(values)
+    with pytest.raises(AssertionError, match=f"changed after {title}"):
+        check_shared_backbone(run, model, steps)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of the functions that run a step, in order, in place of their work."""
+    calls = []
+
+    def record(name, is_measure=False):
+        def call(run, model, step, *_):
+            calls.append((name, step.name))
+            if is_measure:
+                return TrainingResult(step.name, step.title, 1, 1, 0.0, {name: 1.0}, None, "")
+
+        monkeypatch.setattr(training, name, call)
+
+    record("train_step")
+    record("store_training_proposals")
+    record("measure_rpn", is_measure=True)
+    record("measure_detector", is_measure=True)
+    monkeypatch.setattr(training, "_set_parts", lambda model, sources, run, start: calls.append(sources))
+    monkeypatch.setattr(training, "feature_cache", lambda run, model: None)
+    monkeypatch.setattr(training, "check_shared_backbone", lambda run, model, steps: calls.append("check"))
+    return calls
+
+
+def test_the_four_steps_run_in_order(model, tmp_path, calls):
+    results = run_steps(make_run(tmp_path, model), model, None, FOUR_STEPS)
+    assert calls == [
+        {"backbone": "pretrained", "rpn": "new", "head": None},
+        ("train_step", "step1"), ("store_training_proposals", "step1"), ("measure_rpn", "step1"),
+        {"backbone": "pretrained", "rpn": None, "head": "pretrained"},
+        ("train_step", "step2"), ("measure_detector", "step2"),
+        {"backbone": "step2", "rpn": "step1", "head": None},
+        ("train_step", "step3"), ("store_training_proposals", "step3"), ("measure_rpn", "step3"),
+        {"backbone": "step2", "rpn": "step3", "head": "step2"},
+        ("train_step", "step4"), ("measure_detector", "step4"),
+        "check",
+    ]  # fmt: skip
+    assert [result.name for result in results] == ["step1", "step2", "step3", "step4"]
+
+
+def test_joint_training_is_one_step_measured_in_both_ways(model, tmp_path, calls):
+    (result,) = run_steps(make_run(tmp_path, model), model, None, JOINT_TRAINING)
+    assert calls == [
+        {"backbone": "pretrained", "rpn": "new", "head": "pretrained"},
+        ("train_step", "joint"), ("measure_rpn", "joint"), ("measure_detector", "joint"), "check",
+    ]  # fmt: skip
+    assert result.headlines == {"measure_rpn": 1.0, "measure_detector": 1.0}
+
+
+def test_a_step_that_is_done_is_not_trained_again(model, tmp_path, calls, monkeypatch):
+    skipped = []
+    monkeypatch.setattr(RunProgress, "skip", lambda self, mini_batches: skipped.append(mini_batches))
+    for step in FOUR_STEPS[:2]:
+        path = weights_path(tmp_path, step.name)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    run_steps(make_run(tmp_path, model), model, None, FOUR_STEPS)
+    assert [call for call in calls if "train_step" in call] == [("train_step", "step3"), ("train_step", "step4")]
+    assert calls[0] == {"backbone": "step1", "rpn": "step1", "head": None}
+    assert skipped == [80000, 40000]
+
+
+def test_a_fifth_step_needs_a_row_alone(model, tmp_path, calls):
+    fifth = FOUR_STEPS[2]._replace(name="step5", title="step 5 RPN", rpn_from="step3", head_from="step4")
+    run_steps(make_run(tmp_path, model), model, None, (*FOUR_STEPS, fifth))
+    assert calls[-4:] == [
+        {"backbone": "step2", "rpn": "step3", "head": "step4"},
+        ("train_step", "step5"), ("measure_rpn", "step5"), "check",
+    ]  # fmt: skip

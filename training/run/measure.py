@@ -1,0 +1,101 @@
+"""Measuring the networks after a step: recall of an RPN's proposals, AP of a detector's detections."""
+
+import logging
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.stored_features import FeatureFiles
+from keras_frcnn.evaluation.recall import COUNTS
+from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
+from keras_frcnn.evaluation.voc_ap import VOCResult, evaluate_voc
+from keras_frcnn.facts.files import read_json, write_json
+from keras_frcnn.network.forward import Counts, detection_counts, detector_training_counts
+from keras_frcnn.network.model import FasterRCNN
+from training.engine.distribution import is_chief, wait_for_all
+from training.four_steps import Step
+from training.reporting.summary import TrainingResult, read_result
+from training.run.start import Run, detection_directory, proposal_directory
+from training.stores.detections import detect_dataset
+from training.stores.features import FeatureCache, stored_features
+from training.stores.proposals import measure_recall, store_proposals
+from training.stores.rows import is_complete
+
+_log = logging.getLogger(__name__)
+
+
+def store_training_proposals(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> None:
+    """Store the proposals on which a detector trains later."""
+    _propose(run, model, step, cache, run.train_set, "train", detector_training_counts(run.config))
+
+
+def _propose(
+    run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None, dataset: Dataset, split: str, counts: Counts
+) -> None:
+    directory = proposal_directory(run, step.name, split)
+    if not is_complete(directory):
+        features = _features(cache, dataset, step, split)
+        store_proposals(model, dataset, directory, counts, f"{step.title}: proposals, {split}", features)
+
+
+def measure_rpn(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> TrainingResult:
+    """Recall of the proposals for the validation set; shows it as a table."""
+
+    def measure() -> tuple[str, dict, None]:
+        counts = detection_counts(run.config)._replace(after_nms=max(COUNTS))
+        _propose(run, model, step, cache, run.val_set, "val", counts)
+        recall = measure_recall(proposal_directory(run, step.name, "val"), run.val_set)
+        return format_recall_table(recall), {"recall": recall_to_json(recall)}, None
+
+    return _measured(run, step, "rpn", measure)
+
+
+def measure_detector(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> TrainingResult:
+    """AP of the detections in the validation set; shows it as a table.
+
+    The result has `ap` if it was measured now, not if it was read from the run folder, which has no curves.
+    """
+
+    def measure() -> tuple[str, dict, VOCResult]:
+        directory = detection_directory(run, step.name)
+        proposals = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
+        features = _features(cache, run.val_set, step, "val")
+        title = f"{step.title}: detections"
+        detections = detect_dataset(model, run.val_set, directory, title, proposals, features)
+        ap = evaluate_voc(run.val_set.examples, detections, run.val_set.class_names)
+        return format_ap_table(ap), {"ap": ap_to_json(ap)}, ap
+
+    return _measured(run, step, "detector", measure)
+
+
+def _features(cache: FeatureCache | None, dataset: Dataset, step: Step, split: str) -> FeatureFiles | None:
+    not_flipped = [(index, False) for index in range(len(dataset.examples))]
+    return stored_features(cache, dataset, not_flipped, f"{step.title}: features, {split}")
+
+
+def _measured(
+    run: Run, step: Step, network: str, measure: Callable[[], tuple[str, dict, VOCResult | None]]
+) -> TrainingResult:
+    """The result of `measure`, (table, JSON values, AP), or the one that the run folder holds already."""
+    path = run.folder / "evaluation" / f"{step.name}.{network}.json"
+    is_stored = path.is_file()
+    wait_for_all()  # before any process writes, so that all take the same way
+    heading = f"\nafter {step.title}, on {run.options.val}:\n"
+    if is_stored:
+        result = read_result(read_json(path))
+        if is_chief():
+            print(f"{heading}{result.table}\n", flush=True)  # train.log has it already
+        return result
+    table, measured, ap = measure()
+    training = read_json(run.folder / "logs" / f"{step.name}.json")
+    values = {"name": step.name, "title": step.title, "training": training, **measured, "table": table}
+    result = read_result(values)._replace(ap=ap)
+    if is_chief():
+        write_json(path, values)
+        with tf.summary.create_file_writer(str(run.folder / "logs" / step.name)).as_default(step=result.iterations):
+            for tag, value in result.headlines.items():
+                tf.summary.scalar(f"evaluation/{tag}", value)
+    wait_for_all()
+    _log.info("%s%s\n", heading, table)
+    return result

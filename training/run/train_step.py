@@ -1,0 +1,121 @@
+"""One step of training, from the newest checkpoint to its weights in the run folder."""
+
+import gc
+import logging
+import math
+import shutil
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_frcnn.data.order import Share, training_items
+from keras_frcnn.data.pipeline import training_batches
+from keras_frcnn.facts.files import write_json
+from keras_frcnn.network.model import FasterRCNN
+from training.engine.checkpoints import Checkpoints
+from training.engine.distribution import is_chief, spread, wait_for_all
+from training.engine.loop import train
+from training.engine.objectives import losses_of
+from training.engine.progress import RunProgress
+from training.engine.schedules import StepDecay
+from training.engine.trainer import Optimisation, Trainer
+from training.four_steps import Step
+from training.reporting.tensorboard_pictures import picture_writer
+from training.run.folder import save_parts, weights_path
+from training.run.options import TrainingOptions
+from training.run.start import Run, proposal_directory
+from training.stores.features import FeatureCache, stored_features
+from training.stores.rows import row_paths
+
+_log = logging.getLogger(__name__)
+
+
+class Plan(NamedTuple):
+    """The schedule of a step on the devices of this run."""
+
+    iterations: int  # weight updates
+    mini_batches: int  # of one replica, per iteration
+    images: int  # of all replicas, per iteration
+    schedule: StepDecay
+
+
+def plan(step: Step, options: TrainingOptions, replicas: int) -> Plan:
+    """Divide the mini-batches of a step among the replicas and the accumulated mini-batches of an iteration.
+
+    The more mini-batches an iteration has, the fewer iterations there are and the larger the learning rate (Goyal et
+    al. 2017, section 2.1).
+    """
+    mini_batches = replicas * options.accumulate
+    iterations = math.ceil(step.iterations / mini_batches)
+    warmup = options.warmup
+    if warmup is None:
+        warmup = 0 if mini_batches == 1 else min(500, iterations // 10)
+    schedule = StepDecay(step.learning_rate * mini_batches, iterations, options.drop_at, warmup)
+    return Plan(iterations, mini_batches, step.images * mini_batches, schedule)
+
+
+def train_step(
+    run: Run, model: FasterRCNN, step: Step, progress: RunProgress, cache: FeatureCache | None = None
+) -> None:
+    """Train the parts of a step, and store them in `weights_path`.  The model starts with the weights of the step.
+
+    `cache` stores features of the backbone, if the step does not train it.  Raises NonFiniteLoss and
+    KeyboardInterrupt; all iterations done are in a checkpoint then.
+    """
+    options, replicas = run.options, tf.distribute.get_strategy().num_replicas_in_sync
+    planned = plan(step, options, replicas)
+    _log.info(
+        f"{step.title}: {planned.iterations} iterations of {planned.images} images ({replicas} replicas x "
+        f"{step.images} x {options.accumulate} accumulated), learning rate {planned.schedule.learning_rate:g}, "
+        f"warmed up over {planned.schedule.warmup} iterations"
+    )
+    optimisation = Optimisation(options.momentum, options.weight_decay, options.clip_norm, options.accumulate)
+    # The features are stored before the trainer takes up memory.
+    items = training_items(run.train_set, step.seed, step.images * replicas, planned.iterations * planned.images)
+    features = stored_features(cache, run.train_set, items, f"{step.title}: features, train")
+    trainer = Trainer(model, losses_of(step.trains), step.trains, planned.schedule, optimisation)
+    folder = run.folder / "checkpoints" / step.name
+    seconds = 60.0 * options.checkpoint_minutes
+    checkpoints = Checkpoints(trainer, folder, options.checkpoint_iterations, seconds, options.checkpoints)
+    done = checkpoints.restore()
+    if done:
+        _log.info("%s: resumes from iteration %d", step.title, done)
+
+    def batches(share: Share) -> tf.data.Dataset:
+        proposals = None
+        if step.proposals_from is not None:
+            proposals = row_paths(proposal_directory(run, step.proposals_from, "train"), run.train_set)
+        position = done * planned.images  # in the endless stream of images
+        return training_batches(
+            run.train_set, run.config.image, step.images, step.seed, proposals, features, position, share
+        )
+
+    shown_on = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
+    trainer.feed(spread(batches))
+    progress.skip(done * planned.mini_batches)
+    train(
+        trainer,
+        planned.iterations,
+        checkpoints,
+        run.folder / "logs" / step.name,
+        step.title,
+        lambda iterations: progress.advance(iterations * planned.mini_batches),
+        picture_writer(model, step.trains, run.val_set, shown_on),
+    )
+    if is_chief():
+        _store(run, model, step, planned, trainer)
+        shutil.rmtree(folder, ignore_errors=True)
+    wait_for_all()
+    del trainer, checkpoints
+    gc.collect()  # the optimiser's variables are as large as the model
+
+
+def _store(run: Run, model: FasterRCNN, step: Step, planned: Plan, trainer: Trainer) -> None:
+    """Store what the step has trained, and how long it took."""
+    summary = {
+        "iterations": planned.iterations,
+        "images": planned.iterations * planned.images,
+        "minutes": float(trainer.seconds.numpy()) / 60,
+    }
+    write_json(run.folder / "logs" / f"{step.name}.json", summary)
+    save_parts(weights_path(run.folder, step.name), model, step.trains)  # last: a step with weights is done

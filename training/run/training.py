@@ -1,0 +1,133 @@
+"""Training from its options to the finished detector: runs a table of steps.
+
+Work that the run folder holds already is not done again.  On several machines every process calls the same functions
+in the same order; only the chief worker writes files and prints.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.network.weights.warm_start import TrainedDetector, new_layers
+from training.engine.distribution import is_chief, make_strategy
+from training.engine.interruption import stop_if_asked
+from training.engine.progress import RunProgress
+from training.engine.trainer import NonFiniteLoss
+from training.four_steps import Step
+from training.reporting.summary import TrainingResult
+from training.run.finish import finish
+from training.run.folder import load_part, weights_path
+from training.run.measure import measure_detector, measure_rpn, store_training_proposals
+from training.run.options import TrainingOptions
+from training.run.session import open_session
+from training.run.start import Run, Start, feature_cache, load_start, new_model, read_data
+from training.run.train_step import train_step
+
+WORKER_LOST = 75  # the exit status EX_TEMPFAIL: try again
+
+_log = logging.getLogger(__name__)
+
+
+def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
+    """Run the steps, and write the finished detector and the report.
+
+    Returns:
+      The exit status: 0, 1 if a loss was not finite, or 75 if the connection to another machine was lost.
+
+    Raises:
+      InputError: something that the user gave is wrong.
+      KeyboardInterrupt: the user interrupted the run.
+    """
+    # Validate user input first, before touching devices or the run folder.
+    start = load_start(options.weights)
+    train_set, val_set = read_data(options)
+    stop_if_asked()
+    with make_strategy().scope(), open_session(options, train_set, val_set) as run:
+        chief = is_chief()
+        model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
+        if isinstance(start, TrainedDetector):
+            new = [f"{name} ({reason})" for name, reason in new_layers(model, start).items()]
+            _log.info("warm start from %s; new layers: %s", start.source, ", ".join(new) or "none")
+        try:
+            results = run_steps(run, model, start, steps)
+        except NonFiniteLoss as error:
+            fix = "start another run with a lower --learning-rate, with --warmup or with --clip-norm"
+            kept = f"the last good weights are in {run.folder / 'checkpoints'}"
+            print(f"error: {error}; {kept}; {fix}", file=sys.stderr)
+            return 1
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
+            fix = "start all workers again with the same command: training resumes from the newest checkpoint"
+            print(f"error: lost another worker ({type(error).__name__}); {fix}", file=sys.stderr)
+            return WORKER_LOST
+    # Outside of the strategy's scope: creating variables inside waits for the other machines.
+    if chief:
+        finish(run, model, results)
+    return 0
+
+
+def run_steps(run: Run, model: FasterRCNN, start: Start, steps: Sequence[Step]) -> list[TrainingResult]:
+    """Run the steps in order; leaves the finished detector in `model`."""
+    progress = RunProgress(sum(step.iterations for step in steps))
+    results = []
+    for step in steps:
+        makes_proposals = any(other.proposals_from == step.name for other in steps)
+        results.append(_run_step(run, model, start, step, progress, makes_proposals))
+    check_shared_backbone(run, model, steps)
+    return results
+
+
+def _run_step(
+    run: Run, model: FasterRCNN, start: Start, step: Step, progress: RunProgress, makes_proposals: bool
+) -> TrainingResult:
+    """Bring the model to its state after `step`, and measure it.  `makes_proposals`: another step trains on its own."""
+    is_done = weights_path(run.folder, step.name).is_file()
+    sources = {"backbone": step.backbone_from, "rpn": step.rpn_from, "head": step.head_from}
+    if is_done:
+        sources |= dict.fromkeys(step.trains, step.name)
+    _set_parts(model, sources, run, start)
+    cache = None if "backbone" in step.trains else feature_cache(run, model)
+    if is_done:
+        progress.skip(step.iterations)
+    else:
+        train_step(run, model, step, progress, cache)
+    if makes_proposals:
+        store_training_proposals(run, model, step, cache)
+    if "head" not in step.trains:
+        return measure_rpn(run, model, step, cache)
+    recall = measure_rpn(run, model, step, cache) if "rpn" in step.trains else None
+    result = measure_detector(run, model, step, cache)
+    if recall is not None:
+        result = result._replace(recall=recall.recall, headlines=recall.headlines | result.headlines)
+    return result
+
+
+def _set_parts(model: FasterRCNN, sources: dict[str, str | None], run: Run, start: Start) -> None:
+    """Give each part of the model its starting weights.  New weights depend only on the seed of the run."""
+    fresh = new_model(run, start) if {"pretrained", "new"} & set(sources.values()) else None
+    for part, source in sources.items():
+        if source in ("pretrained", "new"):
+            getattr(model, part).set_weights(getattr(fresh, part).get_weights())
+        elif source is not None:
+            load_part(weights_path(run.folder, source), model, part)
+
+
+def check_shared_backbone(run: Run, model: FasterRCNN, steps: Sequence[Step]) -> None:
+    """Prove that RPN and head share one backbone, equal to that of the last step that trained it, bit for bit.
+
+    Raises AssertionError.
+    """
+    features = model.get_layer("backbone").output
+    if model.get_layer("rpn").input is not features or model.get_layer("roi_pooling").input[0] is not features:
+        raise AssertionError("RPN and head do not read the features of one backbone")
+    trained = next(step for step in reversed(steps) if "backbone" in step.trains)
+    now = [variable.numpy() for variable in model.backbone.variables]
+    load_part(weights_path(run.folder, trained.name), model, "backbone")
+    after_training = [variable.numpy() for variable in model.backbone.variables]
+    if not all(np.array_equal(a, b) for a, b in zip(now, after_training, strict=True)):
+        raise AssertionError(f"the convolutions changed after {trained.title}")
+    if is_chief():
+        print(f"check: RPN and head share one backbone of {len(now)} variables, unchanged since {trained.title}")
