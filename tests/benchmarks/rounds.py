@@ -1,22 +1,29 @@
-"""Timing by turns: every form once a round, so that a busy machine slows all of them alike."""
+"""Compare the run times of several functions in one process.
+
+In each round every function runs once.  So other load on the machine slows all functions alike, and the ratio of their
+times within a round is more reliable than the times themselves.
+"""
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
 
 
-def seconds_by_turns(forms: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """For each form its seconds in each round; a round that is not counted goes first, as it traces."""
-    seconds = [[] for _ in forms]
+def interleaved_seconds(functions: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Return the seconds that each function takes in each round: one list of `rounds` numbers for each function.
+
+    One more round runs first and is not counted, because it includes the tracing of TensorFlow functions.
+    """
+    seconds = [[] for _ in functions]
     for round_number in range(rounds + 1):
-        for form, times in zip(forms, seconds, strict=True):
+        for function, times in zip(functions, seconds, strict=True):
             started = time.perf_counter()
-            form()
+            function()
             if round_number:
                 times.append(time.perf_counter() - started)
     return seconds
 
 
-def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Of the rounds' own ratios."""
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """Return the median over the rounds of the ratio of two functions' seconds."""
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))

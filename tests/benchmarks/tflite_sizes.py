@@ -1,9 +1,10 @@
-"""What quantisation gains: size and single-picture time of a detector's four TFLite files, as ratios to float32.
+"""Measure the size and the time for one picture of a detector's four TFLite files, as ratios to float32.
 
     python tests/benchmarks/tflite_sizes.py --model runs/synthetic --size 240x320 --picture photo.jpg --calibrate *.jpg
 
-Converts once, quantises three times, and measures each file in a process of its own, all four once a round, so that a
-busy machine slows all alike.  Some minutes, most of them to calibrate.  Parity is the export's matter, not looked at.
+converts the detector once, quantises the file in three ways and prints a table.  Each file is measured in a process of
+its own.  The four files take turns, so that other load on the machine slows all of them alike.  This takes some
+minutes, mostly for the calibration.  The detections are not compared: `python -m export.tflite` does that.
 """
 
 import argparse
@@ -19,8 +20,11 @@ from pathlib import Path
 ROUNDS = 5
 
 
-def measure(path, picture):
-    """Seconds of the second run of a file on a picture, as the first packs weights; MiB in memory at most."""
+def measure(path: str, picture: str) -> dict[str, float]:
+    """Run a TFLite file on a picture and return the seconds, the peak memory in MiB and the number of detections.
+
+    The second run is measured, because the first one also packs the weights.
+    """
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
     from PIL import Image
@@ -32,14 +36,14 @@ def measure(path, picture):
     started = time.perf_counter()
     found = int(runner(images=pixels)["num_detections"][0])
     seconds = time.perf_counter() - started
-    # Linux: the peak of this program, where getrusage gives that of the process that started it.
+    # VmHWM is the peak of this program (Linux).  The peak in getrusage includes that of the process that started it.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     memory = int(status["VmHWM"].split()[0]) / 1024
     return {"seconds": seconds, "memory": memory, "detections": found}
 
 
-def export_all(options, folder):
-    """The four files, without the comparison that an export makes; gives their paths by quantisation."""
+def export_all(options: argparse.Namespace, folder: str) -> dict[str, Path]:
+    """Write the four files into `folder` and return their paths by quantisation."""
     from export.litemodel.export import parse_size
     from export.litemodel.graph import convert
     from export.litemodel.quantisation import quantize
@@ -56,14 +60,14 @@ def export_all(options, folder):
     return paths
 
 
-def main():
+def main() -> None:
     from export.shared.options import add_model_options
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_options(parser)
-    parser.add_argument("--size", required=True, metavar="HxW")
-    parser.add_argument("--picture", required=True)
-    parser.add_argument("--calibrate", nargs="+", required=True)
+    parser.add_argument("--size", required=True, metavar="HxW", help="height and width of the input in pixels")
+    parser.add_argument("--picture", required=True, help="the picture to measure on")
+    parser.add_argument("--calibrate", nargs="+", required=True, metavar="PICTURE", help="pictures for int8")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = export_all(options, folder)
