@@ -213,7 +213,7 @@ def test_a_broken_file_in_a_list_leaves_the_others(detector, alone, pictures, br
         (None, "NoneType is not a picture"),
         (b"\xff\xd8\xff", "bytes is not a picture"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_not_a_picture_is_an_error(detector, image, problem):
     with pytest.raises(InputError, match=f"^image: {re.escape(problem)}"):
@@ -258,7 +258,7 @@ WORDS = np.random.default_rng(3).integers(0, 65536, (6, 10), np.uint16)
         (Image.fromarray(noise(48, 64)).convert("L"), "JPEG", {}),
         (Image.fromarray(noise(48, 64)).convert("CMYK"), "JPEG", {"quality": 90}),
     ],
-    ids=lambda value: f"{value.mode}" if isinstance(value, Image.Image) else str(value),
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else "-".join(value),
 )
 def test_a_pil_image_is_what_the_decoder_makes_of_the_file(image, kind, options):
     content = encoded(image, kind, **options)

@@ -168,7 +168,7 @@ class Trainer(orbit.AbstractTrainer):
         if record.gradient_norm is not None:
             output["gradient_norm"] = record.gradient_norm
         if self.scales_loss:
-            output |= {"loss_scale": float(self.loss_scale.numpy()), "skipped_steps": float(self.skipped.numpy())}
+            output |= {"loss_scale": float(self.loss_scale.numpy()), "skipped_iterations": float(self.skipped.numpy())}
         return output
 
     def _iterate(self, record: "_Record", is_last: bool) -> None:

@@ -267,11 +267,11 @@ def test_half_precision_scales_the_loss_and_skips_what_overflows(make_model, goo
     trainer = trainer_of(model, head_losses, ("head",), stream(good).repeat())
     trainer.loss_scale.assign(2.0**40)
     output = trainer.train(2)
-    assert output["loss_scale"] == 2.0**38 and output["skipped_steps"] == 2 and "gradient_norm" not in output
+    assert output["loss_scale"] == 2.0**38 and output["skipped_iterations"] == 2 and "gradient_norm" not in output
     assert changed(before, values(model)) == set() and int(trainer.iteration) == 2
     trainer.loss_scale.assign(2.0**10)
     output = trainer.train(2)
-    assert output["loss_scale"] == 2.0**10 and output["skipped_steps"] == 2 and output["gradient_norm"] > 0
+    assert output["loss_scale"] == 2.0**10 and output["skipped_iterations"] == 2 and output["gradient_norm"] > 0
     assert changed(before, values(model)) == {"head"} and np.isfinite(output["losses/loss"])
     trainer.finite_iterations.assign(1999)
     assert trainer.train(1)["loss_scale"] == 2.0**11
