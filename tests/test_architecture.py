@@ -160,6 +160,21 @@ def test_only_command_lines_of_export_import_inside_functions():
         assert not inner or module_name(path) in COMMAND_LINES, f"{path.relative_to(ROOT)}: {', '.join(inner)}"
 
 
+def called(path):
+    """The names of all functions and methods that a file calls."""
+    functions = (
+        node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+    )
+    return {getattr(function, "attr", getattr(function, "id", None)) for function in functions}
+
+
+@pytest.mark.parametrize("rule", ["make_proposals", "make_detections", "head"])
+def test_the_forward_pass_is_written_once(rule):
+    """One module puts layers and rules in a row; all others call its `propose`, `classify` and `detect`."""
+    callers = [str(path.relative_to(ROOT)) for path in sources(*OWN) if rule in called(path)]
+    assert callers == ["keras_frcnn/network/forward.py"]
+
+
 def test_the_client_of_the_server_needs_no_model_code():
     client = ROOT / "export" / "client.py"
     if client.is_file():
