@@ -39,7 +39,7 @@ def for_each_image(function: Callable[[tuple[Tensor, ...]], Any], values: tuple[
     Args:
         function: Takes a tuple with one image's slice of each of `values`.
         values: Tensors (B, ...).
-        signature: The `tf.TensorSpec`s of the function's result, in the same structure.
+        signature: A `tf.TensorSpec` for each tensor of the function's result, in the same structure.
 
     Returns:
         The structure of `signature`; each tensor has B rows.

@@ -10,6 +10,7 @@ from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import Limits, settings_of
 from training import alternate, joint
+from training.four_steps import FOUR_STEPS
 from training.run.options import SECTION, AlternationOptions, JointOptions, changeable_fields, to_configuration
 
 REQUIRED = ("--data", "synthetic", "--run", "r", "--weights", "none")
@@ -29,7 +30,8 @@ def other_value(one):
         defaults = one.default if one.is_list and one.default else (one.default,)
         value = next(number for number in (1, 2, 0.25) if number not in defaults and one.limits.hold(number))
         assert one.kind is not int or type(value) is int
-    return [value] * (one.length or 2) if one.is_list else value
+    of_each_step = one.key in ("options.iterations", "options.learning_rate")
+    return [value] * (one.length or (len(FOUR_STEPS) if of_each_step else 2)) if one.is_list else value
 
 
 def bad_values(one):
