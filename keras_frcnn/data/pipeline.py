@@ -166,7 +166,6 @@ def _input_loader(
     """Return a function (example index, flip) -> the network's input, from the feature files or from the pictures."""
     paths = tf.constant([example.image_path for example in dataset.examples])
     feature_type = tf.as_dtype(feature_files.dtype) if feature_files else NO_FEATURES
-    feature_paths = tf.constant(feature_files.paths) if feature_files else None
 
     def from_picture(index: Tensor, flip: Tensor) -> _Input:
         image = images.decode_image(tf.io.read_file(paths[index]))
@@ -176,6 +175,10 @@ def _input_loader(
         no_features = StoredFeatures(maps=tf.zeros([0, 0, 0], feature_type), valid=False)
         return _Input(image, no_features, tf.shape(image)[:2], original_size)
 
+    if feature_files is None:
+        return from_picture
+    feature_paths = tf.constant(feature_files.paths)
+
     def from_store(path: Tensor) -> _Input:
         features, size, original_size = read_features(path, feature_type)
         return _Input(tf.zeros([0, 0, 3]), StoredFeatures(maps=features, valid=True), size, original_size)
@@ -184,7 +187,7 @@ def _input_loader(
         path = feature_paths[index, tf.cast(flip, tf.int32)]
         return tf.cond(path == "", lambda: from_picture(index, flip), lambda: from_store(path))
 
-    return from_picture if feature_paths is None else from_either
+    return from_either
 
 
 def _object_loader(dataset: Dataset) -> Callable[[Tensor], GroundTruth]:
