@@ -150,3 +150,11 @@ def test_roi_sampling_depends_only_on_the_seed(ground_truth, batch_of):
     )  # fmt: skip
     for field, field_padded in zip(one, roi_targets(padded, truth, SEED, **ROI), strict=True):
         np.testing.assert_array_equal(field, field_padded)
+
+
+def test_the_sampled_objects_do_not_depend_on_the_padding_of_proposals(ground_truth):
+    gt = ground_truth([[10 * i, 0, 10 * i + 9, 9] for i in range(20)])
+    alone = roi_targets(proposals_of([]), gt, SEED, **ROI)
+    padded = roi_targets(proposals_of([[0] * 4] * 9, [False] * 9), gt, SEED, **ROI)
+    assert np.count_nonzero(alone.classes) == 3  # of 20 objects
+    np.testing.assert_array_equal(padded.boxes, alone.boxes)
