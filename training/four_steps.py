@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
 from training.run.options import AlternationOptions, JointOptions
@@ -79,7 +79,7 @@ def with_table(options: AlternationOptions) -> AlternationOptions:
             example = " ".join(str(getattr(step, name)) for step in FOUR_STEPS)
             problem = f"has {len(values)} value{'s' * (len(values) != 1)} for {len(FOUR_STEPS)} steps"
             raise InputError(option, problem, f"give one value for each step, such as {example}")
-    table = {
+    table: dict[str, Any] = {
         name: tuple(getattr(step, name) for step in FOUR_STEPS) for name, values in given.items() if values is None
     }
     return dataclasses.replace(options, **table)
@@ -87,6 +87,7 @@ def with_table(options: AlternationOptions) -> AlternationOptions:
 
 def four_steps(options: AlternationOptions) -> tuple[Step, ...]:
     """`FOUR_STEPS` with the schedule that the options give; `options` come from `with_table`."""
+    assert options.iterations and options.learning_rate, "pass the options that with_table returns"
     rows = zip(FOUR_STEPS, options.iterations, options.learning_rate, strict=True)
     return tuple(
         step._replace(

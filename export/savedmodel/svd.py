@@ -93,7 +93,7 @@ def factorised_head(head: Head, factors: Factors) -> Head:
     copy = Head(head.num_classes, head.fc_units, head.dropout, dtype=head.dtype_policy)
     for name, (first, _) in zip(LAYERS, factors, strict=True):
         setattr(copy, name, FactorisedDense(first.shape[1], head.fc_units, name=name, dtype=head.dtype_policy))
-    copy.build((1, 1, factors[0][0].shape[0]))
+    copy.build((None, None, 1, 1, factors[0][0].shape[0]))
     for name, (first, second) in zip(LAYERS, factors, strict=True):
         layer = getattr(copy, name)
         layer.first.set_weights([first])

@@ -87,8 +87,7 @@ def read_voc_results(directory: str | Path, class_names: Sequence[str], split: s
     ids, image_indices = np.unique(image_ids, return_inverse=True)
     order = np.argsort(image_indices, kind="stable")
     starts = np.searchsorted(image_indices[order], np.arange(1, len(ids)))
-    values = np.asarray(values, np.float64)[order]
-    scores, xmin, ymin, xmax, ymax = values.T
+    scores, xmin, ymin, xmax, ymax = np.asarray(values, np.float64)[order].T
     boxes = np.stack([ymin - 1, xmin - 1, ymax, xmax], axis=1)
     per_image = (np.split(field, starts) for field in (boxes, np.asarray(classes, np.int32)[order], scores))
     return [ImageDetections(str(image_id), *fields) for image_id, *fields in zip(ids, *per_image, strict=True)]
@@ -115,7 +114,7 @@ def write_voc_results(
       InputError: an image id contains white space, which separates the fields in the file; a class name contains a
         `/`; or as in `check_record`.
     """
-    lines = {class_index: [] for class_index in range(1, len(class_names) + 1)}
+    lines: dict[int, list[str]] = {class_index: [] for class_index in range(1, len(class_names) + 1)}
     for record in detections:
         check_record(record, len(class_names))
         image_id, boxes, classes, scores = record

@@ -67,8 +67,8 @@ def proposal_recall(
       InputError: an image has no entry in `proposals_by_image`.
     """
     examples = tuple(examples)
-    covered = [[] for _ in counts]
-    classes, proposal_counts = [], []
+    covered_by_image: list[list[np.ndarray]] = [[] for _ in counts]  # for each count, (G,) of each image
+    classes_by_image, proposal_counts = [], []
     for example in examples:
         if example.image_id not in proposals_by_image:
             fix = "compute the proposals of the whole split; pass an empty array for an image without proposals"
@@ -76,12 +76,12 @@ def proposal_recall(
         proposals = np.asarray(proposals_by_image[example.image_id]).reshape(-1, 4)
         proposal_counts.append(len(proposals))
         iou = pairwise_iou(proposals, example.boxes[~example.difficult])
-        classes.append(example.classes[~example.difficult])
-        for count, overlaps in zip(counts, covered, strict=True):
+        classes_by_image.append(example.classes[~example.difficult])
+        for count, overlaps in zip(counts, covered_by_image, strict=True):
             overlaps.append(cover_objects(iou[:count]))
 
-    covered = np.stack([np.concatenate([np.zeros(0), *overlaps]) for overlaps in covered])  # (N, all G)
-    classes = np.concatenate([np.zeros(0, np.int32), *classes])  # (all G,)
+    covered = np.stack([np.concatenate([np.zeros(0), *overlaps]) for overlaps in covered_by_image])  # (N, all G)
+    classes = np.concatenate([np.zeros(0, np.int32), *classes_by_image])  # (all G,)
     recalls = _recalls(covered, iou_thresholds)
     used = np.minimum(np.asarray(proposal_counts)[:, None], np.asarray(counts))
     return RecallResult(

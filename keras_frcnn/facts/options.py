@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser, settings: Iterable[Setting]) ->
 
 
 def _add_option(arguments: Any, setting: Setting) -> None:
-    about = {"dest": setting.key, "default": argparse.SUPPRESS}
+    about: dict[str, Any] = {"dest": setting.key, "default": argparse.SUPPRESS}
     if setting.kind is bool:
         about["action"] = argparse.BooleanOptionalAction
     else:

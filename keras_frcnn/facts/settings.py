@@ -122,14 +122,25 @@ def setting(
         changeable: whether a run that is resumed may have another value.
         limits: any of more_than, at_least, less_than and at_most.
     """
-    about = {"option": option, "hidden_option": hidden_option, "choices": choices, "source": source, "help": help}
-    about |= {"limits": Limits(**limits), "none_text": none_text, "changeable": changeable}
+    about: dict[str, Any] = {"option": option, "hidden_option": hidden_option, "choices": choices, "source": source}
+    about |= {"help": help, "limits": Limits(**limits), "none_text": none_text, "changeable": changeable}
     return dataclasses.field(default=default, metadata={"setting": about})
 
 
 def with_default(cls: type, name: str, default: Any) -> Any:
     """The declaration of the field `name` of `cls` with another default."""
-    return dataclasses.field(default=default, metadata=cls.__dataclass_fields__[name].metadata)
+    declared = {field.name: field for field in dataclasses.fields(cls)}
+    return dataclasses.field(default=default, metadata=declared[name].metadata)
+
+
+def nested_default(field: dataclasses.Field) -> Any:
+    """The default of a field that holds a dataclass: what its `default_factory` returns.
+
+    Raises TypeError if the field has no `default_factory`.
+    """
+    if field.default_factory is dataclasses.MISSING:
+        raise TypeError(f"the field {field.name} has no default_factory: declare it with one")
+    return field.default_factory()
 
 
 def settings_of(cls: type, own_section: str = "") -> tuple[Setting, ...]:
@@ -147,7 +158,7 @@ def _settings(cls: type, defaults: Any, own_section: str, path: str) -> Iterable
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[field.name]):
-            nested = getattr(defaults, field.name) if defaults is not None else field.default_factory()
+            nested = getattr(defaults, field.name) if defaults is not None else nested_default(field)
             name = f"{path}.{field.name}" if path else field.name
             yield from _settings(hints[field.name], nested, name, name)
             continue
@@ -155,7 +166,7 @@ def _settings(cls: type, defaults: Any, own_section: str, path: str) -> Iterable
         option = field.metadata["setting"]["option"] or f"--{prefix}{field.name}".replace("_", "-")
         kind, is_list, length, may_be_none = _type_of(hints[field.name])
         yield Setting(
-            group=declared_in[field.name].__doc__.splitlines()[0].rstrip("."),
+            group=(declared_in[field.name].__doc__ or "").partition("\n")[0].rstrip("."),
             section=own_section,
             name=field.name,
             kind=kind,
@@ -255,8 +266,8 @@ def reference_markdown(cls: type, title: str, own_section: str = "") -> str:
         lines += ["", f"### {group}", "", "| Option | Field | Type | Default | Range | Source | Meaning |"]
         lines.append("|---|---|---|---|---|---|---|")
         for setting in members:
-            cells = (f"`{setting.option}`", f"`{setting.key}`", setting.type_text(), setting.default_text())
-            cells += (setting.range_text(), setting.source, setting.help)
+            cells = [f"`{setting.option}`", f"`{setting.key}`", setting.type_text(), setting.default_text()]
+            cells += [setting.range_text(), setting.source, setting.help]
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

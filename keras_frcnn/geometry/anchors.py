@@ -1,8 +1,14 @@
 """Anchors: the reference boxes of the region proposal network (section 3.1.1).
 
-Anchors are float32, and their corners are multiples of `boxes.GRID`.  Float32 holds these corners exactly at every
-cell, so that all anchors of one shape have exactly the same sides.
+Anchors are float32 in the order y0, x0, y1, x1, in pixels of the resized image.  Their corners are multiples of
+`boxes.GRID`.  Float32 holds these corners exactly at every cell, so all anchors of one shape have the same sides.
+
+A scale is the square root of an anchor's area, in pixels.  A ratio is height / width.
+
+Axes: B images, A anchors, h w feature cells, k anchors of each cell.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,27 +17,33 @@ from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.geometry import boxes as box_ops
 
 
-def base_anchors(scales, ratios) -> np.ndarray:
-    """Anchors around the origin, (k, 4) float32, k = len(scales) * len(ratios), ratios varying fastest.
+def base_anchors(scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+    """Anchors centred on the origin: (k, 4) float32, k = len(scales) * len(ratios).
 
-    A scale is the square root of the area in pixels; a ratio is height / width.
+    All ratios of the first scale come first, then those of the second scale, and so on.
     """
-    scale, ratio = np.meshgrid(np.float64(scales), np.float64(ratios), indexing="ij")
+    scale, ratio = np.meshgrid(np.asarray(scales, np.float64), np.asarray(ratios, np.float64), indexing="ij")
     height = (scale * np.sqrt(ratio)).ravel()
     width = (scale / np.sqrt(ratio)).ravel()
     corners = np.stack([-height / 2, -width / 2, height / 2, width / 2], axis=-1)
     return (np.round(corners / box_ops.GRID) * box_ops.GRID).astype(np.float32)
 
 
-def base_areas(scales, ratios) -> np.ndarray:
-    """Areas of `base_anchors` in square pixels, (k,) float32: exactly equal for all ratios of one scale."""
-    return np.repeat(np.square(np.float64(scales)), len(ratios)).astype(np.float32)
+def base_areas(scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+    """Areas of `base_anchors` in square pixels: (k,) float32.  All ratios of one scale have exactly the same area."""
+    return np.repeat(np.square(np.asarray(scales, np.float64)), len(ratios)).astype(np.float32)
 
 
-def tile_anchors(scales, ratios, feature_height, feature_width, stride: int) -> Tensor:
-    """Anchors at every cell of a feature map, (h * w * k, 4), row by row, the k anchors of one cell together.
+def tile_anchors(
+    scales: Sequence[float],
+    ratios: Sequence[float],
+    feature_height: int | Tensor,
+    feature_width: int | Tensor,
+    stride: int,
+) -> Tensor:
+    """Anchors of every cell of a feature map: (h * w * k, 4), row by row, with the k anchors of a cell together.
 
-    The centre of a cell's anchors is the centre of the `stride` x `stride` pixels that the cell covers.
+    A cell covers `stride` x `stride` pixels of the image.  Its anchors are centred on these pixels.
     """
     y = (tf.range(feature_height, dtype=tf.float32) + 0.5) * stride
     x = (tf.range(feature_width, dtype=tf.float32) + 0.5) * stride
@@ -41,7 +53,10 @@ def tile_anchors(scales, ratios, feature_height, feature_width, stride: int) -> 
 
 
 def inside_image(anchors: Tensor, image_sizes: Tensor) -> Tensor:
-    """Which of (A, 4) anchors do not cross the border of each image: `image_sizes` (B, 2) -> (B, A) bool."""
+    """Whether each anchor lies inside each image (section 3.3): (A, 4), (B, 2) -> (B, A) bool.
+
+    An anchor that only touches the border is inside.  `image_sizes` are heights and widths in pixels.
+    """
     sizes = tf.cast(image_sizes, tf.float32)
     not_before = tf.reduce_all(anchors[:, :2] >= 0.0, axis=-1)
     not_beyond = tf.reduce_all(anchors[None, :, 2:] <= sizes[:, None, :], axis=-1)
@@ -49,9 +64,10 @@ def inside_image(anchors: Tensor, image_sizes: Tensor) -> Tensor:
 
 
 def on_feature_cells(anchors: Tensor, image_sizes: Tensor, stride: int) -> Tensor:
-    """Which of (A, 4) anchors belong to a cell of each image's own feature map, not to padding: (B, A) bool.
+    """Whether each anchor belongs to a cell of each image's own feature map: (A, 4), (B, 2) -> (B, A) bool.
 
-    Each of the four 2x2 poolings drops an odd last row, so an image of H pixels has floor(H / stride) rows of cells.
+    The other anchors belong to cells of the padding.  Each of the four 2x2 poolings drops an odd last row, so an image
+    of H pixels has floor(H / stride) rows of cells.  `image_sizes` are heights and widths in pixels.
     """
     cells = tf.cast(image_sizes // stride, tf.float32) * stride
     centres = 0.5 * (anchors[:, :2] + anchors[:, 2:])

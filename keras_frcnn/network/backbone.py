@@ -33,7 +33,7 @@ class Backbone(keras.layers.Layer):
         """Create the convolutions with random weights, which depend on `seed`."""
         super().__init__(**kwargs)
         self.seed = seed
-        self.convolutions = []
+        self.convolutions: list[keras.layers.Conv2D] = []
         for number, (channels, convolutions) in enumerate(BLOCKS, 1):
             for c in range(1, convolutions + 1):
                 convolution = keras.layers.Conv2D(

@@ -48,7 +48,7 @@ class Head(keras.layers.Layer):
         self.class_logits = dense("class_logits", num_classes, normal(stddev=0.01, seed=seed + 32))
         self.box_deltas = dense("box_deltas", num_classes * 4, normal(stddev=0.001, seed=seed + 33))
 
-    def build(self, pooled_shape: tuple[int | None, ...]) -> None:
+    def build(self, pooled_shape: tuple[int | None, int | None, int, int, int]) -> None:
         rows, columns, channels = pooled_shape[-3:]
         self.fc6.build((None, None, rows * columns * channels))
         for layer in (self.fc7, self.class_logits, self.box_deltas):

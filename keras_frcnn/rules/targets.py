@@ -1,8 +1,12 @@
 """Training targets of the RPN and of the detector: matching by IoU and balanced sampling.
 
-Axes: B images, A anchors, P proposals, R sampled RoIs, G ground-truth objects.  Boxes are float32, yxyx, pixels of the
-resized image.  All functions are pure; both rules take one random seed for each image.  No gradient flows through
-targets: callers stop the gradients of the boxes that they pass.
+Axes: B images, N boxes of any kind, A anchors, P proposals, R sampled RoIs, G ground-truth objects.
+
+Boxes are float32 in the order y0, x0, y1, x1, in pixels of the resized image.  All functions are pure.  Random choices
+depend only on the seed of each image.  Targets have no gradient: callers stop the gradients of the boxes that they
+pass.
+
+Sections without another name are those of the Faster R-CNN paper.
 """
 
 import tensorflow as tf
@@ -14,23 +18,31 @@ from keras_frcnn.geometry import randomness
 
 
 def match(ious: Tensor, gt_valid: Tensor) -> tuple[Tensor, Tensor]:
-    """The best object of every box: ious (B, N, G), gt_valid (B, G) -> best index (B, N) int32, best IoU (B, N).
+    """Find the object with the highest IoU for every box.
 
-    If objects tie, the first one wins.  If no object is valid, the index is 0 and the IoU is 0.
+    If several objects tie, the first one wins.  If no object is valid, the index and the IoU are 0.
+
+    Args:
+        ious: (B, N, G), the IoU of each box with each object.
+        gt_valid: (B, G) bool, false for padding.
+
+    Returns:
+        The index of the object, (B, N) int32, and its IoU, (B, N).
     """
     ious = tf.where(gt_valid[:, None, :], ious, 0.0)
-    # With one more column, the maximum over no objects is 0, not an error.
+    # G may be 0.  A column of zeros gives a maximum of 0 instead of an error.
     ious = tf.pad(ious, [[0, 0], [0, 0], [0, 1]])
     best_iou = tf.reduce_max(ious, axis=-1)
-    best = tf.argmax(ious, axis=-1, output_type=tf.int32)  # the first of equals
+    best = tf.argmax(ious, axis=-1, output_type=tf.int32)  # of a tie, the first
     return best, best_iou
 
 
 def anchor_ious(anchors: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:
-    """IoU of anchors with objects: (A, 4), (A,), (B, G, 4) -> (B, A, G).
+    """IoU of every anchor with every object: anchors (A, 4), areas (A,), gt_boxes (B, G, 4) -> (B, A, G).
 
-    Mathematically equal IoUs must be equal numbers, or float32 rounding decides which anchors have the highest IoU with
-    an object.  So all corners are multiples of `boxes.GRID`, and anchors of one scale share one area (`base_areas`).
+    If two IoUs are equal in exact arithmetic, they must be the same float32 number.  Otherwise rounding would decide
+    which anchors have the highest IoU with an object.  The corners of anchors and objects are therefore multiples of
+    `boxes.GRID`, and all anchors of one scale have the same area, in square pixels (`anchors.base_areas`).
     """
     return box_ops.pairwise_iou(anchors[None], box_ops.snap(gt_boxes), areas[None])
 
@@ -38,14 +50,24 @@ def anchor_ious(anchors: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:
 def label_anchors(
     ious: Tensor, gt_valid: Tensor, candidates: Tensor, positive_iou: float, negative_iou: float
 ) -> Tensor:
-    """Label anchors (section 3.1.2): ious (B, A, G), gt_valid (B, G), candidates (B, A) bool -> labels (B, A) int32.
+    """Label each anchor as positive, negative or ignored (section 3.1.2).
 
-    1: the IoU with some object is at least `positive_iou`, or is the highest IoU of any candidate with that object.
-    All candidates that tie for the highest IoU are positive.  An object that no candidate overlaps has no positive.
-    0: the IoU with every object is below `negative_iou`.
-    -1: all other anchors, and those that are not candidates.
+    A candidate is positive if its IoU with some object is at least `positive_iou`, or if no candidate has a higher IoU
+    with that object.  All candidates that tie for the highest IoU are positive.  An object that no candidate overlaps
+    has no positive anchor.  A candidate that is not positive is negative if its IoU with every object is below
+    `negative_iou`.  All other anchors are ignored.
+
+    Args:
+        ious: (B, A, G), the IoU of each anchor with each object.
+        gt_valid: (B, G) bool, false for padding.
+        candidates: (B, A) bool, the anchors that may be used; the others are ignored.
+        positive_iou: 0.7 in the paper.
+        negative_iou: 0.3 in the paper.
+
+    Returns:
+        Labels (B, A) int32: 1 positive, 0 negative, -1 ignored.
     """
-    # Padding and anchors that are not candidates get an IoU below every real one.
+    # Objects of the padding and anchors that are not candidates get an IoU below every real one.
     ious = tf.where(gt_valid[:, None, :] & candidates[:, :, None], ious, -1.0)
     ious = tf.pad(ious, [[0, 0], [0, 0], [0, 1]], constant_values=-1.0)
     highest_of_object = tf.reduce_max(ious, axis=1, keepdims=True)
@@ -57,9 +79,9 @@ def label_anchors(
 
 
 def _keep_highest(mask: Tensor, priorities: Tensor, counts: Tensor) -> Tensor:
-    """Keep at most `counts` (B,) True entries of each row of `mask` (B, N): those with the highest priorities (B, N).
+    """Keep the true entries of `mask` (B, N) with the highest `priorities` (B, N), at most `counts` (B,) in each row.
 
-    Entries are compared by rank, so that equal priorities never keep more than `counts`.
+    Ranks decide, not a threshold: if priorities are equal, the first entries win, and no row keeps too many.
     """
     order = tf.argsort(tf.where(mask, priorities, -1.0), axis=-1, direction="DESCENDING", stable=True)
     rank = tf.argsort(order, axis=-1, stable=True)  # the inverse permutation
@@ -69,11 +91,18 @@ def _keep_highest(mask: Tensor, priorities: Tensor, counts: Tensor) -> Tensor:
 def sample_balanced(
     positive: Tensor, negative: Tensor, count: int, positive_fraction: float, priorities: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Choose at most `count` boxes of each image, at most `positive_fraction` of them positive, by highest priority.
+    """Choose at most `count` boxes of each image, with a limited share of positives (section 3.1.3).
 
-    positive, negative (B, N) bool, disjoint; priorities (B, N) in [0, 1), random numbers for a random choice.  If there
-    are too few positives, negatives fill the sample; the reverse never happens.  Returns the chosen positives and the
-    chosen negatives, both (B, N) bool.
+    If there are too few positives, negatives fill the sample.  The reverse never happens.
+
+    Args:
+        positive, negative: (B, N) bool.  No box is both.
+        count: The size of the sample.
+        positive_fraction: The largest share of positives in a full sample; their number is rounded down.
+        priorities: (B, N) in [0, 1).  The boxes with the highest values are chosen: random values give a random sample.
+
+    Returns:
+        The chosen positives and the chosen negatives, both (B, N) bool.
     """
     most_positive = tf.fill([tf.shape(positive)[0]], int(count * positive_fraction))
     positive = _keep_highest(positive, priorities, most_positive)
@@ -95,11 +124,24 @@ def rpn_targets(
     batch_size: int,
     positive_fraction: float,
 ) -> RPNTargets:
-    """Sample at most `batch_size` anchors of each image and give their labels and deltas (section 3.1.2).
+    """Sample anchors of each image for training, with their labels and deltas (sections 3.1.2, 3.1.3 and 3.3).
 
-    anchors (h, w, k, 4), the k anchors of each feature cell, and their areas (k,); image_sizes (B, 2); seeds (B, 2)
-    int32.  Anchors that cross the border of an image or stand on its padding are ignored.  `widest` is the largest w of
-    any batch: an anchor draws the same random number in a padded batch and alone.
+    Anchors that cross the border of an image are ignored, and so are those of the padding.
+
+    Args:
+        anchors: (h, w, k, 4), the k anchors of each cell of the batch's feature map.
+        areas: (k,) in square pixels.
+        image_sizes: (B, 2) int32, height and width of each image in pixels.
+        gt: The objects.
+        seeds: (B, 2) int32, the random seed of each image.
+        stride: Pixels between two feature cells.
+        widest: The largest w of any batch.  It makes the random number of an anchor the same in every padded batch.
+        positive_iou, negative_iou: See `label_anchors`.
+        batch_size: The most anchors sampled from one image.
+        positive_fraction: The largest share of positives among them.
+
+    Returns:
+        The label of every anchor, -1 if it was not sampled, and the deltas to the best object of the positive anchors.
     """
     height, width, per_cell = tf.unstack(tf.shape(anchors)[:3])
     anchors, areas = tf.reshape(anchors, [-1, 4]), tf.tile(areas, [height * width])
@@ -128,15 +170,27 @@ def roi_targets(
     foreground_fraction: float,
     delta_std: tuple[float, float, float, float],
 ) -> RoITargets:
-    """Sample `batch_size` RoIs of each image and give their classes and deltas (Girshick 2015, section 2.3).
+    """Sample RoIs of each image for training, with their classes and deltas (Girshick 2015, section 2.3).
 
-    RoIs are sampled from the proposals and the ground-truth boxes; seeds (B, 2) int32.  Foreground: highest IoU >=
-    `foreground_iou`; background: highest IoU in [`background_iou`, `foreground_iou`).  If an image has too few of both,
-    the remaining rows are not valid.
+    RoIs are sampled from the proposals and the ground-truth boxes together.
+
+    Args:
+        proposals: The proposals.
+        gt: The objects.
+        seeds: (B, 2) int32, the random seed of each image.
+        foreground_iou: A RoI with at least this IoU with some object is foreground.
+        background_iou: Other RoIs with at least this IoU with some object are background.  The rest is never sampled.
+        batch_size: R, the RoIs sampled from one image.
+        foreground_fraction: The largest share of foreground among them.
+        delta_std: The deltas ty, tx, th, tw are divided by these.
+
+    Returns:
+        R rows for each image: first foreground, then background.  The remaining rows are not valid if there are too few
+        RoIs.
     """
     boxes = tf.concat([proposals.boxes, gt.boxes], axis=1)
     valid = tf.concat([proposals.valid, gt.valid], axis=1)
-    # Pad to at least `batch_size` rows, so that the number of sampled rows is fixed.
+    # Pad to at least `batch_size` rows, so that there are always `batch_size` rows to choose.
     short = tf.maximum(batch_size - tf.shape(boxes)[1], 0)
     boxes = tf.pad(boxes, [[0, 0], [0, short], [0, 0]])
     valid = tf.pad(valid, [[0, 0], [0, short]])
@@ -144,7 +198,7 @@ def roi_targets(
     best, best_iou = match(box_ops.pairwise_iou(boxes, gt.boxes), gt.valid)
     foreground = valid & (best_iou >= foreground_iou)
     background = valid & (best_iou < foreground_iou) & (best_iou >= background_iou)
-    # Objects have their own random stream: their numbers must not depend on how many proposals the batch is padded to.
+    # Objects have their own random stream, because their numbers must not depend on the padding of the proposals.
     of_proposals = randomness.uniform(seeds, randomness.ROI_SAMPLING, [tf.shape(proposals.boxes)[1]])
     of_objects = randomness.uniform(seeds, randomness.OBJECT_SAMPLING, [tf.shape(gt.boxes)[1]])
     priorities = tf.pad(tf.concat([of_proposals, of_objects], axis=1), [[0, 0], [0, short]])
@@ -165,6 +219,6 @@ def roi_targets(
 
 
 def _rows(values: Tensor, indices: Tensor) -> Tensor:
-    """Gather rows: values (B, N, ...), indices (B, M) -> (B, M, ...).  Index N gives zeros, because N may be 0."""
+    """Gather rows of each image: values (B, N, ...), indices (B, M) -> (B, M, ...).  If N is 0, index 0 gives zeros."""
     padded = tf.pad(values, [[0, 0], [0, 1]] + [[0, 0]] * (values.shape.rank - 2))
     return tf.gather(padded, indices, batch_dims=1)

@@ -1,7 +1,10 @@
-"""An oracle that the tests of suppression and of proposals share."""
+"""What several tests of rules share: an oracle for NMS, and makers of small inputs."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
+
+from keras_frcnn.facts.structures import GroundTruth
 
 
 def iou(a, b):
@@ -23,3 +26,29 @@ def greedy_nms(boxes, scores, valid, count, iou_threshold):
 def nms_oracle():
     """Greedy NMS: (boxes, scores, valid, count, iou_threshold) -> indices of the kept boxes, best first."""
     return greedy_nms
+
+
+def objects_of_one_image(boxes, classes=None, valid=None):
+    boxes = np.reshape(boxes, (1, -1, 4))
+    count = boxes.shape[1]
+    return GroundTruth(
+        boxes=tf.constant(boxes, tf.float32),
+        classes=tf.constant([list(range(1, count + 1)) if classes is None else classes], tf.int32, [1, count]),
+        valid=tf.constant([[True] * count if valid is None else valid], tf.bool, [1, count]),
+    )
+
+
+def join_images(*images):
+    return type(images[0])(*(tf.concat(fields, axis=0) for fields in zip(*images, strict=True)))
+
+
+@pytest.fixture(scope="session")
+def ground_truth():
+    """Makes the objects of one image: (boxes, classes=1, 2, ..., valid=all) -> GroundTruth."""
+    return objects_of_one_image
+
+
+@pytest.fixture(scope="session")
+def batch_of():
+    """Joins tuples of one image each into a tuple of a batch."""
+    return join_images

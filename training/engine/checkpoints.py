@@ -42,7 +42,8 @@ class Checkpoints:
         self._trainer, self._folder, self._keep = trainer, pathlib.Path(folder), keep
         self.iterations, self._seconds = iterations, seconds
         self._writes = is_chief()
-        self._manager = None  # until `restore`: it must know the checkpoints that are found
+        # `restore` creates it, after it has found the checkpoints.  It stays None in workers that do not write.
+        self._manager: tf.train.CheckpointManager | None = None
         # TensorFlow would create this variable at the first save.  Creating a variable waits for all workers, but only
         # the chief saves: create it here.
         _ = trainer.checkpoint.save_counter
@@ -100,7 +101,7 @@ class Checkpoints:
     def save(self) -> None:
         """Write the trainer's state, unless the last save wrote the same iteration."""
         done = int(self._trainer.iteration.numpy())
-        if self._writes and done != self._saved:
+        if self._manager is not None and done != self._saved:
             self._manager.save(checkpoint_number=done)
         self._saved, self._saved_at = done, time.monotonic()
 

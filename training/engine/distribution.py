@@ -96,7 +96,7 @@ def map_images(
     # Every replica must get the same number of images: repeat the last one as often as needed.
     rounds = -(-len(items) // strategy.num_replicas_in_sync)
     padded = items + items[-1:] * (rounds * strategy.num_replicas_in_sync - len(items))
-    mine = []
+    mine: list[int] = []  # places in `padded` of the images of this process
 
     def one_pipeline(share: Share) -> tf.data.Dataset:
         each = rounds * share.replicas

@@ -71,7 +71,7 @@ def _missing_features(model: FasterRCNN, batch: Batch, maps: Tensor) -> Tensor:
     cells = batch.image_sizes // STRIDE
     most = tf.reduce_max(cells, axis=0)
 
-    def one_image(row):
+    def one_image(row: Tensor) -> Tensor:
         (height, width), (rows, columns) = tf.unstack(batch.image_sizes[row]), tf.unstack(cells[row])
         features = tf.cond(
             batch.features.valid[row],

@@ -76,7 +76,7 @@ def train(
 class _LinesToLog(io.TextIOBase):
     """A text file that logs every line at level DEBUG, so that it goes to train.log but not to the terminal."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rest = ""
 
     def write(self, text: str) -> int:

@@ -178,12 +178,13 @@ class Trainer(orbit.AbstractTrainer):
             more, more_finite = self._mini_batch(record)
             gradients, finite = self._add(gradients, more), finite and more_finite
         if finite:
-            factor, clip = 1.0 / (float(self.loss_scale.numpy()) * self.optimisation.accumulate), None
-            if is_last or self.optimisation.clip_norm is not None:
-                record.gradient_norm = factor * float(self._first(self._norm(gradients)))
-                clip = self.optimisation.clip_norm
-            if clip is not None and record.gradient_norm > clip:
-                factor *= clip / record.gradient_norm
+            clip = self.optimisation.clip_norm
+            factor = 1.0 / (float(self.loss_scale.numpy()) * self.optimisation.accumulate)
+            if is_last or clip is not None:
+                norm = factor * float(self._first(self._norm(gradients)))
+                record.gradient_norm = norm
+                if clip is not None and norm > clip:
+                    factor *= clip / norm
             self._update(gradients, tf.constant(factor, tf.float32))
         else:
             self._skip()
@@ -257,11 +258,12 @@ class Trainer(orbit.AbstractTrainer):
 class _Record:
     """What some iterations add up."""
 
-    def __init__(self):
-        self.losses, self.samples = collections.Counter(), collections.Counter()
+    def __init__(self) -> None:
+        self.losses: collections.Counter[str] = collections.Counter()  # sums of the mini-batches' losses, by name
+        self.samples: collections.Counter[str] = collections.Counter()
         self.batches, self.images = 0, 0  # mini-batches, and images of all replicas
         self.waited = 0.0  # seconds, for data
-        self.gradient_norm = None  # of the last iteration
+        self.gradient_norm: float | None = None  # of the last iteration
 
 
 def _sum_over_replicas(values: Any) -> Any:

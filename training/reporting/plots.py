@@ -5,8 +5,10 @@ Plots contain no class or image names, so that these appear only in the text of 
 
 import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import matplotlib
+from matplotlib import rcsetup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,9 +22,10 @@ CURVE_POINTS = 300  # the most points of a training curve
 _MARKED_POINTS = 20  # a curve with fewer points shows each of them
 _SMALL, _WIDE = (2.9, 2.1), (4.6, 2.7)  # width and height; 1 is 72 CSS points
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # suitable for colour-blind readers
-_STYLE = {
+# Matplotlib types these settings only by a list of all their names, so this is Any.
+_STYLE: Any = {
     "axes.grid": True,
-    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+    "axes.prop_cycle": rcsetup.cycler(color=_COLOURS),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.size": 9.0,

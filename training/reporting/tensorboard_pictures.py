@@ -34,7 +34,7 @@ def picture_writer(
 
     @tf.function(input_signature=[batches.element_spec])
     def run(batch: Batch) -> dict[str, Proposals | Detections]:
-        found = {}
+        found: dict[str, Proposals | Detections] = {}
         if "rpn" in parts:
             counts = detection_counts(model.config)._replace(after_nms=PROPOSALS)
             found["proposals"] = propose_in_batch(model, batch, counts)
@@ -53,8 +53,8 @@ def picture_writer(
             if "head" in parts:
                 detections = found["detections"]
                 shown = detections.valid & (detections.scores >= SHOWN_SCORE)
-                fields = (field[shown] for field in (detections.boxes, detections.classes, detections.scores))
-                drawn = draw_detections(image, *fields, dataset.class_names)
+                boxes, classes, scores = detections.boxes[shown], detections.classes[shown], detections.scores[shown]
+                drawn = draw_detections(image, boxes, classes, scores, dataset.class_names)
                 tf.summary.image(f"detections/{example.image_id}", drawn[None], step=iteration)
 
     return write

@@ -18,7 +18,15 @@ from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
 from keras_frcnn.facts.options import add_options, given_options
-from keras_frcnn.facts.settings import changed, read, reference_markdown, setting, settings_of, with_default
+from keras_frcnn.facts.settings import (
+    changed,
+    nested_default,
+    read,
+    reference_markdown,
+    setting,
+    settings_of,
+    with_default,
+)
 from training.engine.interruption import deferred
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -164,7 +172,7 @@ def parse_options(kind: type[Options], prog: str, description: str, arguments: S
         if one.default is dataclasses.MISSING and one.key not in values:
             raise InputError(one.option, "is required", f"give it, or {one.key} in the file of --config")
     # The fields of the detector start from the defaults of this kind of options.
-    detector = kind.__dataclass_fields__["detector"].default_factory()
+    detector = nested_default(kind.__dataclass_fields__["detector"])
     own = {one.name: values[one.key] for one in settings if one.section == SECTION and one.key in values}
     return kind(**own, detector=changed(detector, values, "detector"))
 

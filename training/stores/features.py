@@ -47,7 +47,7 @@ class FeatureCache:
         """`dtype` is the number format of the stored features; without it, they are stored as computed."""
         self._folder, self._model, self._budget = pathlib.Path(folder), model, budget
         self.dtype = dtype or model.backbone.compute_dtype
-        self._whole = set()  # files that this process wrote or checked
+        self._whole: set[pathlib.Path] = set()  # files that this process wrote or checked
         key = {
             "backbone": backbone_digest(model),
             "image": config_to_dict(model.config)["image"],

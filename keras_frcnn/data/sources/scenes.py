@@ -102,7 +102,8 @@ def _place_shapes(rng: np.random.Generator, height: int, width: int) -> list[_Sh
     """Choose the classes, sizes and places of the shapes; each shape covers those before it."""
     if rng.random() < _EMPTY_FRACTION:
         return []
-    shapes, boxes = [], []
+    shapes: list[_Shape] = []
+    boxes: list[np.ndarray] = []  # (4,) x y x y of each shape, before it is cut off at the edge
     for _ in range(rng.integers(1, _MAX_OBJECTS + 1)):
         class_index = int(rng.integers(len(CLASS_NAMES)))
         contours = _transform(rng, _unit_contours(rng, CLASS_NAMES[class_index]), min(height, width))
@@ -186,10 +187,11 @@ def _rasterise(
     thickness = int(rng.integers(2, 7)) * _SUPERSAMPLING  # half of the line lies inside the shape
     cv2.polylines(line, points, True, 255, thickness)
     line &= filled
-    return tuple(
+    coverage, outline = (
         cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         for mask in (filled, line)
     )
+    return coverage, outline
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, outline: np.ndarray) -> np.ndarray:

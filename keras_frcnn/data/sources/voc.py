@@ -68,13 +68,14 @@ def _find_image(tree: Path, file: Path, filename: str, problems: Problems) -> Pa
     stated = PurePosixPath(filename.replace("\\", "/")).name
     stated_path = folder / stated if stated and (folder / stated).is_file() else None
     own_path = next((path for suffix in _IMAGE_SUFFIXES if (path := folder / f"{file.stem}{suffix}").is_file()), None)
-    if stated_path is None and own_path is None:
+    found = stated_path or own_path
+    if found is None:
         wanted = f"{file.stem}.jpg" if stated in ("", f"{file.stem}.jpg") else f"{stated} or {file.stem}.jpg"
         raise InputError(f"{file}, filename", f"picture not found: {folder}/{wanted}", "add the picture")
     # People copy an annotation to another picture and forget to change `filename`.  Nothing else reveals this fault.
     if stated_path is not None and own_path is not None and stated_path.stem != file.stem:
         problems.repaired(OTHER_PICTURE, str(file), "filename", f"write {own_path.name} or rename the XML")
-    return stated_path or own_path
+    return found
 
 
 # The tree and its image sets.
@@ -82,7 +83,8 @@ def _find_image(tree: Path, file: Path, filename: str, problems: Problems) -> Pa
 
 def _list_images(root: Path, split: str) -> list[tuple[str, Path, str]]:
     """The pictures of the split in order: (identifier, folder that holds Annotations and JPEGImages, file stem)."""
-    listed, seen = [], {}
+    listed: list[tuple[str, Path, str]] = []
+    seen: dict[str, str] = {}  # identifier -> file and line
     for term in split.split("+"):
         year, image_set = _parse_term(split, term)
         tree = _find_tree(root, year)

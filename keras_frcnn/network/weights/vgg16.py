@@ -8,6 +8,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def write_layers(path: Path, layers: Layers) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    arrays = {}
+    arrays: dict[str, Any] = {}  # Any: savez also takes an option by keyword
     for name, (kernel, bias) in layers.items():
         arrays |= {f"{name}/kernel": kernel, f"{name}/bias": bias}
     write_atomically(path, lambda temporary: np.savez(temporary, **arrays))

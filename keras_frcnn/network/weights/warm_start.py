@@ -40,7 +40,7 @@ def read_detector(run_folder: str) -> TrainedDetector:
     try:
         with zipfile.ZipFile(path) as archive:
             stored = json.loads(archive.read("config.json"))["config"]
-        config, class_names = config_from_dict(stored["config"], path), tuple(stored["class_names"])
+        config, class_names = config_from_dict(stored["config"], str(path)), tuple(stored["class_names"])
         arrays = read_arrays(path)
         names = {key.removesuffix("/kernel") for key in arrays if key.endswith("/kernel")}
         layers = {name: (arrays[f"{name}/kernel"], arrays[f"{name}/bias"]) for name in sorted(names)}
@@ -53,7 +53,7 @@ def read_detector(run_folder: str) -> TrainedDetector:
 
 def new_layers(model: FasterRCNN, trained: TrainedDetector) -> dict[str, str]:
     """Return the names of the layers of `model` that cannot use the weights of `trained`, each with the reason."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     if model.config.anchors != trained.config.anchors:
         reasons |= dict.fromkeys(("rpn_scores", "rpn_deltas"), "other anchors")
     if model.class_names != trained.class_names:
