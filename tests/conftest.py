@@ -13,6 +13,12 @@ import pytest
 CLASS_NAMES = ("cat", "dog", "hen")
 
 
+@pytest.fixture(autouse=True)
+def progress_bars_are_shown(monkeypatch):
+    """A command line that a test calls with --quiet hides the bars of its whole process: show them again."""
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+
+
 @pytest.fixture(scope="session")
 def small_config():
     """A detector that sees the objects of pictures of about 64 x 96 pixels, in milliseconds."""
