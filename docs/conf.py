@@ -66,7 +66,7 @@ NO_IMPORT = {"export.tflite_sample"}  # a script that runs when it is imported
 
 
 def write_reference() -> None:
-    """Write docs/reference/ anew."""
+    """Write the pages of docs/reference/."""
     shutil.rmtree(REFERENCE, ignore_errors=True)
     (REFERENCE / "internals").mkdir(parents=True)
     (REFERENCE / "options.md").write_text(options_page(), encoding="utf-8")

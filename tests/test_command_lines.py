@@ -239,7 +239,7 @@ def test_a_bad_configuration_file_is_one_line_and_leaves_no_run_folder(finished,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_goes_on_from_its_first_unfinished_step(finished, copied_run, voc_tree):
+def test_a_run_resumes_at_its_first_unfinished_step(finished, copied_run, voc_tree):
     for name in ("weights/step3.npz", "weights/step4.npz", "logs/step3.json", "logs/step4.json", "model.keras",
                  "evaluation/step3.rpn.json", "evaluation/step4.detector.json"):  # fmt: skip
         (copied_run / name).unlink()
@@ -257,7 +257,7 @@ def test_a_run_goes_on_from_its_first_unfinished_step(finished, copied_run, voc_
             np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-3, atol=1e-5, err_msg=key)
 
 
-def test_a_run_killed_right_after_its_weights_goes_on(copied_run, voc_tree):
+def test_a_run_killed_right_after_its_weights_resumes(copied_run, voc_tree):
     for name in ("evaluation/step4.detector.json", "model.keras"):
         (copied_run / name).unlink()
     assert alternate(*training_options(voc_tree, copied_run)) == 0
@@ -290,7 +290,7 @@ def interrupted(arguments, number, folder, pattern):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on(voc_tree, tmp_path):
+def test_an_interrupted_run_resumes(voc_tree, tmp_path):
     folder = tmp_path / "run"
     arguments = training_options(voc_tree, folder, steps=(2, 2, 200, 2))
     for number, pattern in (

@@ -159,7 +159,7 @@ def test_a_stream_is_read_as_it_is_detected(detector, pictures, monkeypatch):
 
 @pytest.fixture
 def broken(tmp_path):
-    """Paths that cannot be read, each with the beginning of what is said."""
+    """Paths that cannot be read, each with the beginning of its error message."""
     text, empty, cut = tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "cut.jpg"
     text.write_text("no picture")
     empty.write_bytes(b"")

@@ -140,7 +140,7 @@ def test_every_picture_goes_to_one_replica(voc_tree, model):
     assert dealt == expected
 
 
-def test_the_stream_goes_on_from_any_position(voc_tree, model):
+def test_the_stream_resumes_at_any_position(voc_tree, model):
     dataset = load_dataset(f"voc:{voc_tree}", "train")
     for start in (0, 3, 8, 21):
         expected = list(training_batches(dataset, model.config.image, 1, seed=5).skip(start).take(2))

@@ -1,4 +1,4 @@
-"""The training loop: what it changes and what it leaves, the solver by hand, and a loss that is no number."""
+"""The training loop: what it changes and what it leaves, the solver by hand, and a loss that is not finite."""
 
 import signal
 import time
@@ -118,13 +118,13 @@ def poisoned_losses(model, batch, features):
 
 
 def poisoned_gradient(model, batch, features):
-    """Finite losses of the head whose gradient is no number: that of a square root at 0."""
+    """Finite losses of the head whose gradient is not finite: that of a square root at 0."""
     result = head_losses(model, batch, features)
     root = tf.sqrt(0.0 * tf.reduce_sum(model.head.fc6.kernel))
     return result._replace(sums={**result.sums, "root": root}, counts={**result.counts, "root": tf.constant(1.0)})
 
 
-def test_a_loss_that_is_no_number_leaves_the_last_good_weights(make_model, good):
+def test_a_loss_that_is_not_finite_leaves_the_last_good_weights(make_model, good):
     model = make_model()
     bad = good._replace(image_ids=tf.constant(["fine", "VOC2007/broken"]))
     trainer = trainer_of(model, poisoned_losses, ("head",), stream(good, good, bad, good))
@@ -138,7 +138,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_weights(make_model, good)
     assert int(trainer.iteration) == 2
 
 
-def test_a_gradient_that_is_no_number_stops_too(make_model, good):
+def test_a_gradient_that_is_not_finite_stops_too(make_model, good):
     model = make_model()
     before = values(model)
     with pytest.raises(NonFiniteLoss, match="iteration 1 .*picture0, picture1"):

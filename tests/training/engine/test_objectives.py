@@ -88,7 +88,7 @@ def test_a_step_is_a_function_of_the_seeds(model, make_batch):
         float(loss_and_gradients(model, head_losses, batch._replace(seeds=tf.constant([seed])), variables, False)[1])
         for seed in ((0, 0), (0, 0), (0, 1))
     ]
-    assert losses[0] == losses[1] != losses[2]  # dropout is drawn anew
+    assert losses[0] == losses[1] != losses[2]  # dropout differs
 
 
 def without_objects(batch: Batch, proposals: bool) -> Batch:

@@ -28,7 +28,7 @@ def test_an_empty_folder_is_taken(tmp_path):
     assert (tmp_path / "config.json").is_file()
 
 
-def test_the_same_configuration_goes_on(tmp_path):
+def test_the_same_configuration_resumes(tmp_path):
     open_folder(tmp_path, CONFIGURATION, DATA)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = {"options": {"seed": 0, "iterations": [2, 2, 2, 2]}, "detector": {"head": {"fc_units": 32}}}

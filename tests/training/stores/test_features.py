@@ -93,7 +93,7 @@ def test_a_batch_with_some_rows_stored_has_the_features_of_all(model, dataset, t
         np.testing.assert_allclose(read(b).numpy(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_the_budget_holds_and_is_said(model, dataset, tmp_path, caplog):
+def test_the_budget_holds_and_is_reported(model, dataset, tmp_path, caplog):
     cache = FeatureCache(tmp_path / "features", model, PLENTY)
     cache.fill(dataset, ALL[:1], "test")
     (one,) = (path.stat().st_size for path in (tmp_path / "features").glob("*.tfrecord"))
@@ -105,7 +105,7 @@ def test_the_budget_holds_and_is_said(model, dataset, tmp_path, caplog):
     assert sum(path.stat().st_size for path in (tmp_path / "features").glob("*.tfrecord")) <= 3.5 * one
 
 
-def test_a_folder_that_cannot_be_written_is_said(model, dataset, tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_is_reported(model, dataset, tmp_path, caplog):
     cache = FeatureCache(tmp_path / "features", model, PLENTY)
     shutil.rmtree(tmp_path / "features")
     (tmp_path / "features").write_text("in the way of a folder")
@@ -123,7 +123,7 @@ def filled(model, dataset, tmp_path_factory):
 
 
 @pytest.mark.parametrize("damage", ["one byte", "cut", "empty", "first record alone"])
-def test_what_is_damaged_is_made_anew_and_said(model, dataset, filled, tmp_path, caplog, damage):
+def test_damaged_features_are_computed_again_and_reported(model, dataset, filled, tmp_path, caplog, damage):
     folder = shutil.copytree(filled, tmp_path / "features")
     before = times(folder)
     path = sorted(folder.glob("*.tfrecord"))[3]
@@ -147,7 +147,7 @@ def test_what_is_damaged_is_made_anew_and_said(model, dataset, filled, tmp_path,
     assert {name for name, time in times(folder).items() if time != before[name]} == {path.name}
 
 
-def test_another_backbone_size_type_or_decoding_starts_anew(
+def test_another_backbone_size_type_or_decoding_empties_the_store(
     make_model, small_config, dataset, filled, tmp_path, caplog, monkeypatch
 ):
     folder = shutil.copytree(filled, tmp_path / "features")
