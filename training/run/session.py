@@ -54,8 +54,9 @@ def _file_handler(path: pathlib.Path) -> logging.Handler:
 def _handling(handlers: list[logging.Handler]) -> Iterator[None]:
     """Add handlers to the logger of this program while the block runs."""
     logger = logging.getLogger(_ROOM)
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # a handler of the root logger would print each line a second time
     for handler in handlers:
         logger.addHandler(handler)
     try:
@@ -65,3 +66,4 @@ def _handling(handlers: list[logging.Handler]) -> Iterator[None]:
             logger.removeHandler(handler)
             handler.close()
         logger.setLevel(level)
+        logger.propagate = propagate

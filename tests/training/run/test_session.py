@@ -26,7 +26,7 @@ def test_the_terminal_shows_messages_and_the_file_keeps_all(voc_tree, tmp_path, 
     with open_session(options, *read_data(options)) as run:
         assert run.folder == tmp_path / "run"
         log_at_every_level()
-    log_at_every_level()  # nobody hears it any more
+    log_at_every_level()  # after the session, nothing shows it
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "a message at level 20" and shown.out.count("a message") == 1
     assert "4 images to train on, 2 to measure on" in shown.out
@@ -34,6 +34,16 @@ def test_the_terminal_shows_messages_and_the_file_keeps_all(voc_tree, tmp_path, 
     expected = [f"a message at level {level}" for level in (10, 20, 30)]
     assert (tmp_path / "run" / "logs" / "train.log").read_text().splitlines() == expected
     assert not logging.getLogger("training").handlers
+
+
+def test_a_handler_of_the_root_logger_does_not_print_the_lines_again(voc_tree, tmp_path, caplog):
+    """Imported libraries install such a handler."""
+    options = options_of(voc_tree, tmp_path / "run")
+    with caplog.at_level("DEBUG"), open_session(options, *read_data(options)):
+        log_at_every_level()
+    assert "a message" not in caplog.text
+    LOGGER.warning("after the session")
+    assert "after the session" in caplog.text
 
 
 def test_the_log_of_a_resumed_run_is_appended(voc_tree, tmp_path):
