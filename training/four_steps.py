@@ -19,7 +19,7 @@ class Step(NamedTuple):
     """One training.
 
     A part of the model starts "pretrained" (as --weights says, else new), "new", or as the step of that name left it.
-    The losses are those of the networks that the step trains.
+    A step that trains the RPN uses the RPN's losses, and one that trains the head uses the detector's.
     """
 
     name: str  # of its files in the run folder

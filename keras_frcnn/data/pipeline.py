@@ -49,7 +49,8 @@ def training_batches(
         seed: The seed of the order, and the first number of each image's seed in `Batch.seeds`.
         proposal_paths: For each example the file of its proposals: a serialised (P, 5) float32 tensor of boxes, in
             pixels of the stored picture, and scores.  Without it, batches hold no proposals.
-        feature_files: Stored features.  Pictures whose features are stored are not decoded.
+        feature_files: Stored features.  Pictures whose features are stored are not decoded, so that no change of pixels
+            reaches them.  Augmentation needs training without stored features (`--feature-cache-gib 0`).
         start: The position of the first picture of the global batch, see `training_order`.
         share: The part of each global batch that the stream holds.
 

@@ -12,7 +12,15 @@ import tensorflow as tf
 from keras_frcnn.facts.structures import Tensor
 
 # Each purpose has its own random stream, so no two random choices use the same numbers.
-FLIP_AND_ORDER, ANCHOR_SAMPLING, ROI_SAMPLING, DROPOUT_FC6, DROPOUT_FC7, OBJECT_SAMPLING, BATCH_ORDER = range(7)
+# A new purpose gets the next number: another number for an old purpose would change the results of all runs.
+FLIP_AND_ORDER = 0
+ANCHOR_SAMPLING = 1
+ROI_SAMPLING = 2
+DROPOUT_FC6 = 3
+DROPOUT_FC7 = 4
+OBJECT_SAMPLING = 5
+BATCH_ORDER = 6
+
 # Without a name TensorFlow chooses the generator by the device.
 ALGORITHM = "philox"
 

@@ -85,7 +85,7 @@ def record_functions(tree: Path) -> Iterator[tuple[str, object]]:
     config = DetectorConfig(
         anchors=AnchorConfig(scales=(16.0, 32.0)),
         image=ImageConfig(short_side=64, long_side=128),
-        rpn=RPNConfig(channels=32, min_size=4.0, train_post_nms_topk=50),
+        rpn=RPNConfig(channels=32, min_size=4.0, train_post_nms_topk=50, batch_size=16),  # not all negatives
         head=HeadConfig(fc_units=32, batch_size=32),
         test=TestConfig(pre_nms_topk=100, post_nms_topk=40, max_detections=20),
     )

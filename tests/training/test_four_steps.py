@@ -77,7 +77,8 @@ def test_given_iterations_and_learning_rates_replace_the_tables():
 @pytest.mark.parametrize("count", [1, len(FOUR_STEPS) - 1, len(FOUR_STEPS) + 1])
 def test_there_is_one_value_for_each_step(option, count):
     field = option.strip("-").replace("-", "_")
-    message = rf"^{option} \(field options.{field}\): has {count} values? for 4 steps; give one value for each step"
+    steps = f"{len(FOUR_STEPS)} steps"
+    message = rf"^{option} \(field options.{field}\): has {count} values? for {steps}; give one value for each step"
     with pytest.raises(InputError, match=message):
         options_of(option, *["1"] * count)
 

@@ -233,7 +233,10 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
         alternate.parse_arguments([*REQUIRED, "--config", str(binary)])
 
 
-@pytest.mark.parametrize(("parse", "values"), [(alternate.parse_arguments, "3 4 5 6"), (joint.parse_arguments, "3")])
+OF_EACH_STEP = " ".join(map(str, range(3, 3 + len(FOUR_STEPS))))
+
+
+@pytest.mark.parametrize(("parse", "values"), [(alternate.parse_arguments, OF_EACH_STEP), (joint.parse_arguments, "3")])
 def test_steps_is_a_hidden_name_of_iterations(parse, values, capsys):
     old = parse([*REQUIRED, "--steps", *values.split(), "--checkpoint-steps", "7"])
     assert old == parse([*REQUIRED, "--iterations", *values.split(), "--checkpoint-iterations", "7"])

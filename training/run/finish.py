@@ -20,7 +20,7 @@ PICTURES = 12  # images that are drawn
 def finish(run: Run, model: FasterRCNN, results: Sequence[TrainingResult]) -> None:
     """Write what the run folder does not hold yet, and print the results.  Only the chief calls it.
 
-    `results` are those of all steps, in order; the last one is that of the finished detector, `model`.
+    `results` are those of all steps, in order; `model` is the detector after the last one.
     """
     _write_model(run, model)
     if not (run.folder / "report.html").is_file():
@@ -45,9 +45,9 @@ def _write_model(run: Run, model: FasterRCNN) -> None:
 
 def _write_report(run: Run, model: FasterRCNN, results: Sequence[TrainingResult]) -> None:
     dataset, directory = run.val_set, detection_directory(run, results[-1].name)
-    detections = detect_dataset(model, dataset, directory, "detections")  # stored by `measure_detector`
+    detections = detect_dataset(model, dataset, directory, "detections")  # reads what `measure_detector` stored
     ap = results[-1].ap
-    if ap is None:  # it was measured by an earlier process
+    if ap is None:  # an earlier process measured it, or the last step trained the RPN alone
         ap = evaluate_voc(dataset.examples, detections, dataset.class_names)
     write_pictures(dataset, detections, run.folder / "evaluation" / "pictures", PICTURES)
     write_report(run.folder, results, dataset, detections, ap)

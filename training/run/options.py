@@ -57,7 +57,9 @@ class RunOptions:
     )
     seed: int = setting(0, "seed of new weights, of the order of images and of sampling", at_least=0, less_than=2**28)
     precision: str = setting(
-        "float32", "of the network's layers in training; geometry and losses are always float32", choices=PRECISIONS
+        "float32",
+        "number format of the network's layers in training; geometry and losses are always float32",
+        choices=PRECISIONS,
     )
     deterministic: bool = setting(False, "give the same bits in every run, which is slower")
     checkpoint_iterations: int = setting(

@@ -69,7 +69,7 @@ def train_step(
         f"{step.images} x {options.accumulate} accumulated), learning rate {planned.schedule.learning_rate:g}, "
         f"warmed up over {planned.schedule.warmup} iterations"
     )
-    optimisation = Optimisation(options.momentum, options.weight_decay, options.clip_norm, options.accumulate)
+    optimisation = Optimisation(**{name: getattr(options, name) for name in Optimisation._fields})
     # The features are stored before the trainer takes up memory.
     items = training_items(run.train_set, step.seed, step.images * replicas, planned.iterations * planned.images)
     features = stored_features(cache, run.train_set, items, f"{step.title}: features, train")

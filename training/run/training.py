@@ -83,7 +83,10 @@ def run_steps(run: Run, model: FasterRCNN, start: Start, steps: Sequence[Step]) 
 def _run_step(
     run: Run, model: FasterRCNN, start: Start, step: Step, progress: RunProgress, makes_proposals: bool
 ) -> TrainingResult:
-    """Bring the model to its state after `step`, and measure it.  `makes_proposals`: another step trains on its own."""
+    """Bring the model to its state after `step`, and measure it.
+
+    `makes_proposals`: another step trains on this step's proposals.
+    """
     is_done = weights_path(run.folder, step.name).is_file()
     sources = {"backbone": step.backbone_from, "rpn": step.rpn_from, "head": step.head_from}
     if is_done:

@@ -4,8 +4,9 @@ To add a source, write one module with this function, and add one line to `SOURC
 
     load(argument: str | None, split: str, class_names: Sequence[str] | None, strict: bool) -> Dataset
 
-`argument` is the text after the colon in `--data KIND:ARGUMENT`, or None if there is no colon.  The function reads its
-files into `annotations.AnnotatedPicture`s and calls `annotations.make_dataset`, which checks and repairs them.
+`argument` is the text after the colon in `--data KIND:ARGUMENT`, or None if there is no colon.  `split` may join
+several names with `+`; the function reads them in order and refuses an image id that occurs twice.  It reads its files
+into `annotations.AnnotatedPicture`s and calls `annotations.make_dataset`, which checks and repairs them.
 
 This module imports no heavy package, so that a command line can show `DATA_HELP` without delay.
 """

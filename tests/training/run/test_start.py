@@ -25,11 +25,6 @@ def opened(tree: Path):
             str(tree.parent / "run"),
             "--weights",
             "none",
-            "--iterations",
-            "1",
-            "1",
-            "1",
-            "1",
         ]
     )
     return open_run(options, *read_data(options))
