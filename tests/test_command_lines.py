@@ -1,4 +1,4 @@
-"""The command lines, from end to end: what they leave behind, how they go on, and one line for each bad input."""
+"""The command lines, from end to end: what they leave behind, how they resume, and one line for each bad input."""
 
 import json
 import os
