@@ -21,7 +21,7 @@ def test_four_steps_learn_four_pictures_by_heart(tmp_path):
     arguments = (
         f"--data voc:{tmp_path / 'tree'} --val train --run {tmp_path / 'run'} --weights {WEIGHTS} "
         "--short-side 128 --anchor-scales 16 32 64 --min-size 4 --fc-units 256 --rois 128 --dropout 0 --head-images 1 "
-        "--iterations 150 300 400 1000 --learning-rate 0.002 0.002 0.002 0.002"
+        "--iterations 150 300 400 1000 --learning-rate 0.001 0.001 0.001 0.001 --warmup 50"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
