@@ -6,15 +6,18 @@ import numpy as np
 
 
 class Example(NamedTuple):
-    """One picture and its N objects.  Boxes and sizes are in pixels of the stored picture."""
+    """One picture and its N objects.  Boxes and sizes are in pixels of the picture after `orientation` is applied."""
 
     image_id: str  # unique in its data set; files made for this picture are named after it
     image_path: str
-    height: int  # of the stored picture, EXIF orientation not applied
+    height: int  # of the picture after `orientation` is applied
     width: int
     boxes: np.ndarray  # (N, 4) float32, yxyx, 0-based continuous corners
     classes: np.ndarray  # (N,) int32, 1..len(class_names)
     difficult: np.ndarray  # (N,) bool; such objects are neither trained on nor counted in evaluations
+    orientation: int = 1  # the EXIF orientation to apply when the picture is decoded, 1..8; 1: as the file stores it
+    crowd: np.ndarray | None = None  # (N,) bool, regions of many objects (COCO), also difficult; None: there are none
+    areas: np.ndarray | None = None  # (N,) float64, pixels, for COCO's sizes; None: the areas of the boxes
 
 
 class Dataset(NamedTuple):
@@ -24,3 +27,4 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...]  # without background; class i is class_names[i - 1]
     examples: tuple[Example, ...]
     problems: dict[str, tuple[str, ...]]  # kind of problem -> the files that have it, once for each time it occurs
+    exif: str = "ignore"  # what the boxes refer to: pictures with the EXIF orientation applied ("apply"), or not
