@@ -31,12 +31,14 @@ LONGEST_CHAIN = 6  # modules of training/ that import each other in a row
 LONGEST_FUNCTION = 60  # lines, docstring included
 LONGEST_FILE = 300
 LONG_FILES = {"export/client.py": "one file that can be copied away"}
-# The extras of setup.cfg that a room may import from, besides install_requires.
+# The extras of setup.cfg that a folder may import from, besides install_requires.  The innermost folder counts.
 EXTRAS = {
     "keras_frcnn": (),
-    "training": ("train",),
+    "keras_frcnn/data": ("data",),
+    "keras_frcnn/facts/pages": ("data",),
+    "training": ("train", "data"),
     "export": ("export",),
-    "tests": ("train", "export", "test", "docs"),
+    "tests": ("train", "data", "export", "test", "docs"),
 }
 
 DISTRIBUTIONS = {  # where the import is not the distribution's name
@@ -196,13 +198,32 @@ def test_what_is_imported_is_declared(room):
     extras = [config["options.extras_require"][extra] for extra in EXTRAS[room]]
     requirements = declared([config["options"]["install_requires"], *extras])
     assert "numpy" in requirements
-    for path in sources(room):
+    inner = [source for other in EXTRAS if other.startswith(f"{room}/") for source in sources(other)]
+    for path in sorted(set(sources(room)) - set(inner)):
         neighbours = {other.stem for other in path.parent.glob("*.py")} if room == "tests" else set()  # of scripts
         known = sys.stdlib_module_names | {*OWN} | neighbours
         for name in sorted({name.split(".")[0] for name in imported(path)} - known):
             distribution = DISTRIBUTIONS.get(name, name.lower().replace("_", "-"))
             place = " or ".join(("install_requires", *EXTRAS[room]))
             assert distribution in requirements, f"{path.relative_to(ROOT)} imports {name}: list it in {place}"
+
+
+def test_detection_evaluation_and_exports_need_no_data_packages():
+    """What detection, evaluation and the exports import, directly or not, needs nothing of the extra `data`."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    packages = declared([config["options.extras_require"]["data"]])
+    paths = {module_name(path): path for path in sources(*OWN)}
+    roots = ("keras_frcnn.api", "keras_frcnn.detect", "keras_frcnn.evaluation", "keras_frcnn.data.pipeline", "export")
+    reached, waiting = set(), [name for name in paths if name.startswith(roots)]
+    while waiting:
+        name = waiting.pop()
+        if name in paths and name not in reached:
+            reached.add(name)
+            waiting += imported(paths[name])
+            wrong = {other for other in imported(paths[name]) if other.split(".")[0].replace("_", "-") in packages}
+            assert not wrong, f"{name} imports {', '.join(sorted(wrong))}, which only the extra `data` installs"
+    assert "keras_frcnn.facts.pages.tables" in reached
 
 
 def lengths(path):

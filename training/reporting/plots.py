@@ -3,40 +3,19 @@
 Plots contain no class or image names, so that these appear only in the text of the page, where they are escaped.
 """
 
-import io
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-import matplotlib
-from matplotlib import rcsetup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from keras_frcnn.evaluation.recall import RecallResult
 from keras_frcnn.evaluation.tables import recall_columns
 from keras_frcnn.evaluation.voc_ap import ClassAP
+from keras_frcnn.facts.pages.plots import SMALL, WIDE, svg_plot
 from training.reporting.curves import Curve, thin
 
 CURVE_POINTS = 300  # the most points of a training curve
 
 _MARKED_POINTS = 20  # a curve with fewer points shows each of them
-_SMALL, _WIDE = (2.9, 2.1), (4.6, 2.7)  # width and height; 1 is 72 CSS points
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # suitable for colour-blind readers
-# Matplotlib types these settings only by a list of all their names, so this is Any.
-_STYLE: Any = {
-    "axes.grid": True,
-    "axes.prop_cycle": rcsetup.cycler(color=_COLOURS),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.size": 9.0,
-    "grid.alpha": 0.3,
-    "legend.fontsize": 7.5,
-    "lines.linewidth": 1.4,
-    "path.simplify_threshold": 0.4,  # pixels
-    "svg.fonttype": "none",  # text in the reader's font: a fifth of the size of outlines
-    "svg.hashsalt": "report",  # the same ids, and so the same bytes, each time
-}
-_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 def recall_plot(recall: RecallResult) -> bytes:
@@ -50,7 +29,7 @@ def recall_plot(recall: RecallResult) -> bytes:
         axes.minorticks_off()
         axes.legend(loc="lower right")
 
-    return _svg(draw, _WIDE)
+    return svg_plot(draw, WIDE)
 
 
 def precision_recall_plot(entry: ClassAP) -> bytes | None:
@@ -62,7 +41,7 @@ def precision_recall_plot(entry: ClassAP) -> bytes | None:
         axes.plot(entry.recall, entry.precision, marker="." if entry.detections == 1 else "")
         axes.set(xlabel="recall", ylabel="precision", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 
-    return _svg(draw, _SMALL)
+    return svg_plot(draw, SMALL)
 
 
 def curves_plot(curves: Mapping[str, Curve]) -> bytes:
@@ -77,15 +56,4 @@ def curves_plot(curves: Mapping[str, Curve]) -> bytes:
         if len(curves) > 1:
             axes.legend()
 
-    return _svg(draw, _SMALL)
-
-
-def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> bytes:
-    """The SVG of the axes that `draw` fills."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure.add_subplot())
-        written = io.StringIO()
-        figure.savefig(written, format="svg", metadata=_NO_METADATA)
-    svg = written.getvalue()
-    return svg[svg.index("<svg") :].encode("utf-8")  # leaves out the document type, which has a network address
+    return svg_plot(draw, SMALL)

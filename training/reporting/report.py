@@ -1,32 +1,31 @@
 """The report of a finished run: one page, report.html, that opens offline.
 
-This module gathers what the page shows; page.html.j2 has its layout and its words.  All images are inside the page.
-The page is well-formed XML as well as HTML, so that tests can read it.
+This module gathers what the page shows; page.html.j2 has its layout and its words.
 """
 
-import base64
 import datetime
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 
 from keras_frcnn.api.drawing import SHOWN_SCORE
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.evaluation.detections_record import ImageDetections
 from keras_frcnn.evaluation.recall import RecallResult
-from keras_frcnn.evaluation.tables import Table, ap_table, class_recall_table, number, recall_table
+from keras_frcnn.evaluation.tables import ap_table, class_recall_table, recall_table
 from keras_frcnn.evaluation.voc_ap import ClassAP, VOCResult
-from keras_frcnn.facts.files import read_json, write_atomically
+from keras_frcnn.facts.files import read_json
+from keras_frcnn.facts.pages.rendering import MISSING, write_page
+from keras_frcnn.facts.pages.tables import Table
 from training.reporting.curves import Curve, curves_by_quantity, read_curves
 from training.reporting.judged_pictures import JudgedPicture, judged_pictures
 from training.reporting.plots import CURVE_POINTS, curves_plot, precision_recall_plot, recall_plot
 from training.reporting.summary import SUMMARY_PROPOSALS, TrainingResult, training_table
 
-_MISSING = "–"  # in place of a number that was not measured or is NaN
+_TEMPLATE = pathlib.Path(__file__).parent / "page.html.j2"
 
 
 class ProposalRecall(NamedTuple):
@@ -90,9 +89,7 @@ def write_report(
     folder = pathlib.Path(folder)
     page = _gather(folder, results, dataset, detections, ap)
     path = folder / "report.html"
-    # An option with a path that is not UTF-8 contains lone surrogates, which cannot be encoded.
-    encoded = _render(page).encode("utf-8", errors="replace")
-    write_atomically(path, lambda temporary: temporary.write_bytes(encoded))
+    write_page(path, _TEMPLATE, page._asdict())
     return path
 
 
@@ -114,11 +111,11 @@ def _gather(
         ended=_last_time(curves),
         written=datetime.datetime.now(datetime.UTC),
         ap=ap,
-        trainings=training_table(results, missing=_MISSING, not_measured=_MISSING),
+        trainings=training_table(results, missing=MISSING, not_measured=MISSING),
         proposals=tuple(
             _proposal_recall(result.title, result.recall) for result in results if result.recall is not None
         ),
-        classes=ap_table(ap, missing=_MISSING),
+        classes=ap_table(ap, missing=MISSING),
         class_curves=tuple(ClassCurve(entry, precision_recall_plot(entry)) for entry in ap.classes),
         training_curves=tuple(
             _training_curves(result.title, by_tag) for result, by_tag in zip(results, curves, strict=True)
@@ -144,7 +141,7 @@ def _last_time(curves: Iterable[dict[str, Curve]]) -> datetime.datetime | None:
 
 
 def _proposal_recall(title: str, recall: RecallResult) -> ProposalRecall:
-    tables = (recall_table(recall, missing=_MISSING), class_recall_table(recall, missing=_MISSING))
+    tables = (recall_table(recall, missing=MISSING), class_recall_table(recall, missing=MISSING))
     return ProposalRecall(title, recall, recall_plot(recall), *tables)
 
 
@@ -164,17 +161,3 @@ def _flattened(values: dict, prefix: str = "") -> Iterable[tuple[str, str]]:
             yield from _flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _render(page: Page) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["number"] = lambda value: number(value, missing=_MISSING)
-    environment.filters["base64"] = lambda encoded: base64.b64encode(encoded).decode("ascii")
-    return environment.get_template("page.html.j2").render(page._asdict())

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_frcnn.evaluation.recall import RecallResult
-from keras_frcnn.evaluation.tables import Table, format_table, number, recall_from_json
+from keras_frcnn.evaluation.tables import recall_from_json
 from keras_frcnn.evaluation.voc_ap import VOCResult
+from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 SUMMARY_PROPOSALS = 300  # proposals per image of the recall column: the paper's number at test time
 _MEASURES = (f"recall@{SUMMARY_PROPOSALS}", "mAP 11-point", "mAP area")
