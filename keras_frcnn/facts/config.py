@@ -41,6 +41,11 @@ class ImageConfig:
         1000, "most pixels of the longer side; where both cannot hold, this one does",
         source="Girshick 2015, released code", option="--long-side", more_than=0,
     )  # fmt: skip
+    exif: str = setting(
+        "auto", "whether pictures are turned by their EXIF orientation: apply, ignore, or auto, which lets training "
+        "decide from the data; a model that still has auto ignores it",
+        option="--exif", choices=("auto", "apply", "ignore"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
