@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from keras_frcnn.data.sources.table import DATA_HELP
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import exit_on_input_error
-from keras_frcnn.facts.options import add_options, given_options
+from keras_frcnn.facts.options import add_options, from_options, given_options
 from keras_frcnn.facts.settings import Limits, Setting, changed, check_number, settings_of
 
 
@@ -30,12 +30,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         prog="python -m keras_frcnn.data.validate", description="Examine a data set before training."
     )
-    parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument(
-        "--split", nargs="+", default=["train", "val", "test"], metavar="SPLIT",
-        help="splits to examine, the one to train on first (default: train val test)",
+        "--split", nargs="+", metavar="SPLIT",
+        help="splits to examine, the one to train on first (default: all that the data set has)",
     )  # fmt: skip
-    parser.add_argument("--class-names", nargs="+", metavar="NAME", help="names of the classes (default: those found)")
     parser.add_argument("--out", metavar="DIR", help="folder for a page with plots and pictures, data-doctor.html")
     parser.add_argument("--json", metavar="FILE", help="file for all findings as JSON")
     parser.add_argument(
@@ -43,6 +41,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="threads that read pictures (default: one for each processor)",
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    add_options(parser, settings_of(DataSpec))
     add_options(parser, _detector_settings())
     return parser.parse_args(arguments)
 
@@ -53,10 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
     with exit_on_input_error(extra="data"):
         check_number(options.jobs, Limits(at_least=1), "--jobs")
+        spec = from_options(DataSpec, options)
         config = changed(DetectorConfig(), given_options(options, _detector_settings()))
         from keras_frcnn.data.doctor.run import run_doctor  # heavy; --help must answer at once
 
-        status = run_doctor(options, config)
+        status = run_doctor(spec, config, options)
     sys.exit(status)
 
 

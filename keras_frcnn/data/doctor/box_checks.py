@@ -6,7 +6,7 @@ from keras_frcnn.data.doctor import findings
 from keras_frcnn.data.doctor.findings import Finding, in_files
 from keras_frcnn.data.doctor.objects import Objects
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources import annotations, voc
+from keras_frcnn.data.sources import annotations, class_map, voc
 
 NEARLY_IDENTICAL = 0.95  # the IoU over which two boxes of one class are probably one object
 
@@ -15,7 +15,9 @@ _KINDS = {  # problem of a source -> kind of finding
     annotations.OUTSIDE: findings.OUTSIDE,
     annotations.CLIPPED: findings.CLIPPED,
     annotations.WRONG_SIZE: findings.WRONG_SIZE,
-    annotations.EXIF_IGNORED: findings.EXIF,
+    annotations.EXIF_APPLIED: findings.EXIF_APPLIED,
+    annotations.EXIF_IGNORED: findings.EXIF_IGNORED,
+    class_map.DROPPED: findings.MAPPED_TO_NULL,
     voc.OTHER_PICTURE: findings.OTHER_PICTURE,
 }
 

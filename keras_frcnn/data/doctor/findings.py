@@ -33,7 +33,8 @@ class Finding(NamedTuple):
 
 
 # An error stops training, loses a picture or an object, or makes an evaluation wrong.
-UNREADABLE = Kind("unreadable picture", ERROR, "replace the file, or remove its picture from the split")
+UNUSABLE = Kind("picture or annotation that cannot be read", ERROR, "fix each as its message says")
+UNREADABLE = Kind("picture that cannot be decoded", ERROR, "replace the file, or remove its picture from the split")
 TRUNCATED = Kind("truncated picture", ERROR, "copy the file again, or remove its picture from the split")
 NO_AREA = Kind("box without area", ERROR, "correct the box or remove the object; training drops it")
 OUTSIDE = Kind("box outside the picture", ERROR, "correct the box or remove the object; training drops it")
@@ -47,11 +48,7 @@ ONLY_IN_LATER_SPLIT = Kind(
 CLIPPED = Kind("box beyond the edge of the picture", WARNING, "correct the box; training clips it to the picture")
 WRONG_SIZE = Kind(
     "stated size differs from the file", WARNING,
-    "write the size of the file, and check that the boxes belong to this picture",
-)  # fmt: skip
-EXIF = Kind(
-    "picture with an EXIF orientation", WARNING,
-    "check whether the boxes belong to the turned picture, and set --exif apply or --exif ignore",
+    "write the size of the file; if it is that of the turned picture, set --exif; check that the boxes fit",
 )  # fmt: skip
 OTHER_PICTURE = Kind("annotation names another picture", WARNING, "correct the file name in the annotation")
 OTHER_FAULT = Kind("fault in an annotation", WARNING, "correct the annotation")
@@ -77,6 +74,13 @@ POOR_COVERAGE = Kind(
 
 # A note is worth knowing.
 EMPTY = Kind("picture without objects", NOTE, "nothing to do if it shows none; it then trains the background")
+EXIF_APPLIED = Kind(
+    "picture with an EXIF orientation, applied", NOTE, "set --exif ignore if the boxes belong to the stored pixels"
+)
+EXIF_IGNORED = Kind(
+    "picture with an EXIF orientation, ignored", NOTE, "set --exif apply if the boxes belong to the turned picture"
+)
+MAPPED_TO_NULL = Kind("object dropped by the class map", NOTE, "nothing to do if that is intended")
 RARE_CLASS = Kind("class with few objects", NOTE, "add pictures of it")
 BETTER_ANCHORS = Kind("other anchors fit better", NOTE, "set --anchor-scales and --anchor-ratios")
 UNION_SPLIT = Kind("split made of other splits", NOTE, "nothing to do; its pictures are examined with those splits")

@@ -8,8 +8,8 @@ from tqdm import tqdm
 from keras_frcnn.data.doctor.examine import examine
 from keras_frcnn.data.doctor.findings import has_errors, in_order
 from keras_frcnn.data.doctor.report import as_json, as_text
-from keras_frcnn.data.doctor.splits import training_first, without_unions
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.doctor.splits import load_splits
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_json
@@ -17,8 +17,8 @@ from keras_frcnn.facts.files import write_json
 PAGE = "data-doctor.html"
 
 
-def run_doctor(options: argparse.Namespace, config: DetectorConfig) -> int:
-    """Examine the data set that the options of `keras_frcnn.data.validate` name.
+def run_doctor(spec: DataSpec, config: DetectorConfig, options: argparse.Namespace) -> int:
+    """Examine a data set; `options` are the others of the command line of `keras_frcnn.data.validate`.
 
     Returns:
       The exit status: 1 if there are errors, else 0.
@@ -26,23 +26,21 @@ def run_doctor(options: argparse.Namespace, config: DetectorConfig) -> int:
     Raises:
       InputError: the data cannot be read, or the answer cannot be written.
     """
-    names = training_first(options.split)
-    datasets = {name: load_dataset(options.data, name, options.class_names) for name in names}
-    datasets, notes = without_unions(datasets)
+    datasets, found = load_splits(spec, options.split, config.image.exif)
     examination = examine(
         datasets, config, options.jobs,
         lambda pictures, count: tqdm(pictures, "pictures", count, unit="", leave=False, disable=options.quiet or None),
     )  # fmt: skip
-    examination = examination._replace(findings=tuple(in_order([*examination.findings, *notes])))
+    examination = examination._replace(findings=tuple(in_order([*found, *examination.findings])))
     print(as_text(examination))
     try:
         if options.json:
-            write_json(options.json, as_json(options.data, examination))
+            write_json(options.json, as_json(spec.data, examination))
         if options.out:
             from keras_frcnn.data.doctor.page import write_doctor_page  # needs Jinja2 and Matplotlib
 
             path = Path(options.out) / PAGE
-            write_doctor_page(path, options.data, examination)
+            write_doctor_page(path, spec.data, examination)
             print(f"Page: {path}")
     except OSError as error:
         where = error.filename or options.out or options.json
