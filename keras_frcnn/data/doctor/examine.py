@@ -30,6 +30,10 @@ class AnchorCheck(NamedTuple):
     coverage: Coverage  # by the configured anchors
     suggested: Coverage | None  # by the suggested anchors; None if there is no suggestion that covers more
 
+    def parts(self) -> dict[str, Coverage]:
+        """The coverages by what they are called: "configured", and "suggested" if there is one."""
+        return {"configured": self.coverage} | ({"suggested": self.suggested} if self.suggested else {})
+
 
 class Examination(NamedTuple):
     """What the doctor says about a data set."""

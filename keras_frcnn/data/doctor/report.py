@@ -11,7 +11,7 @@ from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 def coverage_table(check: AnchorCheck, missing: str = "-") -> Table:
     """The share of covered objects of each class, with the configured anchors and with the suggested ones."""
-    parts = {"configured": check.coverage} | ({"suggested": check.suggested} if check.suggested else {})
+    parts = check.parts()
     header = (f"class, {check.split}", "objects", *(f"{name}, IoU {iou}" for iou in COVERAGE_IOUS for name in parts))
     rows = tuple(
         (

@@ -32,8 +32,7 @@ _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 def svg_plot(draw: Callable[[Axes], None], size: tuple[float, float]) -> bytes:
     """The SVG of the axes that `draw` fills; `size` is its width and height, as `SMALL` and `WIDE` are.
 
-    The same drawing gives the same bytes.  Write no class or image names into a plot: only the text of a page escapes
-    them.
+    The same drawing gives the same bytes.  Names of classes or files need `plain_text` and `parse_math=False`.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -42,3 +41,9 @@ def svg_plot(draw: Callable[[Axes], None], size: tuple[float, float]) -> bytes:
         figure.savefig(written, format="svg", metadata=_NO_METADATA)
     svg = written.getvalue()
     return svg[svg.index("<svg") :].encode("utf-8")  # leaves out the document type, which has a network address
+
+
+def plain_text(name: str, most: int = 24) -> str:
+    """A name on one line of a plot: at most `most` characters, and ? for those that SVG cannot hold."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return printable if len(printable) <= most else f"{printable[: most - 1]}…"
