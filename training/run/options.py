@@ -41,6 +41,9 @@ class DataOptions(DataSpec):
 
     train: str = setting("train", "splits to train on, joined with +")
     val: str = setting("val", "splits to measure on, joined with +")
+    check_data: bool = setting(
+        False, "decode every picture before training, even if that takes long beside the training", changeable=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

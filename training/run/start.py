@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from keras_frcnn.data.doctor.examine import quick_findings
+from keras_frcnn.data.doctor.findings import finding_line
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources.loading import describe_problems, load_dataset
 from keras_frcnn.facts.config import DetectorConfig
@@ -28,6 +30,8 @@ from training.run.options import TrainingOptions, changeable_fields, to_configur
 from training.stores.features import FeatureCache
 
 _log = logging.getLogger(__name__)
+
+_SHOWN_FINDINGS = 5  # lines at the start of a run
 
 Start = TrainedDetector | PretrainedVGG16 | None  # what a training starts from
 
@@ -65,7 +69,18 @@ def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> 
         f"{len(train_set.examples)} images to train on, {len(val_set.examples)} to measure on, "
         f"{len(train_set.class_names)} classes: {', '.join(train_set.class_names)}"
     )
+    if is_chief():
+        _log_findings(options, train_set, val_set)
     return Run(folder, options, options.detector, train_set, val_set)
+
+
+def _log_findings(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> None:
+    """Log what the cheap checks of the data doctor find, with the fix of each finding."""
+    findings = quick_findings(train_set, val_set, options.detector)
+    for finding in findings[:_SHOWN_FINDINGS]:
+        _log.info("%s", finding_line(finding))
+    if findings:
+        _log.info("all checks of the data: python -m keras_frcnn.data.validate --data %s", options.data)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from training.engine.progress import RunProgress
 from training.engine.trainer import NonFiniteLoss
 from training.four_steps import Step
 from training.reporting.summary import TrainingResult
+from training.run.check_pictures import check_pictures
 from training.run.finish import finish
 from training.run.folder import load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
@@ -45,6 +46,7 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
     # Validate user input first, before touching devices or the run folder.
     start = load_start(options.weights)
     train_set, val_set = read_data(options)
+    check_pictures(options, steps, train_set, val_set)
     stop_if_asked()
     with make_strategy().scope(), open_session(options, train_set, val_set) as run:
         chief = is_chief()

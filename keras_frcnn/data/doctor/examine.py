@@ -3,7 +3,7 @@
 `quick_findings` is the cheap half, which training runs at its start: it reads no picture.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from keras_frcnn.data.doctor import findings
@@ -56,7 +56,8 @@ def examine(datasets: Mapping[str, Dataset], config: DetectorConfig, jobs: int, 
     objects = gather_objects(datasets.values(), config.image)
     counts = tuple(count_split(name, dataset) for name, dataset in datasets.items())
     anchors = _check_anchors(datasets, config, suggest_always=True)
-    found = _annotation_findings(datasets, objects, counts, config) + _anchor_findings(anchors)
+    found = _joined([finding for dataset in datasets.values() for finding in problem_findings(dataset)])
+    found += _annotation_findings(datasets, objects, counts, config) + _anchor_findings(anchors)
     paths = dict.fromkeys(example.image_path for dataset in datasets.values() for example in dataset.examples)
     facts = read_pictures(list(paths), jobs, progress)
     found += decoding_findings(facts) + copy_findings(datasets, facts)
@@ -64,9 +65,10 @@ def examine(datasets: Mapping[str, Dataset], config: DetectorConfig, jobs: int, 
 
 
 def quick_findings(train_set: Dataset, val_set: Dataset, config: DetectorConfig) -> list[Finding]:
-    """The findings of the checks that read no picture, errors first; notes are left out.
+    """The errors and warnings of the checks that read no picture, errors first.
 
-    The splits are called "train" and "val".
+    What was repaired while the data was read is left out: `describe_problems` tells it.  The splits are called "train"
+    and "val".
     """
     datasets = {"train": train_set, "val": val_set}
     objects = gather_objects(datasets.values(), config.image)
@@ -77,16 +79,17 @@ def quick_findings(train_set: Dataset, val_set: Dataset, config: DetectorConfig)
 
 
 def _annotation_findings(
-    datasets: Mapping[str, Dataset], objects: Objects, counts: list[SplitCounts] | tuple[SplitCounts, ...],
-    config: DetectorConfig,
-) -> list[Finding]:  # fmt: skip
-    """All findings that need no picture, except those about anchors."""
-    found = [finding for dataset in datasets.values() for finding in problem_findings(dataset)]
-    found = _joined(found)
-    found += tiny_boxes(objects, config.rpn.min_size) + duplicate_boxes(objects)
-    found += id_findings(datasets) + class_findings(counts)
+    datasets: Mapping[str, Dataset], objects: Objects, counts: Sequence[SplitCounts], config: DetectorConfig
+) -> list[Finding]:
+    """The findings about boxes, image ids and classes."""
     empty = [example.image_path for example in objects.examples if not len(example.boxes)]
-    return found + in_files(findings.EMPTY, empty)
+    return [
+        *tiny_boxes(objects, config.rpn.min_size),
+        *duplicate_boxes(objects),
+        *id_findings(datasets),
+        *class_findings(counts),
+        *in_files(findings.EMPTY, empty),
+    ]
 
 
 def _joined(found: list[Finding]) -> list[Finding]:

@@ -1,5 +1,7 @@
 """Every kind of fault that is seeded into a clean data set is found, and nothing else."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,10 +9,12 @@ from PIL import Image
 from keras_frcnn.data.doctor import examine, findings
 from keras_frcnn.data.doctor.findings import NOTE
 from keras_frcnn.data.doctor.splits import load_splits
+from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
-from keras_frcnn.facts.config import DetectorConfig
+from keras_frcnn.data.validate import main
+from keras_frcnn.facts.config import AnchorConfig, DetectorConfig
 
-A, B = "train_000001", "train_000002"
+A, B = "train_000001", "train_000029"
 IN_VAL = "val_000001"
 
 
@@ -27,111 +31,114 @@ def visit(root):
     return [*found, *examination.findings]
 
 
-def truncate(tree):
-    encoded = tree.picture(A).read_bytes()
-    tree.picture(A).write_bytes(encoded[: len(encoded) // 2])
+def truncate(tree, name=A):
+    encoded = tree.picture(name).read_bytes()
+    tree.picture(name).write_bytes(encoded[: len(encoded) // 2])
 
 
-def damage(tree):
+def damage(tree, name=A):
     """A PNG with a whole header and end, but broken pixels."""
-    Image.fromarray(tree.pixels(A)).save(tree.picture(A), format="PNG")
-    encoded = bytearray(tree.picture(A).read_bytes())
+    Image.fromarray(tree.pixels(name)).save(tree.picture(name), format="PNG")
+    encoded = bytearray(tree.picture(name).read_bytes())
     encoded[len(encoded) // 2] ^= 0xFF
-    tree.picture(A).write_bytes(bytes(encoded))
+    tree.picture(name).write_bytes(bytes(encoded))
 
 
-def no_picture(tree):
-    tree.picture(A).write_text("<html>not found</html>")
+def no_picture(tree, name=A):
+    tree.picture(name).write_text("<html>not found</html>")
 
 
-def no_annotation(tree):
-    tree.annotation(A).unlink()
+def no_annotation(tree, name=A):
+    tree.annotation(name).unlink()
 
 
-def exif(tree):
+def exif(tree, name=A):
     """Turned by 180 degrees, so that the stated size fits both ways."""
-    with Image.open(tree.picture(A)) as image:
+    with Image.open(tree.picture(name)) as image:
         tags = Image.Exif()
         tags[0x0112] = 3
-        image.save(tree.picture(A), quality=95, exif=tags)
+        image.save(tree.picture(name), quality=95, exif=tags)
 
 
-def wrong_size(tree):
-    tree.edit(A, lambda root: root.find("size/width").__setattr__("text", "500"))
+def wrong_size(tree, name=A):
+    tree.edit(name, lambda root: root.find("size/width").__setattr__("text", "500"))
 
 
-def no_area(tree):
-    tree.add_object(A, (20, 30, 20, 60))
+def no_area(tree, name=A):
+    tree.add_object(name, (20, 30, 20, 60))
 
 
-def outside(tree):
-    tree.add_object(A, (300, 300, 340, 350))
+def outside(tree, name=A):
+    tree.add_object(name, (300, 300, 340, 350))
 
 
-def beyond(tree):
-    tree.add_object(A, (100, 60, 150, 90))
+def beyond(tree, name=A):
+    tree.add_object(name, (100, 60, 150, 90))
 
 
-def tiny(tree):
-    tree.add_object(A, (3, 4, 4, 5))
+def tiny(tree, name=A):
+    tree.add_object(name, (3, 4, 4, 5))
 
 
-def duplicate(tree):
-    tree.add_object(A, (11, 11, 60, 60))
-    tree.add_object(A, (11, 11, 60, 60))
+def duplicate(tree, name=A):
+    tree.add_object(name, (11, 11, 60, 60))
+    tree.add_object(name, (11, 11, 60, 60))
 
 
-def nearly_duplicate(tree):
-    tree.add_object(A, (11, 11, 60, 60))
-    tree.add_object(A, (11, 11, 60, 61))
+def nearly_duplicate(tree, name=A):
+    tree.add_object(name, (11, 11, 60, 60))
+    tree.add_object(name, (11, 11, 60, 61))
 
 
-def two_classes(tree):
-    tree.add_object(A, (11, 11, 60, 60), "star")
-    tree.add_object(A, (11, 11, 60, 60), "ring")
+def two_classes(tree, name=A):
+    tree.add_object(name, (11, 11, 60, 60), "star")
+    tree.add_object(name, (11, 11, 60, 60), "ring")
 
 
-def exact_copy(tree):
-    tree.copy_picture(A, "val_900000", "val")
+def exact_copy(tree, name=A):
+    new = f"val_copy_of_{name}"
+    tree.copy_picture(name, new, "val")
 
 
-def near_copy(tree):
-    tree.copy_picture(A, "val_900000", "val")
-    brighter = np.clip(tree.pixels(A) * 1.05 + 4.0, 0, 255).astype(np.uint8)
-    tree.write_jpeg("val_900000", brighter, quality=60)
+def near_copy(tree, name=A):
+    new = f"val_copy_of_{name}"
+    tree.copy_picture(name, new, "val")
+    brighter = np.clip(tree.pixels(name) * 1.05 + 4.0, 0, 255).astype(np.uint8)
+    tree.write_jpeg(new, brighter, quality=60)
 
 
-def copy_in_split(tree):
-    tree.copy_picture(A, "train_900000", "train")
+def copy_in_split(tree, name=A):
+    new = f"train_copy_of_{name}"
+    tree.copy_picture(name, new, "train")
 
 
-def in_two_splits(tree):
-    tree.list_in("val", A)
+def in_two_splits(tree, name=A):
+    tree.list_in("val", name)
 
 
-def other_picture(tree):
-    """The annotation of A names the picture of B, which leaves the split."""
+def other_picture(tree, name=A):
+    """The annotation names the picture of B, which leaves the split."""
     tree.unlist("train", B)
-    tree.edit(A, lambda root: root.find("filename").__setattr__("text", f"{B}.jpg"))
+    tree.edit(name, lambda root: root.find("filename").__setattr__("text", f"{B}.jpg"))
 
 
-def id_clash(tree):
-    tree.copy_picture(B, A.upper(), "train")
-    tree.write_jpeg(A.upper(), tree.pixels(B)[:, ::-1])
-    tree.edit(A.upper(), lambda root: [root.remove(element) for element in root.findall("object")])
+def id_clash(tree, name=A):
+    tree.copy_picture(B, name.upper(), "train")
+    tree.write_jpeg(name.upper(), tree.pixels(B)[:, ::-1])
+    tree.edit(name.upper(), lambda root: [root.remove(element) for element in root.findall("object")])
 
 
-def name_variant(tree):
-    tree.add_object(A, (11, 11, 60, 60), "Stars")
+def name_variant(tree, name=A):
+    tree.add_object(name, (11, 11, 60, 60), "Stars")
     tree.add_object(IN_VAL, (11, 11, 60, 60), "Stars")
 
 
-def only_in_val(tree):
-    tree.add_object(IN_VAL, (11, 11, 60, 60), "lamp")
+def only_in_val(tree, name=A):
+    tree.add_object(IN_VAL, (11, 11, 60, 60), "candle")
 
 
-def absent_in_val(tree):
-    tree.add_object(A, (11, 11, 60, 60), "lamp")
+def absent_in_val(tree, name=A):
+    tree.add_object(name, (11, 11, 60, 60), "lamp")
 
 
 FAULTS = {  # what seeds a fault -> the kinds of errors and warnings that it must give, and a file that it names
@@ -147,9 +154,9 @@ FAULTS = {  # what seeds a fault -> the kinds of errors and warnings that it mus
     duplicate: ({findings.DUPLICATE_BOX}, f"{A}.jpg"),
     nearly_duplicate: ({findings.NEAR_DUPLICATE_BOX}, f"{A}.jpg"),
     two_classes: ({findings.TWO_CLASSES}, f"{A}.jpg"),
-    exact_copy: ({findings.EXACT_COPY}, "val_900000.jpg"),
-    near_copy: ({findings.NEAR_DUPLICATE}, "val_900000.jpg"),
-    copy_in_split: ({findings.COPY_IN_SPLIT}, "train_900000.jpg"),
+    exact_copy: ({findings.EXACT_COPY}, f"val_copy_of_{A}.jpg"),
+    near_copy: ({findings.NEAR_DUPLICATE}, f"val_copy_of_{A}.jpg"),
+    copy_in_split: ({findings.COPY_IN_SPLIT}, f"train_copy_of_{A}.jpg"),
     in_two_splits: ({findings.IN_TWO_SPLITS}, f"{A}.jpg"),
     other_picture: ({findings.OTHER_PICTURE}, f"{A}.xml"),
     id_clash: ({findings.ID_CLASH}, f"{A.upper()}.jpg"),
@@ -188,3 +195,42 @@ def test_an_orientation_is_noted(tree):
     assert serious(found) == set()
     (finding,) = (finding for finding in found if finding.kind is findings.EXIF_APPLIED)
     assert finding.files == (str(tree.picture(A)),)
+
+
+def test_all_faults_at_once_by_the_command_line(tree, tmp_path, capsys):
+    names = [f"train_{number:06d}" for number in range(1, len(FAULTS) + 1)]
+    for seed, name in zip(FAULTS, names, strict=True):
+        seed(tree, name)
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", f"voc:{tree.root}", "--json", str(tmp_path / "doctor.json"), "--quiet"])
+    assert ended.value.code == 1
+    answer = json.loads((tmp_path / "doctor.json").read_text())
+    found = {finding["kind"] for finding in answer["findings"]}
+    assert found >= {kind.name for kinds, _ in FAULTS.values() for kind in kinds} and len(found) >= 15
+    printed = capsys.readouterr().out
+    assert all(f": {finding['kind']}: {finding['count']}" in printed for finding in answer["findings"])
+
+
+def test_the_exit_status_of_clean_and_of_bad_input(clean_tree, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", f"voc:{clean_tree}", "--split", "train", "--quiet"])
+    assert ended.value.code == 0 and "0 errors, 0 warnings" in capsys.readouterr().out
+    for bad in (["--data", f"voc:{tmp_path}/none", "--split", "train"], ["--data", "synthetic", "--jobs", "0"], []):
+        with pytest.raises(SystemExit) as ended:
+            main(bad)
+        assert ended.value.code == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_quick_half_reads_no_picture_and_gives_no_notes(tree):
+    two_classes(tree)
+    tiny(tree)
+    spec = DataSpec(data=f"voc:{tree.root}")
+    train_set, val_set = load_dataset(spec, "train"), load_dataset(spec, "val")
+    for path in (tree.root / "JPEGImages").iterdir():
+        path.unlink()
+    found = examine.quick_findings(train_set, val_set, DetectorConfig())
+    assert [finding.kind for finding in found] == [findings.TINY, findings.TWO_CLASSES]
+    small = DetectorConfig(anchors=AnchorConfig(scales=(16.0,)))
+    (coverage,) = set(examine.quick_findings(train_set, val_set, small)) - set(found)
+    assert coverage.kind is findings.POOR_COVERAGE and "cross 0%" in coverage.detail

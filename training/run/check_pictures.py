@@ -1,0 +1,43 @@
+"""The pictures of a run, decoded once before it starts, so that a damaged file is named before hours of training."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from keras_frcnn.data.doctor.pictures import PictureFacts, read_pictures
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.facts.errors import InputError
+from training.engine.distribution import progress_bar
+from training.four_steps import Step
+from training.run.options import TrainingOptions
+
+# Training decodes a picture each time that it uses it.  Decoding all pictures once is cheap if it adds at most this
+# share to what training itself decodes.
+CHEAP_SHARE = 0.05
+
+_NAMED = 3  # files in the message
+
+
+def check_pictures(options: TrainingOptions, steps: Sequence[Step], train_set: Dataset, val_set: Dataset) -> None:
+    """Decode every picture with --check-data, or if that is cheap and the run is new.
+
+    Raises InputError, which names the first files, if a picture cannot be decoded.
+    """
+    paths = list(dict.fromkeys(example.image_path for dataset in (train_set, val_set) for example in dataset.examples))
+    uses = sum(step.iterations * step.images for step in steps)
+    is_new = not (pathlib.Path(options.run) / "config.json").exists()
+    if not options.check_data and not (is_new and len(paths) <= CHEAP_SHARE * uses):
+        return
+
+    def shown(pictures: Iterable[PictureFacts], count: int) -> Iterable[PictureFacts]:
+        with progress_bar(desc="checking pictures", total=count, leave=False) as bar:
+            for facts in pictures:
+                bar.update()
+                yield facts
+
+    faulty = [facts for facts in read_pictures(paths, os.cpu_count() or 1, shown) if facts.fault]
+    if faulty:
+        others = [pathlib.Path(facts.path).name for facts in faulty[1:_NAMED]]
+        more = f"; {len(faulty)} such pictures, also {', '.join(others)}" if others else ""
+        fix = "replace it, or remove it from the split"
+        raise InputError(faulty[0].path, f"cannot be decoded ({faulty[0].fault}){more}", fix)
