@@ -76,6 +76,7 @@ def times(folder):
         "training.evaluate",
         "keras_frcnn.detect",
         "keras_frcnn.data.synthetic",
+        "keras_frcnn.data.validate",
         "export.saved_model",
         "export.tflite",
         "export.client",
@@ -91,6 +92,7 @@ def test_help_answers_without_heavy_imports(module):
 
 
 EXTRA_PACKAGES = {
+    "data": ("jinja2", "matplotlib", "tqdm"),
     "train": ("jinja2", "matplotlib", "official", "orbit", "tqdm"),
     "export": ("ai_edge_litert", "ai_edge_quantizer", "grpc", "tensorflow_serving", "tqdm"),
 }
@@ -100,6 +102,7 @@ EXTRA_PACKAGES = {
 @pytest.mark.parametrize(
     ("extra", "module", "arguments"),
     [
+        ("data", "keras_frcnn.data.validate", "--data synthetic --out {folder}"),
         ("train", "training.alternate", "--data synthetic --weights none --run {folder}/run"),
         ("train", "training.joint", "--data synthetic --weights none --run {folder}/run"),
         ("train", "training.evaluate", "--data synthetic --model {folder}"),

@@ -36,6 +36,19 @@ def test_the_terminal_shows_messages_and_the_file_keeps_all(voc_tree, tmp_path, 
     assert not logging.getLogger("training").handlers
 
 
+def test_the_doctor_is_heard_at_the_start(voc_tree, tmp_path, capsys):
+    options = options_of(voc_tree, tmp_path / "run")
+    train_set, val_set = read_data(options)
+    boxes = train_set.examples[0].boxes.copy()
+    boxes[:] = boxes[0]
+    twice = train_set.examples[0]._replace(boxes=boxes, classes=boxes[:, 0].astype("int32") * 0 + 1)
+    with open_session(options, train_set._replace(examples=(twice, *train_set.examples[1:])), val_set):
+        pass
+    shown = capsys.readouterr().out
+    assert "warning: duplicate box: " in shown and "; remove one of the two objects" in shown
+    assert f"all checks of the data: python -m keras_frcnn.data.validate --data voc:{voc_tree}\n" in shown
+
+
 def test_a_handler_of_the_root_logger_does_not_print_the_lines_again(voc_tree, tmp_path, caplog):
     """Imported libraries install such a handler."""
     options = options_of(voc_tree, tmp_path / "run")
