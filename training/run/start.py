@@ -5,6 +5,7 @@ the same order; only the chief writes and prints.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import logging
@@ -36,7 +37,7 @@ class Run(NamedTuple):
 
     folder: pathlib.Path
     options: TrainingOptions
-    config: DetectorConfig
+    config: DetectorConfig  # of the model; that of `options` may still say "auto"
     train_set: Dataset
     val_set: Dataset
 
@@ -61,7 +62,14 @@ def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> 
         f"{len(train_set.examples)} images to train on, {len(val_set.examples)} to measure on, "
         f"{len(train_set.class_names)} classes: {', '.join(train_set.class_names)}"
     )
-    return Run(folder, options, options.detector, train_set, val_set)
+    return Run(folder, options, resolved(options.detector, train_set.exif), train_set, val_set)
+
+
+def resolved(config: DetectorConfig, exif: str) -> DetectorConfig:
+    """The configuration of the run's model: its `image.exif` is the data set's `exif` instead of "auto"."""
+    if config.image.exif != "auto":
+        return config
+    return dataclasses.replace(config, image=dataclasses.replace(config.image, exif=exif))
 
 
 @contextlib.contextmanager
