@@ -5,8 +5,6 @@ import logging
 import pathlib
 import re
 
-import numpy as np
-
 from export.litemodel.comparison import compare_with_keras
 from export.litemodel.flatbuffer import describe_operators
 from export.litemodel.graph import convert

@@ -30,10 +30,11 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
     Each function takes and returns tensors with a batch axis:
 
       serving_default: images (B, H, W, 3) uint8 -> the outputs of `convention.detection_outputs`.
-      image_bytes: B JPEGs or PNGs (B,) string -> the same, `image_errors` (B,) string, empty for a readable picture, and
-        `image_orientations` (B,), the EXIF orientation that was applied to the picture; boxes are those of the turned
-        picture.
+      image_bytes: B JPEGs or PNGs (B,) string -> the same, image_errors (B,) string and image_orientations (B,).
       proposals: images (B, H, W, 3) uint8 -> proposal_boxes (B, P, 4), proposal_scores (B, P), num_proposals (B,).
+
+    The error of a readable picture is empty.  The orientation is the EXIF orientation that was applied, 1 to 8; boxes
+    are those of the turned picture.
     """
     parts = model.parts._replace(head=head)
     sides = model.config.image.short_side, model.config.image.long_side

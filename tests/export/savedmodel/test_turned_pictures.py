@@ -1,4 +1,4 @@
-"""The EXIF orientation: training, the API, the SavedModel and the client see one picture, and find the same boxes in it."""
+"""The EXIF orientation: training, the API, the SavedModel and the client see the same picture and the same boxes."""
 
 import dataclasses
 import json
