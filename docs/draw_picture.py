@@ -14,7 +14,7 @@ from PIL import Image
 
 import keras_frcnn
 from keras_frcnn.api.drawing import draw_ground_truth
-from keras_frcnn.data.images import decode_image
+from keras_frcnn.data.picture_files import read_example
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 
@@ -31,7 +31,7 @@ def draw_scenes(model_path: str | None) -> list[np.ndarray]:
     detector = None if model_path is None else keras_frcnn.load(model_path)
     drawn = []
     for example in (dataset.examples[position] for position in SCENES):
-        image = decode_image(pathlib.Path(example.image_path).read_bytes()).numpy()
+        image = read_example(example)
         if detector is None:
             truth = (example.boxes, example.classes, example.difficult)
             drawn.append(draw_ground_truth(image, *truth, dataset.class_names))

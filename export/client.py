@@ -4,7 +4,8 @@
 
 This sends the files unchanged to the signature `image_bytes`.  For each picture it writes photo.detections.png with
 labelled boxes beside the picture (or into --out) and prints one JSON line, as `python -m keras_frcnn.detect` does.
-Boxes are [ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.
+Boxes are [ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.  If the model applies the EXIF
+orientation, the server says how it turned each picture, and the client turns it in the same way.
 
 Exit status: 0 if all pictures have their detections, 1 if the server failed or could not read a picture, 2 for bad
 input.
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 SIGNATURE = "image_bytes"  # its input has the same name
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections", "image_errors")
+ORIENTATIONS = "image_orientations"  # an output that exports of older versions lack: these turn no pictures
+# The members of PIL.Image.Transpose that apply the EXIF orientations.
+TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
 # Seconds before a request is sent again.  The wait doubles from the first to the longest.  Up to half of it is random,
 # so that the clients of a server that was away do not all return at once.
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
@@ -60,10 +67,11 @@ class Unavailable(ServerError):
 class Found(NamedTuple):
     """What the model found in one picture: D detections, best first."""
 
-    boxes: list[list[float]]  # (D, 4) yxyx, from 0 to 1 of the picture's sides
+    boxes: list[list[float]]  # (D, 4) yxyx, from 0 to 1 of the sides of the picture, turned by `orientation`
     classes: list[int]  # (D,) from 1
     scores: list[float]  # (D,) from 0 to 1
     error: str  # why the picture has no detections; empty for a readable picture
+    orientation: int = 1  # the EXIF orientation that the model applied to the picture; 1: it is as stored
 
 
 def detect(
@@ -112,7 +120,11 @@ def _to_found(row: Row) -> Found:
     count = int(count)
     if not len(boxes) == len(classes) == len(scores) >= count >= 0:
         raise ValueError(f"{count} detections in rows of {len(boxes)}, {len(classes)} and {len(scores)}")
-    return Found(boxes[:count], [int(class_index) for class_index in classes[:count]], scores[:count], error)
+    orientation = int(row.get(ORIENTATIONS, 1))
+    if not 1 <= orientation <= 8:
+        raise ValueError(f"{ORIENTATIONS} holds {orientation}, which is no EXIF orientation")
+    classes = [int(class_index) for class_index in classes[:count]]
+    return Found(boxes[:count], classes, scores[:count], error, orientation)
 
 
 def _ask_in_time(
@@ -282,7 +294,8 @@ def _prepare_grpc(server: str, model: str, version: int | str | None, pictures: 
                 raise TimeoutError from None
             raise _refusal(error.code().name, error.details(), server, model, version) from None
         try:
-            columns = {name: _values(answer.outputs[name]) for name in OUTPUTS if name in answer.outputs}
+            names = [name for name in (*OUTPUTS, ORIENTATIONS) if name in answer.outputs]
+            columns = {name: _values(answer.outputs[name]) for name in names}
             return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         except (TypeError, ValueError) as error:
             raise ServerError(f"{server} answered with incomplete tensors ({error})") from None
@@ -384,10 +397,11 @@ def output_path(image_path: str, out: str | None) -> str:
     return os.path.join(folder if out is None else out, f"{os.path.splitext(name)[0]}.detections.png")
 
 
-def read_pixels(picture: bytes, path: str) -> "Image.Image":
-    """Decode a picture to RGB.  The EXIF orientation is ignored, as in training.
+def read_pixels(picture: bytes, path: str, orientation: int) -> "Image.Image":
+    """Decode a picture to RGB, and turn it by an EXIF orientation, `Found.orientation`.
 
-    `path` stands in the message of the InputError for a picture that Pillow cannot read.
+    The orientation in the file does not count: the model decides whether it applies it.  `path` stands in the message
+    of the InputError for a picture that Pillow cannot read.
     """
     # Imported here because `detect` and --help need no Pillow.
     from PIL import Image
@@ -396,7 +410,8 @@ def read_pixels(picture: bytes, path: str) -> "Image.Image":
         image: Image.Image = Image.open(io.BytesIO(picture))
         if image.mode.startswith("I"):  # 16 bits a pixel
             image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-        return image.convert("RGB")
+        image = image.convert("RGB")
+        return image.transpose(Image.Transpose[TURNS[orientation]]) if orientation in TURNS else image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: Pillow cannot read it ({error}); save it as JPEG or PNG") from None
 
@@ -439,7 +454,7 @@ def report(
 
     Raises InputError if Pillow cannot read the picture, if `labels` lacks a class, or if `target` cannot be written.
     """
-    image = read_pixels(picture, path)
+    image = read_pixels(picture, path, found.orientation)
     sizes = (image.height, image.width) * 2
     shown = [i for i, value in enumerate(found.scores) if value >= score]
     boxes = [[share * size for share, size in zip(found.boxes[i], sizes, strict=True)] for i in shown]

@@ -3,21 +3,25 @@
 Needs only ai-edge-litert, numpy and pillow, and nothing of this project.
 """
 
+import json
 import sys
 import zipfile
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageOps
 
 model_path, image_path = sys.argv[1:]
-labels = zipfile.ZipFile(model_path).read("labels.txt").decode().splitlines()  # line 0 is the background
+files = zipfile.ZipFile(model_path)
+labels = files.read("labels.txt").decode().splitlines()  # line 0 is the background
+settings = json.loads(files.read("config.json"))["detector"]["image"]
 runner = Interpreter(model_path, num_threads=4).get_signature_runner()
 _, height, width, _ = runner.get_input_details()["images"]["shape"]
 
-# Resize as in training: bilinear without smoothing.  Image.resize would smooth.
 with Image.open(image_path) as file:
-    image = file.convert("RGB")
+    # Turn the picture as in training.  Boxes are those of the turned picture.
+    image = (ImageOps.exif_transpose(file) if settings.get("exif") == "apply" else file).convert("RGB")
+# Resize as in training: bilinear without smoothing.  Image.resize would smooth.
 whole = (0, 0, image.width, image.height)
 pixels = image.transform((width, height), Image.Transform.EXTENT, whole, Image.Resampling.BILINEAR)
 

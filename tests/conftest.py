@@ -92,6 +92,23 @@ def make_batch():
 
 
 @pytest.fixture(scope="session")
+def stored_turned():
+    """A function (PIL image, EXIF orientation) -> (the image as a camera stores it, its EXIF data).
+
+    A viewer that applies the orientation shows the image that was given.
+    """
+    from PIL import Image, ImageOps
+
+    def store(shown, orientation):
+        exif, inverse = Image.Exif(), shown.copy()
+        exif[0x0112] = orientation
+        inverse.getexif()[0x0112] = {6: 8, 8: 6}.get(orientation, orientation)
+        return ImageOps.exif_transpose(inverse), exif
+
+    return store
+
+
+@pytest.fixture(scope="session")
 def voc_tree(tmp_path_factory):
     """A VOC tree of drawn scenes, 4 pictures to train on and 2 to measure on, 64 x 96 pixels; not to be changed."""
     from keras_frcnn.data.sources.drawn import write_synthetic

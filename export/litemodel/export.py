@@ -5,8 +5,6 @@ import logging
 import pathlib
 import re
 
-import numpy as np
-
 from export.litemodel.comparison import compare_with_keras
 from export.litemodel.flatbuffer import describe_operators
 from export.litemodel.graph import convert
@@ -38,9 +36,10 @@ def export(options: argparse.Namespace) -> None:
     """
     size = parse_size(options.size)
     path = check_out(options)
-    calibration = calibration_pictures(options, size)
-    images = images_to_compare(options)
+    check_calibration(options)
     model = load_for_export(options)
+    calibration = [resize_picture(image, size) for image in given_images(options.calibrate or (), model.config.image)]
+    images = images_to_compare(options, model.config.image)
     dataset = read_dataset(options, model.class_names)
 
     content = convert(model, size)
@@ -81,15 +80,11 @@ def check_out(options: argparse.Namespace) -> pathlib.Path:
     return path
 
 
-def calibration_pictures(options: argparse.Namespace, size: tuple[int, int]) -> list[np.ndarray]:
-    """The pictures of `--calibrate`, resized to `size`: (*size, 3) uint8 each.
-
-    Raises InputError if int8 has no pictures, if another quantisation has some, or if one cannot be read.
-    """
+def check_calibration(options: argparse.Namespace) -> None:
+    """Raise InputError if int8 has no pictures of `--calibrate`, or if another quantisation has some."""
     if options.quantize == "int8" and not options.calibrate:
         fix = "give some dozens of real pictures: int8 measures the ranges of activations on them"
         raise InputError("--calibrate", "is missing", fix)
     if options.quantize != "int8" and options.calibrate:
         problem = f"has no effect with --quantize {options.quantize}"
         raise InputError("--calibrate", problem, "remove it, or choose --quantize int8")
-    return [resize_picture(image, size) for image in given_images(options.calibrate or ())]

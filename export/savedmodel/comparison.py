@@ -1,17 +1,19 @@
 """The answers of an exported SavedModel, and their comparison with the Keras model."""
 
 import dataclasses
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.parity import ParityError, PictureDetections, Tolerance, check, compare, format_parity
 from export.shared.reference import reference_detections, reference_proposals
-from keras_frcnn.facts.structures import Tensor
+from keras_frcnn.data.orientation import apply_orientation
 from keras_frcnn.network.model import FasterRCNN
 
 PROPOSAL_OUTPUTS = ("proposal_boxes", "proposal_scores", "num_proposals")
@@ -33,9 +35,9 @@ def detect(signatures: Signatures, image: np.ndarray) -> PictureDetections:
     return PictureDetections(*_rows(signatures["serving_default"](images=image[None]), *DETECTION_OUTPUTS))
 
 
-def detect_in_file(signatures: Signatures, encoded: Tensor) -> PictureDetections:
-    """The detections in one JPEG or PNG, a () string, by `image_bytes`.  Raises ParityError if it is refused."""
-    outputs = signatures["image_bytes"](image_bytes=encoded[None])
+def detect_in_file(signatures: Signatures, encoded: bytes) -> PictureDetections:
+    """The detections in one JPEG or PNG by `image_bytes`.  Raises ParityError if it is refused."""
+    outputs = signatures["image_bytes"](image_bytes=tf.constant([encoded]))
     error = outputs["image_errors"].numpy()[0].decode()
     if error:
         raise ParityError(f"the signature image_bytes refuses a picture: {error}")
@@ -48,7 +50,20 @@ def propose(signatures: Signatures, image: np.ndarray) -> PictureDetections:
     return PictureDetections(boxes, scores * 0, scores)
 
 
-def _rows(outputs: Mapping[str, Tensor], *names: str) -> tuple[np.ndarray, ...]:
+def _as_png(image: np.ndarray, turned: bool) -> bytes:
+    """A PNG of a picture, (H, W, 3) uint8, that has the EXIF orientation 6, a quarter turn clockwise.
+
+    With `turned`, the picture is stored as a camera does, so that it is `image` after the turn.  Without, the reader is
+    to ignore the orientation, and the picture is stored as it is.
+    """
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    stored = apply_orientation(tf.constant(image), 8).numpy() if turned else image  # 8 undoes 6
+    Image.fromarray(stored).save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+def _rows(outputs: Mapping[str, Any], *names: str) -> tuple[np.ndarray, ...]:
     """The outputs `names` of the first picture without padding; the last name is the output with their number."""
     count = int(outputs[names[-1]][0])
     return tuple(outputs[name][0, :count].numpy() for name in names[:-1])
@@ -61,7 +76,7 @@ def compare_with_keras(model: FasterRCNN, signatures: Signatures, images: Sequen
     """
 
     def detect_in_png(signatures: Signatures, image: np.ndarray) -> PictureDetections:
-        return detect_in_file(signatures, tf.io.encode_png(image))
+        return detect_in_file(signatures, _as_png(image, model.config.image.applies_exif))
 
     tolerance, test = TOLERANCES[precision], model.config.test
     all_proposals = dataclasses.replace(test, score_threshold=0.0, max_detections=test.post_nms_topk)

@@ -60,7 +60,8 @@ def export(options: argparse.Namespace) -> None:
     """
     target, ranks = _target(options), _ranks(options)
     model = load_for_export(options)
-    dataset, images = read_dataset(options, model.class_names), images_to_compare(options)
+    dataset = read_dataset(options, model.class_names)
+    images = images_to_compare(options, model.config.image)
     weights = f"{model.count_params() / 1e6:.1f} million weights"
     _LOG.info("loaded %s: %d classes, %s", options.model, len(model.class_names), weights)
     keras_map = None
@@ -140,7 +141,7 @@ def _moments(model: FasterRCNN, ranks: Sequence[int], calibration: Sequence[str]
     """
     if not calibration:
         return (None, None)
-    moments, regions = measure_moments(model, given_images(calibration))
+    moments, regions = measure_moments(model, given_images(calibration, model.config.image))
     if regions < max(ranks):
         raise InputError("--calibrate", f"only {regions} regions for a rank of {max(ranks)}", "give more pictures")
     return moments

@@ -30,8 +30,11 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
     Each function takes and returns tensors with a batch axis:
 
       serving_default: images (B, H, W, 3) uint8 -> the outputs of `convention.detection_outputs`.
-      image_bytes: B JPEGs or PNGs (B,) string -> the same and `image_errors` (B,) string, empty for a readable picture.
+      image_bytes: B JPEGs or PNGs (B,) string -> the same, image_errors (B,) string and image_orientations (B,).
       proposals: images (B, H, W, 3) uint8 -> proposal_boxes (B, P, 4), proposal_scores (B, P), num_proposals (B,).
+
+    The error of a readable picture is empty.  The orientation is the EXIF orientation that was applied, 1 to 8; boxes
+    are those of the turned picture.
     """
     parts = model.parts._replace(head=head)
     sides = model.config.image.short_side, model.config.image.long_side
@@ -43,7 +46,7 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
 
     def detect_in_file(encoded: Tensor) -> dict[str, Tensor]:
         """The outputs for one picture, a () string, without the batch axis."""
-        image, error = read_encoded(encoded, *sides)
+        image, error, orientation = read_encoded(encoded, model.config.image)
 
         def found() -> dict[str, Tensor]:
             outputs = detect(image[None], tf.shape(image)[None, :2])
@@ -52,7 +55,8 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
         def nothing() -> dict[str, Tensor]:
             return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in rows.items()}
 
-        return {**tf.cond(tf.equal(error, ""), found, nothing), "image_errors": error}
+        detections = tf.cond(tf.equal(error, ""), found, nothing)
+        return {**detections, "image_errors": error, "image_orientations": tf.cast(orientation, tf.float32)}
 
     @tf.function(input_signature=[_IMAGES])
     def serving_default(images: Tensor) -> dict[str, Tensor]:
@@ -60,7 +64,8 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def image_bytes(image_bytes: Tensor) -> dict[str, Tensor]:
-        return _map_files(detect_in_file, image_bytes, {**rows, "image_errors": tf.TensorSpec([], tf.string)})
+        more = {"image_errors": tf.TensorSpec([], tf.string), "image_orientations": tf.TensorSpec([])}
+        return _map_files(detect_in_file, image_bytes, {**rows, **more})
 
     @tf.function(input_signature=[_IMAGES])
     def proposals(images: Tensor) -> dict[str, Tensor]:

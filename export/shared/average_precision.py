@@ -7,8 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 from export.shared.parity import PictureDetections
-from keras_frcnn.api.pictures import read_picture
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.picture_files import read_example
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.evaluation.detections_record import ImageDetections
@@ -34,7 +34,7 @@ def mean_average_precision(detect: Callable[[np.ndarray], PictureDetections], da
     """
     records = []
     for example in tqdm(dataset.examples, desc=title, unit="picture", mininterval=1.0, dynamic_ncols=True):
-        boxes, classes, scores = detect(read_picture(example.image_path))
+        boxes, classes, scores = detect(read_example(example))
         pixels = boxes * np.tile([example.height, example.width], 2)
         records.append(ImageDetections(example.image_id, pixels, classes, scores))
     return evaluate_voc(dataset.examples, records, dataset.class_names, 0.5).mean_11point

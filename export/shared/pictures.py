@@ -6,17 +6,23 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.api.pictures import Path, read_picture
+from keras_frcnn.api.pictures import Path
 from keras_frcnn.data.images import resize
+from keras_frcnn.data.picture_files import read_picture
 from keras_frcnn.data.sources.scenes import draw_scene
+from keras_frcnn.facts.config import ImageConfig
 
 SYNTHETIC_COUNT = 4
 SYNTHETIC_SIZE = (480, 640)  # height, width
 
 
-def given_images(paths: Iterable[Path]) -> list[np.ndarray]:
-    """Read picture files: (H, W, 3) uint8 RGB each.  Raises InputError for a file that cannot be read."""
-    return [read_picture(path) for path in paths]
+def given_images(paths: Iterable[Path], config: ImageConfig) -> list[np.ndarray]:
+    """Read picture files as the model of `config` sees them: (H, W, 3) uint8 RGB each.
+
+    They are turned as their EXIF orientation says if the model applies it.  Raises InputError for a file that cannot
+    be read.
+    """
+    return [read_picture(path, config.applies_exif) for path in paths]
 
 
 def synthetic_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:
@@ -24,9 +30,11 @@ def synthetic_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:
     return [draw_scene(np.random.default_rng([0, index]), *size).image for index in range(count)]
 
 
-def images_to_compare(options: argparse.Namespace) -> list[np.ndarray]:
+def images_to_compare(options: argparse.Namespace, config: ImageConfig) -> list[np.ndarray]:
     """The pictures that the options of `options.add_parity_options` choose: those of `--images`, or drawn scenes."""
-    return given_images(options.images) if options.images else synthetic_images(SYNTHETIC_COUNT, SYNTHETIC_SIZE)
+    if options.images:
+        return given_images(options.images, config)
+    return synthetic_images(SYNTHETIC_COUNT, SYNTHETIC_SIZE)
 
 
 def resize_picture(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -82,7 +82,8 @@ class Detector:
         Args:
           images: a picture, or a list, tuple or generator of pictures of any sizes.  A picture is a path (JPEG, PNG,
             GIF or BMP), a PIL image of any mode with a fixed range, or a uint8 array: RGB (H, W, 3), grey (H, W) or
-            (H, W, 1), or RGBA (H, W, 4), whose alpha is dropped.  The EXIF orientation is ignored, as in training.
+            (H, W, 1), or RGBA (H, W, 4), whose alpha is dropped.  If `config.image.exif` is "apply", files and PIL
+            images are turned as their EXIF orientation says, and boxes are in pixels of the turned picture.
           score: the least score of a detection, from 0 to below 1.  The model itself drops detections that do not
             exceed `config.test.score_threshold` (0.05 by default), so a lower score shows nothing more.
           batch_size: how many pictures run together.  Only pictures that resize to the same size do.  It changes speed
@@ -97,14 +98,22 @@ class Detector:
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise InputError("batch_size", f"{batch_size!r} is not a whole number of at least 1", "give 1 or more")
         if _is_one(images):
-            return self._results([_Loaded(to_pixels(images), _source(images))], score, batch_size)[0]
+            pixels = to_pixels(images, self.config.image.applies_exif)
+            return self._results([_Loaded(pixels, _source(images))], score, batch_size)[0]
         results: list[Result] = []
         several = cast(Iterable[Picture], images)  # a TypeGuard narrows only where it is true
         named = ((image, f"images[{index}]") for index, image in enumerate(several))
         window = 1 if batch_size == 1 else batch_size * _BATCHES_READ_AHEAD
-        while loaded := [_load(*entry) for entry in itertools.islice(named, window)]:
+        while loaded := [self._load(*entry) for entry in itertools.islice(named, window)]:
             results += self._results(loaded, score, batch_size)
         return results
+
+    def _load(self, image: Picture, name: str) -> "_Loaded":
+        """Read a picture.  One that cannot be read has its error."""
+        try:
+            return _Loaded(to_pixels(image, self.config.image.applies_exif, name), _source(image))
+        except InputError as error:
+            return _Loaded(np.zeros((0, 0, 3), np.uint8), _source(image), str(error))
 
     def _results(self, pictures: Sequence["_Loaded"], score: float, batch_size: int) -> list[Result]:
         """The Result of each picture, in order."""
@@ -154,6 +163,7 @@ class Detector:
             source=picture.source,
             error=picture.error,
             _pixels=picture.pixels if picture.source is None and picture.error is None else None,
+            _turned=self.config.image.applies_exif,
         )
 
 
@@ -183,10 +193,3 @@ def _is_one(images: Picture | Iterable[Picture]) -> TypeGuard[Picture]:
 
 def _source(image: object) -> str | None:
     return str(image) if isinstance(image, str | os.PathLike) else None
-
-
-def _load(image: Picture, name: str) -> _Loaded:
-    try:
-        return _Loaded(to_pixels(image, name), _source(image))
-    except InputError as error:
-        return _Loaded(np.zeros((0, 0, 3), np.uint8), _source(image), str(error))

@@ -1,20 +1,23 @@
 """From a picture, as a caller has it, to pixels and to detections in those pixels.
 
-A picture is a file, a PIL image or an array.  All three become what `data.images.decode_image` makes of a file:
-(H, W, 3) uint8 RGB, without alpha, in the order in which the file stores the pixels (the EXIF orientation is ignored).
+A picture is a file, a PIL image or an array.  All three become what `data.orientation.decode_picture` makes of a file:
+(H, W, 3) uint8 RGB, without alpha.  If the model applies the EXIF orientation (`ImageConfig.applies_exif`), files and
+PIL images are turned as theirs says.  Arrays have none and are taken as they are.
 
 Axes: H W pixels of a picture, B pictures of one batch, h w pixels of a resized picture, N detections in one picture.
 """
 
 import os
-import re
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_frcnn.data.images import decode_image, prepare
+from keras_frcnn.data.images import prepare
+from keras_frcnn.data.orientation import apply_orientation
+from keras_frcnn.data.picture_files import read_picture
+from keras_frcnn.data.sources.picture_header import AS_STORED, orientation_of
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.structures import Detections, Tensor
@@ -37,41 +40,22 @@ class PixelDetections(NamedTuple):
     scores: np.ndarray  # (N,) float32, 0 to 1
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Read a JPEG, PNG, GIF (first frame) or BMP file: (H, W, 3) uint8 RGB.
-
-    Raises InputError, with the file and the reason, if there is no such file or if it is not a readable picture.
-    """
-    try:
-        return decode_image(tf.io.read_file(os.fspath(path))).numpy()
-    except tf.errors.NotFoundError:
-        raise InputError(path, "no such file", "give the path of a picture") from None
-    except tf.errors.FailedPreconditionError:
-        raise InputError(path, "is a folder", "give the path of a picture") from None
-    except tf.errors.OpError as error:
-        problem = f"not a readable picture ({_reason(error)})"
-        raise InputError(path, problem, "give a JPEG, PNG, GIF or BMP file") from None
-
-
-def to_pixels(image: Picture, name: str = "image") -> np.ndarray:
+def to_pixels(image: Picture, turned: bool, name: str = "image") -> np.ndarray:
     """The pixels of a picture in any accepted form: (H, W, 3) uint8 RGB.
 
-    `name` stands for an image that has no path in error messages.  Raises InputError if `image` is not a picture, or
-    if it cannot be read.
+    With `turned`, a file or a PIL image is turned as its EXIF orientation says.  `name` stands for an image that has no
+    path in error messages.  Raises InputError if `image` is not a picture, or if it cannot be read.
     """
     if isinstance(image, str | os.PathLike):
-        return read_picture(image)
+        return read_picture(image, turned)
     if isinstance(image, Image.Image):
-        return _pil_pixels(image, name)
+        pixels = _pil_pixels(image, name)
+        # Not ImageOps.exif_transpose, which also reads XMP: a PIL image must be what its file is.
+        orientation = orientation_of(image.info.get("exif")) if turned else AS_STORED
+        return apply_orientation(tf.constant(pixels), orientation).numpy()
     if hasattr(image, "__array__"):
         return _array_pixels(np.asarray(image), name)
     raise InputError(name, f"{type(image).__name__} is not a picture", _USE_A_PICTURE)
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the names of its graph nodes and operations."""
-    message = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\].*", "", error.message, flags=re.DOTALL)
-    return message.strip().rstrip(".")[:120]
 
 
 def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_frcnn.api.drawing import draw_detections
-from keras_frcnn.api.pictures import read_picture
+from keras_frcnn.data.picture_files import read_picture
 from keras_frcnn.facts.errors import InputError
 
 
@@ -28,11 +28,12 @@ class Result:
     scores: np.ndarray  # (N,) float32, 0 to 1
     class_ids: np.ndarray  # (N,) int32, 1 for the first class name; 0 is the background and never appears
     class_names: tuple[str, ...]  # all classes of the model
-    height: int  # of the picture in pixels; 0 if it could not be read
+    height: int  # of the picture in pixels, turned if the model applies the EXIF orientation; 0 if it was not readable
     width: int
     source: str | None = None  # the picture's path; None for an array or a PIL image
     error: str | None = None  # why the picture could not be read; None if it was
     _pixels: np.ndarray | None = field(default=None)  # (H, W, 3) uint8 RGB of a picture without a path
+    _turned: bool = field(default=False)  # whether the picture at `source` was turned as its EXIF orientation says
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -71,7 +72,7 @@ class Result:
         if pixels is None:
             if self.source is None:
                 raise InputError("Result", "it has neither pixels nor a path", "draw with keras_frcnn.draw_detections")
-            pixels = read_picture(self.source)
+            pixels = read_picture(self.source, self._turned)
         if pixels.shape[:2] != (self.height, self.width):
             size = f"{pixels.shape[0]} x {pixels.shape[1]}, not {self.height} x {self.width} as in detection"
             raise InputError(self.source or "image", f"the picture is now {size}", "run detect again")

@@ -11,9 +11,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_frcnn.data.images import JPEG_START, PNG_START, decode_image, starts_with
+from keras_frcnn.data.sources.picture_header import AS_STORED
 from keras_frcnn.facts.structures import Tensor
-
-AS_STORED = 1  # the orientation of a picture that is shown as it is stored
 
 _PREFIX = b"Exif\0\0"  # in front of the EXIF data of a JPEG
 _TAG, _SHORT, _LONG = 0x0112, 3, 4  # the tag Orientation, and the types that its value may have

@@ -1,9 +1,9 @@
-"""From examples to batches in tf.data: read, decode, resize, flip, normalise, batch, pad, prefetch.
+"""From examples to batches in tf.data: read, decode, turn, resize, flip, normalise, batch, pad, prefetch.
 
 The module `order` decides which picture comes when.
 
 Axes: B images, H W pixels, h w feature cells, c channels, P stored proposals, G ground-truth objects.  Boxes are
-float32 in the order y0, x0, y1, x1.
+float32 in the order y0, x0, y1, x1.  The pixels of a picture are those after `Example.orientation` is applied.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ import tensorflow as tf
 from keras_frcnn.data import images
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.order import WHOLE, Share, training_order
+from keras_frcnn.data.orientation import apply_orientation
+from keras_frcnn.data.picture_files import read_example
 from keras_frcnn.data.stored_features import FeatureFiles, read_features
 from keras_frcnn.data.tuning import untuned
 from keras_frcnn.facts.config import ImageConfig
@@ -48,7 +50,7 @@ def training_batches(
         batch_size: B, the images that one replica processes at a time.
         seed: The seed of the order, and the first number of each image's seed in `Batch.seeds`.
         proposal_paths: For each example the file of its proposals: a serialised (P, 5) float32 tensor of boxes, in
-            pixels of the stored picture, and scores.  Without it, batches hold no proposals.
+            pixels of the picture, and scores.  Without it, batches hold no proposals.
         feature_files: Stored features.  Pictures whose features are stored are not decoded, so that no change of pixels
             reaches them.  Augmentation needs training without stored features (`--feature-cache-gib 0`).
         start: The position of the first picture of the global batch, see `training_order`.
@@ -105,10 +107,9 @@ def naming_undecodable(*datasets: Dataset) -> Iterator[None]:
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
         for example in (example for dataset in datasets for example in dataset.examples):
             try:
-                images.decode_image(tf.io.read_file(example.image_path))
-            except tf.errors.OpError as cause:
-                problem = f"not a readable picture ({cause.message[:120]})"
-                raise InputError(example.image_path, problem, "replace or remove it") from error
+                read_example(example)
+            except InputError as cause:
+                raise cause from error
         raise
 
 
@@ -118,7 +119,7 @@ class _Input(NamedTuple):
     image: Tensor  # (H, W, 3) float32 normalised, or (0, 0, 3)
     features: StoredFeatures  # maps (h, w, c), or (0, 0, 0); valid ()
     size: Tensor  # (2,) int32, height and width of the resized picture
-    original_size: Tensor  # (2,) int32, height and width of the stored picture
+    original_size: Tensor  # (2,) int32, height and width of the picture
 
 
 def _loader(
@@ -142,7 +143,7 @@ def _loader(
         width = tf.cast(size[1], tf.float32)
 
         def as_shown(boxes: Tensor) -> Tensor:
-            """Resize and flip boxes (..., 4) in pixels of the stored picture as the image is resized and flipped."""
+            """Resize and flip boxes (..., 4) in pixels of the picture as the image is resized and flipped."""
             boxes = box_ops.to_resized_pixels(boxes, size, original_size)
             return tf.where(flip, box_ops.flip_horizontally(boxes, width), boxes)
 
@@ -166,10 +167,11 @@ def _input_loader(
 ) -> Callable[[Tensor, Tensor], _Input]:
     """Return a function (example index, flip) -> the network's input, from the feature files or from the pictures."""
     paths = tf.constant([example.image_path for example in dataset.examples])
+    orientations = tf.constant([example.orientation for example in dataset.examples], tf.int32)
     feature_type = NO_FEATURES if feature_files is None else tf.as_dtype(feature_files.dtype)
 
     def from_picture(index: Tensor, flip: Tensor) -> _Input:
-        image = images.decode_image(tf.io.read_file(paths[index]))
+        image = apply_orientation(images.decode_image(tf.io.read_file(paths[index])), orientations[index])
         original_size = tf.shape(image)[:2]
         image = images.prepare(image, image_config.short_side, image_config.long_side)
         image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
@@ -192,7 +194,7 @@ def _input_loader(
 
 
 def _object_loader(dataset: Dataset) -> Callable[[Tensor], GroundTruth]:
-    """Return a function: example index -> its objects that are not difficult, in pixels of the stored picture."""
+    """Return a function: example index -> its objects that are not difficult, in pixels of the picture."""
     counts = [len(example.boxes) for example in dataset.examples]
 
     def ragged(name: str, dtype: tf.DType, shape: tuple[int, ...] = ()) -> tf.RaggedTensor:
@@ -215,7 +217,7 @@ def _object_loader(dataset: Dataset) -> Callable[[Tensor], GroundTruth]:
 
 
 def _proposal_loader(proposal_paths: Sequence[str | Path] | None) -> Callable[[Tensor], Proposals]:
-    """Return a function: example index -> its stored proposals, in pixels of the stored picture."""
+    """Return a function: example index -> its stored proposals, in pixels of the picture."""
     paths = None if proposal_paths is None else tf.constant([str(path) for path in proposal_paths])
 
     def load(index: Tensor) -> Proposals:

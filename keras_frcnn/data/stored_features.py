@@ -29,7 +29,7 @@ def write_features(path: str | Path, features: Tensor, image_size: Tensor, origi
       path: file to write.
       features: (h, w, c).
       image_size: (2,) int32, height and width in pixels of the resized picture.
-      original_size: (2,) int32, height and width in pixels of the stored picture.
+      original_size: (2,) int32, height and width of the picture in pixels, before resizing.
     """
     with tf.io.TFRecordWriter(str(path)) as writer:
         for value in (tf.stack([image_size, original_size]), features):

@@ -1,15 +1,16 @@
 """Three lines find objects in any form of picture, and the form, the order and the batch change nothing."""
 
+import dataclasses
 import io
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 import keras_frcnn
-from keras_frcnn.api.pictures import detect_pixels, read_picture, to_pixels
+from keras_frcnn.api.pictures import detect_pixels, to_pixels
 from keras_frcnn.data.images import decode_image, prepare
 from keras_frcnn.facts.errors import InputError
 
@@ -229,10 +230,11 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
-def exif(orientation):
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags
+def tags(orientation):
+    """EXIF data with this orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 GREY = np.arange(0, 240, 4, np.uint8).reshape(6, 10)
@@ -254,7 +256,7 @@ WORDS = np.random.default_rng(3).integers(0, 65536, (6, 10), np.uint16)
         (Image.fromarray(noise(6, 10)).quantize(16), "GIF", {}),
         (Image.fromarray(WORDS), "PNG", {}),
         (Image.fromarray(noise(48, 64)), "JPEG", {"quality": 90}),
-        (Image.fromarray(noise(48, 64)), "JPEG", {"quality": 90, "exif": exif(6)}),
+        (Image.fromarray(noise(48, 64)), "JPEG", {"quality": 90, "exif": tags(6)}),
         (Image.fromarray(noise(48, 64)).convert("L"), "JPEG", {}),
         (Image.fromarray(noise(48, 64)).convert("CMYK"), "JPEG", {"quality": 90}),
     ],
@@ -263,7 +265,7 @@ WORDS = np.random.default_rng(3).integers(0, 65536, (6, 10), np.uint16)
 def test_a_pil_image_is_what_the_decoder_makes_of_the_file(image, kind, options):
     content = encoded(image, kind, **options)
     opened = Image.open(io.BytesIO(content))
-    pixels, expected = to_pixels(opened), decode_image(content).numpy()
+    pixels, expected = to_pixels(opened, turned=False), decode_image(content).numpy()
     assert pixels.dtype == np.uint8 and pixels.shape == expected.shape == (image.height, image.width, 3)
     assert np.ptp(expected) > 100
     # The two libraries round the product of a CMYK picture's inks in different ways.
@@ -273,30 +275,79 @@ def test_a_pil_image_is_what_the_decoder_makes_of_the_file(image, kind, options)
 def test_sixteen_bits_keep_the_upper_byte():
     for dtype in (np.uint16, np.int32):
         values = np.array([[0, 0x12FF], [0x8000, 0xFFFF]], dtype)
-        np.testing.assert_array_equal(to_pixels(Image.fromarray(values))[..., 1], [[0, 0x12], [0x80, 0xFF]])
+        np.testing.assert_array_equal(
+            to_pixels(Image.fromarray(values), turned=False)[..., 1], [[0, 0x12], [0x80, 0xFF]]
+        )
 
 
 def test_premultiplied_alpha_is_undone():
     image = Image.fromarray(np.full((2, 3, 4), [200, 100, 50, 255], np.uint8)).convert("RGBa")
-    np.testing.assert_array_equal(to_pixels(image), np.broadcast_to(np.uint8([200, 100, 50]), (2, 3, 3)))
+    np.testing.assert_array_equal(to_pixels(image, turned=False), np.broadcast_to(np.uint8([200, 100, 50]), (2, 3, 3)))
 
 
 def test_grey_and_rgba_arrays_are_read_as_such_files_are():
     grey = np.repeat(GREY[:, :, None], 3, axis=2)
-    np.testing.assert_array_equal(to_pixels(GREY), grey)
-    np.testing.assert_array_equal(to_pixels(GREY[:, :, None]), grey)
-    np.testing.assert_array_equal(to_pixels(RGBA), RGBA[..., :3])
+    np.testing.assert_array_equal(to_pixels(GREY, turned=False), grey)
+    np.testing.assert_array_equal(to_pixels(GREY[:, :, None], turned=False), grey)
+    np.testing.assert_array_equal(to_pixels(RGBA, turned=False), RGBA[..., :3])
 
 
-def test_the_exif_orientation_of_a_file_is_ignored(detector, tmp_path):
+@pytest.fixture(scope="module")
+def turning(make_model, detector):
+    """The detector with the policy to apply the EXIF orientation."""
+    config = dataclasses.replace(detector.config, image=dataclasses.replace(detector.config.image, exif="apply"))
+    model = make_model(config=config)
+    model.set_weights(detector.model.get_weights())
+    return keras_frcnn.Detector(model)
+
+
+@pytest.mark.parametrize("exif", ["auto", "ignore"])
+def test_a_model_that_ignores_the_orientation_sees_the_pixels_as_stored(make_model, detector, tmp_path, exif):
     plain, turned = tmp_path / "plain.jpg", tmp_path / "turned.jpg"
     image = Image.fromarray(noise(50, 90))
     image.save(plain)
-    image.save(turned, exif=exif(6))
-    np.testing.assert_array_equal(read_picture(plain), read_picture(turned))
-    assert_same(detector.detect(turned, score=SCORE), detector.detect(plain, score=SCORE))
+    image.save(turned, exif=tags(6))
+    config = dataclasses.replace(detector.config, image=dataclasses.replace(detector.config.image, exif=exif))
+    model = make_model(config=config)
+    model.set_weights(detector.model.get_weights())
+    ignoring = keras_frcnn.Detector(model)
+    expected = detector.detect(plain, score=SCORE)
+    assert_same(ignoring.detect(turned, score=SCORE), expected)
     with Image.open(turned) as opened:
-        assert_same(detector.detect(opened, score=SCORE), detector.detect(plain, score=SCORE))
+        assert_same(ignoring.detect(opened, score=SCORE), expected)
+    assert ignoring.detect(turned, score=SCORE).draw().tobytes() == expected.draw().tobytes()
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_a_model_that_applies_the_orientation_sees_the_turned_picture(
+    turning, detector, stored_turned, tmp_path, kind, orientation
+):
+    shown = Image.fromarray(noise(50, 90))
+    stored, exif = stored_turned(shown, orientation)
+    path = tmp_path / f"turned.{kind}"
+    stored.save(path, exif=exif, **({"quality": 100} if kind == "jpg" else {}))
+    with Image.open(path) as opened:
+        pixels = np.asarray(ImageOps.exif_transpose(opened))
+        assert pixels.shape == (50, 90, 3)
+        expected = detector.detect(pixels, score=SCORE)  # arrays are taken as they are
+        results = turning.detect([path, opened, pixels], score=SCORE)
+        results.append(turning.detect(path, score=SCORE))
+        results.append(turning.detect(ImageOps.exif_transpose(opened), score=SCORE))  # turned by the caller: once
+    for result in results:
+        assert_same(result, expected)
+        assert (result.height, result.width) == (50, 90)
+        assert result.draw().tobytes() == expected.draw().tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0damaged", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+def test_damaged_exif_data_turn_nothing(turning, detector, tmp_path, exif):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(noise(50, 90)).save(path, exif=exif)
+    with Image.open(path) as opened:
+        for image in (path, opened):
+            assert_same(turning.detect(image, score=SCORE), detector.detect(path, score=SCORE))
 
 
 def test_a_truncated_pil_image_is_an_error_that_names_its_file(detector, tmp_path):

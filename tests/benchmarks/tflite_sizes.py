@@ -52,8 +52,9 @@ def export_all(options: argparse.Namespace, folder: str) -> dict[str, Path]:
     from export.shared.pictures import given_images, resize_picture
 
     size = parse_size(options.size)
-    calibration = [resize_picture(image, size) for image in given_images(options.calibrate)]
-    content = convert(load_for_export(options), size)
+    model = load_for_export(options)
+    calibration = [resize_picture(image, size) for image in given_images(options.calibrate, model.config.image)]
+    content = convert(model, size)
     paths = {name: Path(folder) / f"{name}.tflite" for name in QUANTIZATIONS}
     for name, path in paths.items():
         path.write_bytes(content if name == "none" else quantize(content, name, calibration))

@@ -12,6 +12,7 @@ from PIL import Image
 from keras_frcnn.data import images
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.order import training_order
+from keras_frcnn.data.picture_files import read_example
 from keras_frcnn.data.pipeline import evaluation_batches, naming_undecodable, training_batches
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
@@ -212,7 +213,24 @@ def test_every_kind_of_jpeg_and_png_becomes_rgb(tmp_path, mode, suffix):
     assert np.abs(picture - expected).mean() < 2
 
 
-def test_the_exif_orientation_is_ignored(tmp_path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_pictures_are_turned_as_their_examples_say(tmp_path, stored_turned, orientation, suffix):
+    shown = Image.open(write_picture(tmp_path / "shown.png"))
+    stored, exif = stored_turned(shown, orientation)
+    assert stored.size == ((60, 40) if orientation < 5 else (40, 60))
+    stored.save(tmp_path / f"a.{suffix}", exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
+    example = make_example(tmp_path / f"a.{suffix}")._replace(orientation=orientation)
+    expected = make_dataset(make_example(tmp_path / "shown.png"), example)
+    for flip, box in ((False, RESIZED_BOX), (True, FLIPPED_BOX)):
+        plain, turned = evaluation_batches(expected, CONFIG, items=[(0, flip), (1, flip)])
+        assert turned.original_sizes.numpy().tolist() == [[40, 60]]
+        assert turned.ground_truth.boxes.numpy().tolist() == [[box]]
+        np.testing.assert_allclose(turned.images, plain.images, atol=4 if suffix == "jpg" else 0)
+    np.testing.assert_allclose(read_example(example).astype(int), shown, atol=4 if suffix == "jpg" else 0)
+
+
+def test_the_example_and_not_the_file_says_how_a_picture_is_turned(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # viewers turn the picture by 90 degrees
     path = write_picture(tmp_path / "a.jpg", exif=exif)
@@ -220,6 +238,7 @@ def test_the_exif_orientation_is_ignored(tmp_path):
     assert batch.original_sizes.numpy().tolist() == [[40, 60]] and batch.images.shape == (1, 64, 96, 3)
     picture = images.denormalise(batch.images[0]).numpy().astype(int)
     assert np.abs(picture[18:38, 10:30] - RED).mean() < 10
+    assert read_example(make_example(path)).shape == (40, 60, 3)
 
 
 def test_the_error_of_an_undecodable_picture_names_its_file(tmp_path):

@@ -4,11 +4,10 @@ import pathlib
 from collections.abc import Sequence
 
 import cv2
-import tensorflow as tf
 
 from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.images import decode_image
+from keras_frcnn.data.picture_files import read_example
 from keras_frcnn.evaluation.detections_record import ImageDetections
 
 
@@ -17,11 +16,12 @@ def write_pictures(
 ) -> list[pathlib.Path]:
     """Draw the detections with a score of at least `SHOWN_SCORE` on the first `count` images; returns the files.
 
-    `detections` has the detections of each image, in the order of `dataset`, boxes in pixels of the stored images.
+    `detections` has the detections of each image, in the order of `dataset`, boxes in pixels of the images.
+    Raises InputError for an image that cannot be read.
     """
     paths = []
     for example, record in list(zip(dataset.examples, detections, strict=True))[:count]:
-        image = decode_image(tf.io.read_file(example.image_path)).numpy()
+        image = read_example(example)
         shown = record.scores >= SHOWN_SCORE
         drawn = draw_detections(
             image, record.boxes[shown], record.classes[shown], record.scores[shown], dataset.class_names

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import tensorflow as tf
 
 from keras_frcnn.api.drawing import MAX_ENLARGEMENT, MIN_SHORT_SIDE, SHOWN_SCORE, draw_detections
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.images import decode_image
+from keras_frcnn.data.picture_files import read_example
 from keras_frcnn.evaluation.detections_record import ImageDetections
 from keras_frcnn.evaluation.voc_ap import judge_image
 
@@ -55,7 +54,7 @@ def judged_pictures(
 ) -> tuple[list[JudgedPicture], list[JudgedPicture]]:
     """The best and the worst images.  `records` has the detections of each example of `dataset`, in the same order.
 
-    Raises `tf.errors.InvalidArgumentError` if a chosen image cannot be decoded.
+    Raises InputError if a chosen image cannot be read.
     """
     pairs = list(zip(dataset.examples, records, strict=True))
     judgements = [judge_picture(position, *pair, iou_threshold) for position, pair in enumerate(pairs)]
@@ -91,10 +90,10 @@ def choose_pictures(judgements: Iterable[PictureJudgement]) -> tuple[list[Pictur
 def draw_picture(example: Example, record: ImageDetections, class_names: Sequence[str]) -> np.ndarray:
     """Draw the true boxes, dashed, and the shown detections on the image.
 
-    Returns (H, W, 3) uint8 RGB with no side longer than `PICTURE_SIDE`.  Raises `tf.errors.InvalidArgumentError` if the
-    image cannot be decoded.
+    Returns (H, W, 3) uint8 RGB with no side longer than `PICTURE_SIDE`.  Raises InputError if the image cannot
+    be read.
     """
-    image = decode_image(tf.io.read_file(example.image_path)).numpy()
+    image = read_example(example)
     # Give small and large images one size before drawing, so that labels and frames have one size, too.
     canvas = _resize(image, min(MIN_SHORT_SIDE / min(image.shape[:2]), MAX_ENLARGEMENT))
     scale = np.tile(np.divide(canvas.shape[:2], image.shape[:2]), 2)

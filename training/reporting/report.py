@@ -82,9 +82,8 @@ def write_report(
     """Write `folder/report.html` and return its path.
 
     `results` are the evaluations of the run, in order.  `detections` are those of the
-    finished detector on `dataset`, boxes in pixels of the stored images; an image without a record has no detections.
-    `ap` is the evaluation of these detections.  Raises `tf.errors.InvalidArgumentError` if an image that the page shows
-    cannot be decoded.
+    finished detector on `dataset`, boxes in pixels of the images; an image without a record has no detections.
+    `ap` is the evaluation of these detections.  Raises InputError if an image that the page shows cannot be read.
     """
     folder = pathlib.Path(folder)
     page = _gather(folder, results, dataset, detections, ap)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections, draw_proposals
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.images import decode_image
+from keras_frcnn.data.picture_files import read_example
 from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.facts.structures import Batch, Detections, Proposals
 from keras_frcnn.network.forward import detection_counts
@@ -44,7 +44,7 @@ def picture_writer(
 
     def write(iteration: int) -> None:
         for example, batch in zip(few.examples, batches, strict=True):
-            image = decode_image(tf.io.read_file(example.image_path)).numpy()
+            image = read_example(example)
             found = tf.nest.map_structure(lambda field: field[0].numpy(), run(batch))
             if "rpn" in parts:
                 proposals = found["proposals"]

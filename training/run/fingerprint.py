@@ -55,8 +55,9 @@ def describe_changes(old: dict, new: dict) -> list[str]:
 
 
 def _digest(example: Example) -> str:
-    """The first 64 bits of a SHA-256 of the image's size and objects, in hexadecimal."""
-    digest = hashlib.sha256(f"{example.height} {example.width} {len(example.boxes)}\n".encode())
+    """The first 64 bits of a SHA-256 of the image's size, orientation and objects, in hexadecimal."""
+    facts = f"{example.height} {example.width} {example.orientation} {len(example.boxes)}\n"
+    digest = hashlib.sha256(facts.encode())
     # Fixed types and byte order: the same on every machine.
     for values, dtype in ((example.boxes, "<f4"), (example.classes, "<i4"), (example.difficult, "u1")):
         digest.update(np.asarray(values).astype(dtype).tobytes())

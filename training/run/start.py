@@ -41,7 +41,7 @@ class Run(NamedTuple):
 
     folder: pathlib.Path
     options: TrainingOptions
-    config: DetectorConfig
+    config: DetectorConfig  # of the model; that of `options` may still say "auto"
     train_set: Dataset
     val_set: Dataset
 
@@ -71,7 +71,14 @@ def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> 
     )
     if is_chief():
         _log_findings(options, train_set, val_set)
-    return Run(folder, options, options.detector, train_set, val_set)
+    return Run(folder, options, resolved(options.detector, train_set.exif), train_set, val_set)
+
+
+def resolved(config: DetectorConfig, exif: str) -> DetectorConfig:
+    """The configuration of the run's model: its `image.exif` is the data set's `exif` instead of "auto"."""
+    if config.image.exif != "auto":
+        return config
+    return dataclasses.replace(config, image=dataclasses.replace(config.image, exif=exif))
 
 
 def _log_findings(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> None:

@@ -22,7 +22,7 @@ def detect_dataset(
     proposal_directory: str | pathlib.Path | None = None,
     feature_files: FeatureFiles | None = None,
 ) -> list[ImageDetections]:
-    """Detections in each image of `dataset`, in its order, boxes in pixels of the stored images.
+    """Detections in each image of `dataset`, in its order, boxes in pixels of the images before resizing.
 
     They are stored in `directory`; those that are there already are not computed again.
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.images import DECODING, resized_size
 from keras_frcnn.data.stored_features import FeatureFiles, read_features, write_features
 from keras_frcnn.facts.config import config_to_dict
@@ -117,7 +117,7 @@ class FeatureCache:
 
     def _path(self, dataset: Dataset, item: Item) -> pathlib.Path:
         index, flip = item
-        return _stamped_path(self._folder, dataset.examples[index].image_path, flip)
+        return _stamped_path(self._folder, dataset.examples[index], flip)
 
     def _check(self, path: pathlib.Path) -> bool:
         """Check a file that another process wrote.  Deletes a damaged file and returns True."""
@@ -179,10 +179,15 @@ def _read_key(path: pathlib.Path) -> dict | None:
     return key if isinstance(key, dict) else None
 
 
-def _stamped_path(folder: pathlib.Path, image_path: str, flip: bool) -> pathlib.Path:
-    """The name depends on the image file's path, size and time, so a changed image has another file of features."""
-    status = os.stat(image_path)
-    stamp = hashlib.sha256(f"{image_path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:24]
+def _stamped_path(folder: pathlib.Path, example: Example, flip: bool) -> pathlib.Path:
+    """The file of an image's features.
+
+    Its name depends on the path, size and time of the image file and on the orientation that is applied, so a changed
+    image has another file.
+    """
+    status = os.stat(example.image_path)
+    facts = f"{example.image_path}\n{status.st_size}\n{status.st_mtime_ns}\n{example.orientation}"
+    stamp = hashlib.sha256(facts.encode()).hexdigest()[:24]
     return folder / f"{stamp}.{'flipped' if flip else 'upright'}.tfrecord"
 
 

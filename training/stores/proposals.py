@@ -24,8 +24,8 @@ def store_proposals(
 ) -> None:
     """Store the proposals of every image that has no file in `directory` yet.
 
-    A row is a box and a score, best first.  Boxes are yxyx, in pixels of the stored image; the pipeline scales them to
-    the resized image when it reads them.
+    A row is a box and a score, best first.  Boxes are yxyx, in pixels of the image before resizing; the pipeline
+    scales them to the resized image when it reads them.
 
     `title` is shown at the progress bar; `feature_files` has backbone features that need not be computed again.
     """

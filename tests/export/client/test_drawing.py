@@ -9,13 +9,14 @@ from PIL import Image
 from export import client
 
 
-def test_the_exif_orientation_is_ignored():
-    """As in training: boxes and the drawn picture are in the stored pixels' order."""
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_server_and_not_the_file_says_how_a_picture_is_turned(stored_turned, orientation):
+    shown = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8))
+    stored, exif = stored_turned(shown, orientation)
     buffer = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # show it turned by 90 degrees
-    Image.new("RGB", (40, 20)).save(buffer, "JPEG", exif=exif)
-    assert client.read_pixels(buffer.getvalue(), "p").size == (40, 20)
+    stored.save(buffer, "PNG", exif=exif)
+    np.testing.assert_array_equal(client.read_pixels(buffer.getvalue(), "p", orientation), shown)
+    np.testing.assert_array_equal(client.read_pixels(buffer.getvalue(), "p", 1), stored)
 
 
 @pytest.mark.parametrize("mode, colour", [("L", 128), ("LA", (128, 10)), ("RGBA", (128, 128, 128, 10)), ("P", 128),
@@ -28,7 +29,7 @@ def test_pictures_of_all_kinds_can_be_drawn_on(mode, colour):
         image = Image.new(mode, (5, 4), colour)
     buffer = io.BytesIO()
     image.save(buffer, "TIFF" if mode == "CMYK" else "PNG")
-    pixels = np.asarray(client.read_pixels(buffer.getvalue(), "p"))
+    pixels = np.asarray(client.read_pixels(buffer.getvalue(), "p", 1))
     assert pixels.shape == (4, 5, 3)
     np.testing.assert_allclose(pixels, 255 if mode == "1" else 128, atol=1)
 

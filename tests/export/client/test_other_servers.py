@@ -118,6 +118,7 @@ def test_an_unknown_host_is_named(png):
         ({"image_errors": None}, "KeyError: 'image_errors'"),
         ({"num_detections": 4.0}, "4 detections in rows of 3, 3 and 3"),
         ({"num_detections": float("nan")}, "ValueError"),
+        ({"image_orientations": 9.0}, "image_orientations holds 9, which is no EXIF orientation"),
         ({"detection_scores": [0.5]}, "2 detections in rows of 3, 3 and 1"),
     ],
 )

@@ -1,8 +1,10 @@
 """The sample that uses a TFLite file: it runs without this project, and resizes as in training."""
 
+import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,35 @@ def test_the_sample_runs_with_litert_numpy_and_pillow_alone(exported, bare_packa
         y0, x0, y1, x1 = box * [height, width, height, width]
         place = f"y {y0:.1f} to {y1:.1f}, x {x0:.1f} to {x1:.1f}"
         assert line == f"{score:.3f}  {('background', 'cat', 'dog', 'hen')[number]:16}  {place}"
+
+
+@pytest.mark.parametrize(("policy", "turned"), [("auto", False), ("ignore", False), ("apply", True), (None, False)])
+def test_the_sample_turns_the_picture_if_the_model_does(
+    exported, bare_packages, pictures, stored_turned, tmp_path, policy, turned
+):
+    shown, photo, copy = Image.fromarray(pictures[0]), tmp_path / "photo.png", tmp_path / "copy.tflite"
+    stored, exif = stored_turned(shown, 3)
+    stored.save(photo, exif=exif)
+    with zipfile.ZipFile(exported) as archive:
+        config = json.loads(archive.read("config.json"))
+        labels = archive.read("labels.txt")
+    config["detector"]["image"] = {} if policy is None else {"exif": policy}
+    copy.write_bytes(exported.read_bytes()[: find_archive(exported)])
+    with zipfile.ZipFile(copy, "a") as archive:
+        archive.writestr("labels.txt", labels)
+        archive.writestr("config.json", json.dumps(config))
+    sample = (ROOT / "export" / "tflite_sample.py").read_text(encoding="utf-8")
+    found = run_bare(bare_packages, sample, copy, photo)
+    (shown if turned else stored).save(photo)
+    assert found == run_bare(bare_packages, sample, copy, photo)
+    (stored if turned else shown).save(photo)
+    assert found != run_bare(bare_packages, sample, copy, photo)
+
+
+def find_archive(path):
+    """The position in a .tflite file at which its ZIP archive starts."""
+    with zipfile.ZipFile(path) as archive:
+        return min(entry.header_offset for entry in archive.infolist())
 
 
 @pytest.mark.parametrize("size", [(64, 96), (37, 51), (200, 33)])

@@ -63,7 +63,10 @@ def test_the_signatures_read_well(graph):
     found = {name: graph.signature_def[name] for name in ("serving_default", "image_bytes", "proposals")}
     assert {name: (described(each.inputs), described(each.outputs)) for name, each in found.items()} == {
         "serving_default": (images, detections),
-        "image_bytes": ({"image_bytes": ("string", -1)}, {**detections, "image_errors": ("string", -1)}),
+        "image_bytes": (
+            {"image_bytes": ("string", -1)},
+            {**detections, "image_errors": ("string", -1), "image_orientations": ("float32", -1)},
+        ),
         "proposals": (
             images,
             {

@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ET
 import cv2
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_json
 from training.reporting.report import write_report
 
@@ -266,7 +266,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path, four_pictures, make_ru
     run = make_run(tmp_path / "run", dataset, detections)
     (tmp_path / "run" / "report.html").write_text("old")
     (tmp_path / "b.png").write_bytes(b"no picture")
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(InputError, match=r"b\.png: not a readable picture \(.*\); replace or remove it$"):
         write_report(*run)
     assert (tmp_path / "run" / "report.html").read_text() == "old"
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "report.html"]

@@ -47,8 +47,12 @@ def test_the_fingerprint_holds_names_and_one_short_digest_a_picture_in_order():
     digests = {*found["train"].values(), *found["val"].values()}
     assert len(digests) == 1  # the same annotation each time
     (digest,) = digests
-    # Computed apart from the code: SHA-256 of "60 90 2\n", then little-endian boxes, classes and flags.
-    assert digest == "add47f70bfd1f4c6"
+    # Computed apart from the code: SHA-256 of "60 90 1 2\n", then little-endian boxes, classes and flags.
+    assert digest == "bcc1436ea04dc074"
+
+
+def test_a_picture_that_is_turned_in_another_way_is_named():
+    assert changes(changed(orientation=3)) == ["the annotation of image b of the training set changed"]
 
 
 def test_equal_data_has_no_changes_wherever_its_files_are():

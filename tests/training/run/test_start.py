@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json
 from training.alternate import parse_arguments
-from training.run.start import open_run, read_data
+from training.run.start import new_model, open_run, read_data
 
 
 @pytest.fixture
@@ -16,18 +18,12 @@ def tree(voc_tree, tmp_path):
     return Path(shutil.copytree(voc_tree, tmp_path / "tree"))
 
 
-def opened(tree: Path):
-    options = parse_arguments(
-        [
-            "--data",
-            f"voc:{tree}",
-            "--run",
-            str(tree.parent / "run"),
-            "--weights",
-            "none",
-        ]
-    )
-    return open_run(options, *read_data(options))
+def opened(tree: Path, *more: str, exif: str = "ignore"):
+    """The run of these options, with data of which a check decided `exif`."""
+    given = ("--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", *more)
+    options = parse_arguments(given)
+    train_set, val_set = (dataset._replace(exif=exif) for dataset in read_data(options))
+    return open_run(options, train_set, val_set)
 
 
 def refused(tree: Path, change: str):
@@ -72,3 +68,19 @@ def test_another_list_of_pictures_is_refused(tree):
     path.write_text("".join(lines[::-1]))
     order = "the order of the images of the training set changed"
     refused(tree, f"{order}: place 1 was train_000000, is now train_000003;")
+
+
+@pytest.mark.parametrize("decided", ["apply", "ignore"])
+def test_the_model_has_the_decision_and_config_json_what_was_given(tree, decided):
+    for _ in range(2):  # the second time, the run is resumed
+        run = opened(tree, exif=decided)
+        assert run.config == DetectorConfig(image=ImageConfig(exif=decided))
+        assert new_model(run, None).config.image.exif == decided
+        assert read_json(run.folder / "config.json")["detector"]["image"]["exif"] == "auto"
+
+
+@pytest.mark.parametrize("forced", ["apply", "ignore"])
+def test_a_forced_policy_wins_over_the_data(tree, forced):
+    run = opened(tree, "--exif", forced, exif={"apply": "ignore", "ignore": "apply"}[forced])
+    assert run.config.image.exif == forced
+    assert read_json(run.folder / "config.json")["detector"]["image"]["exif"] == forced

@@ -223,6 +223,22 @@ def test_a_changed_picture_has_other_features(model, dataset, tmp_path):
     assert len(times(tmp_path / "features")) == 4
 
 
+def test_a_picture_turned_in_another_way_has_other_features(model, dataset, tmp_path):
+    example = dataset.examples[0]
+    turned = example._replace(orientation=6, height=example.width, width=example.height)
+    for one in (example, turned):
+        one_picture = dataset._replace(examples=(one,))
+        cache = FeatureCache(tmp_path / "features", model, PLENTY)
+        cache.fill(one_picture, ALL[:2], "test")
+        config = model.config.image
+        (batch,) = evaluation_batches(one_picture, config, feature_files=cache.files(one_picture))
+        (with_image,) = evaluation_batches(one_picture, config)
+        assert batch.features.valid.numpy().all()
+        assert batch.original_sizes.numpy().tolist() == [[one.height, one.width]]
+        np.testing.assert_array_equal(fixed_features(model, batch), model.backbone(with_image.images))
+    assert len(times(tmp_path / "features")) == 4
+
+
 @pytest.mark.parametrize("dtype, tolerance", [(None, 0.0), ("float16", 2**-11)])
 def test_the_type_is_as_computed_or_half(model, dataset, tmp_path, dtype, tolerance):
     cache = FeatureCache(tmp_path / "features", model, PLENTY, dtype)
