@@ -4,7 +4,8 @@ Plots contain no class or image names, so that these appear only in the text of 
 """
 
 import io
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -12,6 +13,7 @@ from matplotlib import rcsetup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from keras_frcnn.evaluation.error_analysis.costs import ErrorCost
 from keras_frcnn.evaluation.recall import RecallResult
 from keras_frcnn.evaluation.tables import recall_columns
 from keras_frcnn.evaluation.voc_ap import ClassAP
@@ -78,6 +80,21 @@ def curves_plot(curves: Mapping[str, Curve]) -> bytes:
             axes.legend()
 
     return _svg(draw, _SMALL)
+
+
+def error_cost_plot(costs: Sequence[ErrorCost]) -> bytes:
+    """A bar for each kind of error: the mAP that fixing it alone would give back."""
+
+    def draw(axes: Axes) -> None:
+        gains = [0.0 if math.isnan(entry.cost) else entry.cost for entry in costs]
+        bars = axes.barh([entry.kind for entry in costs], gains)
+        axes.bar_label(bars, [f"{gain:.3f}" for gain in gains], padding=3, fontsize=7.5)
+        axes.set(xlabel="gain of mAP (area) if fixed alone")
+        axes.set_xlim(0, max(1.18 * max(gains), 0.01))  # room for the labels
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+
+    return _svg(draw, _WIDE)
 
 
 def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> bytes:
