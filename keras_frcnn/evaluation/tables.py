@@ -128,7 +128,7 @@ def number(value: float, digits: int = 3, missing: str = "-") -> str:
     return missing if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def apto_json(result: VOCResult) -> dict:
+def ap_to_json(result: VOCResult) -> dict:
     """Plain values for `json.dump`, with None for NaN.  The curves are left out: they are as long as the detections."""
     return {
         "iou_threshold": result.iou_threshold,
@@ -148,7 +148,7 @@ def apto_json(result: VOCResult) -> dict:
     }
 
 
-def recallto_json(result: RecallResult) -> dict:
+def recall_to_json(result: RecallResult) -> dict:
     """Plain values for `json.dump`, with None for NaN; a list entry for each number of proposals."""
 
     def by_threshold(recalls: np.ndarray) -> dict[str, float | None]:
