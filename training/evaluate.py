@@ -2,8 +2,8 @@
 
     python -m training.evaluate --model runs/synthetic --data synthetic --split test
 
-prints the tables of both, and of the errors and what they cost.  With --out, it also writes them as JSON, with a page of
-the errors, pictures and the official VOC result files.
+prints the tables of both, and of the errors and what they cost.  With --out, it also writes them as JSON, with a page
+of the errors, pictures and the official VOC result files.
 """
 
 import argparse

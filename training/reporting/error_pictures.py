@@ -103,10 +103,12 @@ def marked_errors(analysis: ErrorAnalysis, position: int) -> list[MarkedBox]:
             label += f": {names[objects.classes[target] - 1]}"
         marked.append(MarkedBox(ranked.boxes[row], COLOURS[kind], label, False))
 
+    found = np.flatnonzero(false_positives.right)
     causes = dict(zip(misses.objects.tolist(), misses.causes.tolist(), strict=True))
+    found_at = dict(zip(false_positives.targets[found].tolist(), ranked.scores[found].tolist(), strict=True))
     for row in np.flatnonzero((objects.images == position) & shown_misses(analysis)).tolist():
-        # An object that is no miss of the whole analysis has a right detection below the threshold.
-        cause = causes.get(row, "low score")
+        # An object that is found below the threshold is no miss of the analysis, which uses all scores.
+        cause = f"score {found_at[row]:.2f}" if row in found_at else causes[row]
         label = f"missed {names[objects.classes[row] - 1]}" + ("" if cause == "unknown" else f": {cause}")
         marked.append(MarkedBox(objects.boxes[row], COLOURS[MISSED], label, True))
 

@@ -1,5 +1,6 @@
 """The error analysis of a detector: labels and costs of its errors, confusion matrix and score thresholds."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from keras_frcnn.evaluation.error_analysis.costs import (
 from keras_frcnn.evaluation.error_analysis.labels import KINDS, Thresholds, label_false_positives, label_misses
 from keras_frcnn.evaluation.matching import join_images
 
-SCORE_THRESHOLD = 0.5  # of the confusion matrix and of the errors in pictures
+FALLBACK_SCORE = 0.5  # the score threshold where no threshold gives an F1 above 0
 
 
 class ErrorAnalysis(NamedTuple):
@@ -34,7 +35,7 @@ class ErrorAnalysis(NamedTuple):
     confusion: np.ndarray  # (1 + K, 1 + K), see `confusion_matrix`
     best_f1: tuple[BestF1, ...]  # of each class, then of all classes together
     thresholds: Thresholds
-    score_threshold: float  # of the confusion matrix
+    score_threshold: float  # of the confusion matrix and of the errors in pictures
     proposals_given: bool  # without proposals, the causes of misses are unknown
 
 
@@ -44,7 +45,7 @@ def error_analysis(
     class_names: Sequence[str],
     proposals: Mapping[str, np.ndarray] | None = None,
     thresholds: Thresholds | None = None,
-    score_threshold: float = SCORE_THRESHOLD,
+    score_threshold: float | None = None,
 ) -> ErrorAnalysis:
     """Label the errors of a detector and compute what they cost.
 
@@ -55,7 +56,8 @@ def error_analysis(
       proposals: image id -> (P, 4) boxes that the detector classified, yxyx, continuous corners, pixels of the stored
         picture.  None: unknown.
       thresholds: the IoUs that decide about labels; None: the defaults.
-      score_threshold: the lowest score of the detections in the confusion matrix.
+      score_threshold: the lowest score of the detections in the confusion matrix and in pictures.  None: the one that
+        gives all classes together their best F1, so that it suits detectors with high and with low scores.
 
     Raises:
       InputError: as in `evaluate_voc`, or an image has no entry in `proposals`.
@@ -68,6 +70,9 @@ def error_analysis(
     objects, ranked = join_images(examples, tuple(detections), len(class_names))
     false_positives = label_false_positives(objects, ranked, thresholds)
     misses = label_misses(examples, objects, ranked, false_positives, thresholds, proposals)
+    best_f1 = best_f1_thresholds(objects, ranked, false_positives, class_names)
+    if score_threshold is None:
+        score_threshold = FALLBACK_SCORE if math.isnan(best_f1[-1].threshold) else best_f1[-1].threshold
     errors = LabelledErrors(objects, ranked, false_positives, misses)
     return ErrorAnalysis(
         class_names=class_names,
@@ -77,7 +82,7 @@ def error_analysis(
         fixed_ap=mean_of_classes(class_aps(errors, len(class_names), fixed=KINDS)),
         costs=error_costs(errors, len(class_names)),
         confusion=confusion_matrix(objects, ranked, false_positives, len(class_names), score_threshold),
-        best_f1=best_f1_thresholds(objects, ranked, false_positives, class_names),
+        best_f1=best_f1,
         thresholds=thresholds,
         score_threshold=score_threshold,
         proposals_given=proposals is not None,

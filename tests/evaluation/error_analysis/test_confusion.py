@@ -21,7 +21,7 @@ def test_each_cell_of_the_matrix(analyse):
         (FAR, CAT, 0.4),  # below the threshold, so this cat is missed
     ]
     # Rows: background, cat, dog.  Columns: missed, cat, dog.
-    assert analyse(objects, found).confusion.tolist() == [[0, 2, 1], [1, 1, 0], [0, 1, 0]]
+    assert analyse(objects, found, score_threshold=0.5).confusion.tolist() == [[0, 2, 1], [1, 1, 0], [0, 1, 0]]
     assert analyse(objects, found, score_threshold=0.4).confusion.tolist() == [[0, 2, 1], [0, 2, 0], [0, 1, 0]]
     assert analyse(objects, found, score_threshold=0.95).confusion.tolist() == [[0, 0, 0], [2, 0, 0], [1, 0, 0]]
 
@@ -35,6 +35,14 @@ def test_a_right_detection_counts_before_a_confusion_with_a_higher_score(analyse
 
 def test_a_badly_placed_detection_misses_its_object(analyse):
     assert analyse([(A, CAT)], [(A_THIRD, CAT, 0.9)]).confusion.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_the_threshold_is_that_of_the_best_f1_of_all_classes(analyse):
+    found = [(A, CAT, 0.3), (B, DOG, 0.2), (FAR, DOG, 0.1)]
+    analysis = analyse([(A, CAT), (B, DOG)], found)
+    assert analysis.score_threshold == 0.2
+    assert analysis.confusion.tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert analyse([(A, CAT)], [(FAR, CAT, 0.9)]).score_threshold == 0.5  # no threshold gives an F1 above 0
 
 
 def test_difficult_objects_are_in_no_cell(analyse):

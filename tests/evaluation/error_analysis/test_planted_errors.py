@@ -193,7 +193,7 @@ def analysed(planter, with_proposals=True):
     examples, records, proposals = zip(*planter.images, strict=True)
     names = [f"class {number}" for number in range(1, planter.class_count + 1)]
     by_image = {example.image_id: boxes for example, boxes in zip(examples, proposals, strict=True)}
-    analysis = error_analysis(examples, records, names, by_image if with_proposals else None)
+    analysis = error_analysis(examples, records, names, by_image if with_proposals else None, score_threshold=0.5)
     return analysis, evaluate_voc(examples, records, names)
 
 

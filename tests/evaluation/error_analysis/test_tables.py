@@ -23,7 +23,7 @@ A, B, FAR = (0, 0, 10, 10), (0, 100, 50, 150), (500, 500, 600, 600)
 def analysis(analyse):
     """One cat found, one dog reported as a cat, one large dog without proposal, and a detection on the background."""
     found = [(A, CAT, 0.9), (B, CAT, 0.8), ((800, 800, 810, 810), DOG, 0.7)]
-    return analyse([(A, CAT), (B, DOG), (FAR, DOG)], found, [A, B])
+    return analyse([(A, CAT), (B, DOG), (FAR, DOG)], found, [A, B], score_threshold=0.5)
 
 
 def test_the_table_of_costs(analysis):
