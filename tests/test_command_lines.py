@@ -353,7 +353,7 @@ def test_detect_draws_pictures_and_prints_boxes(finished, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["tall.detections.png", "wide.detections.png"]
 
 
-def test_evaluate_prints_and_writes_both_tables(finished, voc_tree, tmp_path, capsys):
+def test_evaluate_prints_and_writes_all_tables(finished, voc_tree, tmp_path, capsys):
     out = tmp_path / "out"
     assert evaluate("--model", finished[0], "--data", f"voc:{voc_tree}", "--split", "val", "--out", out) == 0
     printed = capsys.readouterr().out
@@ -362,6 +362,10 @@ def test_evaluate_prints_and_writes_both_tables(finished, voc_tree, tmp_path, ca
     after_step_4 = json.loads((finished[0] / "evaluation" / "step4.detector.json").read_text())
     assert result["ap"] == after_step_4["ap"]  # the saved detector is the trained one
     assert result["recall"]["images"] == 2
+    assert "mAP if fixed" in printed and "cause of misses" in printed and "score threshold" in printed
+    assert result["errors"]["mean_ap_area"] == pytest.approx(result["ap"]["mean_ap_area"])
+    assert sum(result["errors"]["misses"]["unknown"].values()) == 0  # the proposals are known
+    assert "Errors on voc:" in (out / "errors.html").read_text()
     assert len(list((out / "pictures").glob("*.png"))) == 2
     assert len(list((out / "voc_results").glob("comp4_det_test_*.txt"))) == len(result["ap"]["classes"])
 

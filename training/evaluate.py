@@ -2,7 +2,8 @@
 
     python -m training.evaluate --model runs/synthetic --data synthetic --split test
 
-prints both tables.  With --out, it also writes them as JSON, with pictures and the official VOC result files.
+prints the tables of both, and of the errors and what they cost.  With --out, it also writes them as JSON, with a page
+of the errors, pictures and the official VOC result files.
 """
 
 import argparse
@@ -17,12 +18,13 @@ from keras_frcnn.facts.settings import Limits, check_number, settings_of
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description="Measure a trained detector: VOC AP and proposal recall."
+        prog="python -m training.evaluate",
+        description="Measure a trained detector: VOC AP, proposal recall and errors.",
     )
     parser.add_argument("--model", required=True, help="a run folder, or a .keras file")
     parser.add_argument("--split", default="test", help="splits, joined with +, e.g. VOC2007/test (default: test)")
     parser.add_argument("--iou", type=float, default=0.5, help="IoU that a detection needs (default: 0.5)")
-    parser.add_argument("--out", help="a folder for evaluation.json, pictures and official VOC result files")
+    parser.add_argument("--out", help="a folder for evaluation.json, errors.html, pictures and VOC result files")
     add_options(parser, settings_of(DataSpec))
     return parser.parse_args(arguments)
 

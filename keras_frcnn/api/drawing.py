@@ -47,7 +47,7 @@ _PALETTE: tuple[Colour, ...] = (
 _DENSE = 60  # with this many boxes or more, lines are thin so that the picture stays visible
 
 
-class _Marked(NamedTuple):
+class MarkedBox(NamedTuple):
     """One box to draw."""
 
     box: np.ndarray  # (4,) y0, x0, y1, x1 in pixels of the input picture
@@ -94,10 +94,10 @@ def draw_detections(
         ValueError: A class has no name.
     """
     boxes, classes, scores = _as_boxes(boxes), np.asarray(classes, int), np.asarray(scores, float)
-    return _draw(
+    return draw_marked_boxes(
         image,
         [
-            _Marked(
+            MarkedBox(
                 boxes[i], class_colour(classes[i]), f"{_class_name(classes[i], class_names)} {scores[i]:.2f}", False
             )
             for i in np.argsort(-scores, kind="stable")
@@ -123,8 +123,8 @@ def draw_ground_truth(
     marked = []
     for box, class_index, hard in zip(_as_boxes(boxes), np.asarray(classes, int), difficult, strict=True):
         label = _class_name(class_index, class_names) + (" (difficult)" if hard else "")
-        marked.append(_Marked(box, class_colour(class_index), label, bool(hard)))
-    return _draw(image, marked)
+        marked.append(MarkedBox(box, class_colour(class_index), label, bool(hard)))
+    return draw_marked_boxes(image, marked)
 
 
 def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> 
     """
     boxes, scores = _as_boxes(boxes), np.asarray(scores, float)
     order = np.argsort(-scores, kind="stable")
-    return _draw(image, [_Marked(boxes[i], score_colour(scores[i]), "", False) for i in order])
+    return draw_marked_boxes(image, [MarkedBox(boxes[i], score_colour(scores[i]), "", False) for i in order])
 
 
 def draw_anchors(image: np.ndarray, anchors: np.ndarray) -> np.ndarray:
@@ -143,14 +143,19 @@ def draw_anchors(image: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     sides = np.sqrt(np.prod(anchors[:, 2:] - anchors[:, :2], axis=1))
     # Group by half octaves: scales differ by more than that, rounding of the corners changes a side by less.
     _, scales = np.unique(np.round(2 * np.log2(np.maximum(sides, 1e-6))), return_inverse=True)
-    return _draw(
+    return draw_marked_boxes(
         image,
-        [_Marked(anchor, class_colour(scale + 1), "", False) for anchor, scale in zip(anchors, scales, strict=True)],
+        [MarkedBox(anchor, class_colour(scale + 1), "", False) for anchor, scale in zip(anchors, scales, strict=True)],
     )
 
 
-def _draw(image: np.ndarray, marked: Sequence[_Marked]) -> np.ndarray:
-    """Enlarge the picture and draw all boxes, then all labels.  The first box of `marked` is on top."""
+def draw_marked_boxes(image: np.ndarray, marked: Sequence[MarkedBox]) -> np.ndarray:
+    """Enlarge the picture and draw all boxes, then all labels.  The first box of `marked` is on top.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        marked: The boxes with their colours and labels, in pixels of `image`.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image: {image.dtype} {image.shape}, not uint8 (H, W, 3); pass an RGB picture")
     height, width = image.shape[:2]

@@ -101,13 +101,13 @@ def ap_to_json(result: VOCResult) -> dict:
     return {
         "iou_threshold": result.iou_threshold,
         "images": result.images,
-        "mean_ap_11point": _to_json(result.mean_11point),
-        "mean_ap_area": _to_json(result.mean_area),
+        "mean_ap_11point": to_json(result.mean_11point),
+        "mean_ap_area": to_json(result.mean_area),
         "classes_without_objects": list(result.classes_without_objects),
         "classes": {
             entry.class_name: {
-                "ap_11point": _to_json(entry.ap_11point),
-                "ap_area": _to_json(entry.ap_area),
+                "ap_11point": to_json(entry.ap_11point),
+                "ap_area": to_json(entry.ap_area),
                 "objects": entry.objects,
                 "detections": entry.detections,
             }
@@ -121,7 +121,7 @@ def recall_to_json(result: RecallResult) -> dict:
 
     def by_threshold(recalls: np.ndarray) -> dict[str, float | None]:
         named = zip(result.iou_thresholds, recalls, strict=True)
-        return {f"{threshold:.2f}": _to_json(recall) for threshold, recall in named}
+        return {f"{threshold:.2f}": to_json(recall) for threshold, recall in named}
 
     return {
         "images": result.images,
@@ -129,9 +129,9 @@ def recall_to_json(result: RecallResult) -> dict:
         "proposals": [
             {
                 "count": int(count),
-                "mean_proposals": _to_json(proposals),
+                "mean_proposals": to_json(proposals),
                 "recall": by_threshold(recalls),
-                "average_recall": _to_json(average),
+                "average_recall": to_json(average),
             }
             for count, proposals, recalls, average in zip(
                 result.counts, result.mean_proposals, result.recalls, result.average_recalls, strict=True
@@ -172,7 +172,8 @@ def recall_from_json(values: dict) -> RecallResult:
     )
 
 
-def _to_json(value: float) -> float | None:
+def to_json(value: float) -> float | None:
+    """A value for `json.dump`: None for NaN."""
     return None if math.isnan(value) else float(value)
 
 

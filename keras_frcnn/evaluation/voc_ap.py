@@ -14,7 +14,9 @@ reproduces their results.  Some details of the rules are easy to get wrong:
 - The eleven recall thresholds are `np.arange(0, 1.1, 0.1)`, without tolerance, as in `voc_eval.py`.  By a rounding
   error the fourth is slightly above 0.3, so a recall of 3 in 10 does not reach it.
 
-Axes: D detections by descending score and G objects, of all images together; K classes.
+`matching` has the rules for detections and objects; this module has the two metrics.
+
+Axes: D detections by descending score, of all images together; K classes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,9 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections, check_record
-from keras_frcnn.evaluation.overlap import pairwise_iou
-from keras_frcnn.facts.errors import InputError
+from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.matching import join_images, judge
 
 
 class ClassAP(NamedTuple):
@@ -52,24 +53,6 @@ class VOCResult(NamedTuple):
     classes_without_objects: tuple[str, ...]  # left out of both means
 
 
-class _Objects(NamedTuple):
-    """The objects of all images together."""
-
-    images: np.ndarray  # (G,) position of each object's image
-    boxes: np.ndarray  # (G, 4) float64
-    classes: np.ndarray  # (G,)
-    difficult: np.ndarray  # (G,) bool
-
-
-class _Ranked(NamedTuple):
-    """The detections of all images together, by descending score."""
-
-    images: np.ndarray  # (D,) position of each detection's image
-    boxes: np.ndarray  # (D, 4) float64
-    classes: np.ndarray  # (D,)
-    scores: np.ndarray  # (D,) float64
-
-
 def evaluate_voc(
     examples: Iterable[Example],
     detections: Iterable[ImageDetections],
@@ -89,20 +72,14 @@ def evaluate_voc(
       InputError: detections belong to an unknown image, two records belong to the same image, or as in `check_record`.
       ValueError: two examples have the same image id.
     """
-    examples, detections = tuple(examples), tuple(detections)
-    positions = {example.image_id: position for position, example in enumerate(examples)}
-    if len(positions) != len(examples):
-        raise ValueError("two examples have the same image_id")
-    _check(detections, positions, len(class_names))
-
-    objects = _join_objects(examples)
-    ranked = _rank(detections, positions)
-    right, wrong = _judge(objects, ranked, iou_threshold)
+    examples = tuple(examples)
+    objects, ranked = join_images(examples, tuple(detections), len(class_names))
+    verdict = judge(objects, ranked, iou_threshold)
     classes = []
     for class_index, class_name in enumerate(class_names, start=1):
         total = int(np.sum(~objects.difficult[objects.classes == class_index]))
         of_class = ranked.classes == class_index
-        curves = (field[of_class] for field in (right, wrong, ranked.scores))
+        curves = (field[of_class] for field in (verdict.right, verdict.wrong, ranked.scores))
         classes.append(_evaluate_class(class_name, total, *curves))
 
     with_objects = [entry for entry in classes if entry.objects]
@@ -126,10 +103,14 @@ def judge_image(example: Example, record: ImageDetections, iou_threshold: float 
 
     Returns:
       Two arrays of class numbers, each sorted.  A detection on a difficult object is in neither.
+
+    Raises:
+      InputError: the record belongs to another picture, or as in `check_record`.
     """
-    ranked = _rank([record], {example.image_id: 0})
-    right, wrong = _judge(_join_objects([example]), ranked, iou_threshold)
-    return np.sort(ranked.classes[right]), np.sort(ranked.classes[wrong])
+    class_count = int(np.max(record.classes, initial=0))  # the number of classes does not matter here
+    objects, ranked = join_images([example], [record], class_count)
+    verdict = judge(objects, ranked, iou_threshold)
+    return np.sort(ranked.classes[verdict.right]), np.sort(ranked.classes[verdict.wrong])
 
 
 def average_precision_11point(recall: np.ndarray, precision: np.ndarray) -> float:
@@ -150,48 +131,6 @@ def average_precision_area(recall: np.ndarray, precision: np.ndarray) -> float:
     """
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
-
-
-def _check(detections: Sequence[ImageDetections], positions: dict[str, int], class_count: int) -> None:
-    """Raise InputError for a record that is invalid, of an unknown image, or the second one of its image."""
-    seen = set()
-    for record in detections:
-        check_record(record, class_count)
-        where = f"detections of image {record.image_id!r}"
-        if record.image_id not in positions:
-            fix = "use the detections and the annotations of the same split"
-            raise InputError(where, "the image is not in the evaluated split", fix)
-        if record.image_id in seen:
-            raise InputError(where, "the image has two records", "put all its detections into one record")
-        seen.add(record.image_id)
-
-
-def _join_objects(examples: Sequence[Example]) -> _Objects:
-    """Concatenate the objects of all images."""
-    return _Objects(
-        images=np.repeat(np.arange(len(examples)), [len(example.classes) for example in examples]),
-        boxes=_concatenate([example.boxes for example in examples], np.float64).reshape(-1, 4),
-        classes=_concatenate([example.classes for example in examples], np.int64),
-        difficult=_concatenate([example.difficult for example in examples], bool),
-    )
-
-
-def _rank(detections: Sequence[ImageDetections], positions: dict[str, int]) -> _Ranked:
-    """Concatenate the detections of all images and sort them; `positions` is image id -> position of the image."""
-    image_positions = np.asarray([positions[record.image_id] for record in detections], np.int64)
-    joined = _Ranked(
-        images=np.repeat(image_positions, [len(record.classes) for record in detections]),
-        boxes=_concatenate([record.boxes for record in detections], np.float64).reshape(-1, 4),
-        classes=_concatenate([record.classes for record in detections], np.int64),
-        scores=_concatenate([record.scores for record in detections], np.float64),
-    )
-    order = np.argsort(-joined.scores, kind="stable")
-    return _Ranked(*(field[order] for field in joined))
-
-
-def _concatenate(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
-    """The values of all arrays in one flat array.  Unlike `np.concatenate`, it accepts an empty sequence."""
-    return np.concatenate([np.zeros(0, dtype), *(np.asarray(array, dtype).reshape(-1) for array in arrays)])
 
 
 def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.ndarray, scores: np.ndarray) -> ClassAP:
@@ -216,54 +155,6 @@ def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.nd
         precision=precision,
         scores=scores,
     )
-
-
-def _judge(objects: _Objects, ranked: _Ranked, iou_threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each detection is right and whether it is wrong: two (D,) bool.
-
-    A detection on a difficult object is neither.
-    """
-    best_object, best_iou = _best_objects(objects, ranked)
-    hits = np.flatnonzero(best_iou > iou_threshold)
-    hit_objects = best_object[hits]
-    on_difficult = objects.difficult[hit_objects]
-    _, first = np.unique(hit_objects, return_index=True)  # of each object, its hit with the highest score
-
-    right = np.zeros(len(ranked.scores), bool)
-    right[hits[first]] = True
-    right[hits[on_difficult]] = False
-    wrong = ~right
-    wrong[hits[on_difficult]] = False
-    return right, wrong
-
-
-def _best_objects(objects: _Objects, ranked: _Ranked) -> tuple[np.ndarray, np.ndarray]:
-    """For each detection, the object of the same image and class that it overlaps most.
-
-    Returns:
-      (D,) indices into `objects`, the first one if several objects have the same IoU; and (D,) their IoU.  The IoU is 0
-      if the image has no object of the class; the index then has no meaning.
-    """
-    best_object = np.zeros(len(ranked.scores), np.int64)
-    best_iou = np.zeros(len(ranked.scores))
-    if len(objects.images) == 0:
-        return best_object, best_iou
-
-    # Sort the detections by image, as the objects are, so that the rows of one image are one slice.
-    by_image = np.argsort(ranked.images, kind="stable")
-    images, starts, counts = np.unique(objects.images, return_index=True, return_counts=True)
-    lows = np.searchsorted(ranked.images[by_image], images, side="left")
-    highs = np.searchsorted(ranked.images[by_image], images, side="right")
-    for start, count, low, high in zip(starts, counts, lows, highs, strict=True):
-        if low == high:
-            continue
-        rows = by_image[low:high]
-        own = slice(start, start + count)
-        iou = pairwise_iou(ranked.boxes[rows], objects.boxes[own])
-        iou *= ranked.classes[rows, None] == objects.classes[own]
-        best_object[rows] = start + iou.argmax(axis=1)
-        best_iou[rows] = iou.max(axis=1)
-    return best_object, best_iou
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,10 +1,6 @@
 """PASCAL VOC average precision: hand-computed cases, invariants, and the published figures of a real detector."""
 
-import json
 import math
-import tarfile
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +18,6 @@ from keras_frcnn.evaluation.overlap import pairwise_iou
 from keras_frcnn.evaluation.voc_ap import average_precision_11point, average_precision_area, evaluate_voc
 from keras_frcnn.facts.errors import InputError
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "voc_eval"
 A, B = (0, 0, 10, 10), (0, 100, 10, 110)  # two objects far apart
 FAR = (50, 50, 60, 60)
 
@@ -309,38 +304,10 @@ def test_no_result_lines_give_no_records(tmp_path):
     assert read_voc_results(tmp_path, ["cat"]) == []
 
 
-def read_annotations(path, class_names):
-    examples = []
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if not member.name.endswith(".xml"):
-                continue
-            objects = ElementTree.parse(archive.extractfile(member)).getroot().findall("object")
-            corners = [
-                [float(entry.find("bndbox").findtext(side)) for side in ("ymin", "xmin", "ymax", "xmax")]
-                for entry in objects
-            ]
-            examples.append(
-                example(
-                    np.asarray(corners).reshape(-1, 4) - (1, 1, 0, 0),
-                    [class_names.index(entry.findtext("name")) + 1 for entry in objects],
-                    [entry.findtext("difficult") == "1" for entry in objects],
-                    image_id=Path(member.name).stem,
-                )
-            )
-    return examples
-
-
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"reference detections of VOC2007 test are not in {REFERENCE}")
-def test_published_detections_give_the_published_figures(tmp_path):
-    reference = json.loads((REFERENCE / "reference.json").read_text())
+def test_published_detections_give_the_published_figures(published):
+    reference = published.reference
     per_class = reference["per_class_[11point,area]"]
-    class_names = list(per_class)
-    with tarfile.open(REFERENCE / "detections.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-
-    examples = read_annotations(REFERENCE / "annotations.tar.gz", class_names)
-    result = evaluate_voc(examples, read_voc_results(tmp_path, class_names), class_names)
+    result = evaluate_voc(published.examples, published.detections, published.class_names)
 
     assert result.images == 4952 and len(result.classes) == 20
     measured = [(entry.ap_11point, entry.ap_area) for entry in result.classes]

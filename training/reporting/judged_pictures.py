@@ -93,15 +93,32 @@ def draw_picture(example: Example, record: ImageDetections, class_names: Sequenc
     Returns (H, W, 3) uint8 RGB with no side longer than `PICTURE_SIDE`.  Raises InputError if the image cannot
     be read.
     """
-    image = read_example(example)
-    # Give small and large images one size before drawing, so that labels and frames have one size, too.
-    canvas = _resize(image, min(MIN_SHORT_SIDE / min(image.shape[:2]), MAX_ENLARGEMENT))
-    scale = np.tile(np.divide(canvas.shape[:2], image.shape[:2]), 2)
+    canvas, scale = read_canvas(example)
     for box, difficult in zip(example.boxes * scale, example.difficult, strict=True):
         _draw_dashes(canvas, box, _DIFFICULT_GREY if difficult else _EASY_GREY)
     shown = _shown(record)
-    drawn = draw_detections(canvas, shown.boxes * scale, shown.classes, shown.scores, class_names)
-    return _resize(drawn, min(PICTURE_SIDE / max(drawn.shape[:2]), 1.0))
+    return shrink(draw_detections(canvas, shown.boxes * scale, shown.classes, shown.scores, class_names), PICTURE_SIDE)
+
+
+def read_canvas(example: Example) -> tuple[np.ndarray, np.ndarray]:
+    """The decoded image in a size to draw on, the same for small and large images, so that labels have one size, too.
+
+    Returns (H, W, 3) uint8 RGB, and (4,) the factors by which boxes grow.  Raises InputError if the image cannot be
+    read.
+    """
+    image = read_example(example)
+    canvas = _resize(image, min(MIN_SHORT_SIDE / min(image.shape[:2]), MAX_ENLARGEMENT))
+    return canvas, np.tile(np.divide(canvas.shape[:2], image.shape[:2]), 2)
+
+
+def shrink(image: np.ndarray, side: int) -> np.ndarray:
+    """The image with no side longer than `side` pixels."""
+    return _resize(image, min(side / max(image.shape[:2]), 1.0))
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """The JPEG file of an image, (H, W, 3) uint8 RGB."""
+    return cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1].tobytes()
 
 
 def _shown(record: ImageDetections) -> ImageDetections:
@@ -119,8 +136,7 @@ def _judged_picture(
         f"wrong {len(judgement.wrong)}{_in_brackets(judgement.wrong, class_names)}"
     )
     drawn = draw_picture(example, record, class_names)
-    _, jpeg = cv2.imencode(".jpg", drawn[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
-    return JudgedPicture(example.image_id, judgement.f1, counts, jpeg.tobytes())
+    return JudgedPicture(example.image_id, judgement.f1, counts, encode_jpeg(drawn))
 
 
 def _in_brackets(classes: Sequence[int], class_names: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 Plots contain no class or image names, so that these appear only in the text of the page, where they are escaped.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
+from keras_frcnn.evaluation.error_analysis.costs import ErrorCost
 from keras_frcnn.evaluation.recall import RecallResult
 from keras_frcnn.evaluation.tables import recall_columns
 from keras_frcnn.evaluation.voc_ap import ClassAP
@@ -57,3 +59,18 @@ def curves_plot(curves: Mapping[str, Curve]) -> bytes:
             axes.legend()
 
     return svg_plot(draw, SMALL)
+
+
+def error_cost_plot(costs: Sequence[ErrorCost]) -> bytes:
+    """A bar for each kind of error: the mAP that fixing it alone would give back."""
+
+    def draw(axes: Axes) -> None:
+        gains = [0.0 if math.isnan(entry.cost) else entry.cost for entry in costs]
+        bars = axes.barh([entry.kind for entry in costs], gains)
+        axes.bar_label(bars, [f"{gain:.3f}" for gain in gains], padding=3, fontsize=7.5)
+        axes.set(xlabel="gain of mAP (area) if fixed alone")
+        axes.set_xlim(0, max(1.18 * max(gains), 0.01))  # room for the labels
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+
+    return svg_plot(draw, WIDE)

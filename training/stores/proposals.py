@@ -2,6 +2,7 @@
 
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
@@ -35,6 +36,12 @@ def store_proposals(
         return tf.concat([proposals.boxes, proposals.scores[..., None]], axis=-1), proposals.valid
 
     store_rows(directory, propose, dataset, model.config.image, title, feature_files=feature_files)
+
+
+def load_proposals(directory: str | pathlib.Path, dataset: Dataset, count: int) -> dict[str, np.ndarray]:
+    """The best `count` proposals stored for each image: image id -> (P, 4) boxes, pixels of the stored image."""
+    stored = zip(dataset.examples, load_rows(directory, dataset), strict=True)
+    return {example.image_id: rows[:count, :4] for example, rows in stored}
 
 
 def measure_recall(directory: str | pathlib.Path, dataset: Dataset) -> RecallResult:

@@ -6,15 +6,18 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from keras_frcnn.evaluation.error_analysis.costs import ErrorCost
 from keras_frcnn.evaluation.recall import RecallResult
 from keras_frcnn.evaluation.voc_ap import ClassAP
 from training.reporting.curves import Curve
-from training.reporting.plots import CURVE_POINTS, curves_plot, precision_recall_plot, recall_plot
+from training.reporting.plots import CURVE_POINTS, curves_plot, error_cost_plot, precision_recall_plot, recall_plot
 
 RECALLS = np.array([[0.5, 0.4], [1.0, 0.9]])
 RECALL = RecallResult((50, 300), (0.5, 0.7), RECALLS, RECALLS.mean(axis=1), np.array([50.0, 300.0]), 10, 5, ())
 CLASS_AP = ClassAP("a <b> name", 0.5, 0.5, 2, 3, np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 0.67]), np.arange(3.0))
+COSTS = [ErrorCost("confusion", 3, 1, 0.75, 0.25, np.zeros(0)), ErrorCost("missed", 0, 2, 0.55, 0.05, np.zeros(0))]
 PLOTS = {
+    "costs": lambda: error_cost_plot(COSTS),
     "recall": lambda: recall_plot(RECALL),
     "precision": lambda: precision_recall_plot(CLASS_AP),
     "curves": lambda: curves_plot({"a": curve([1, 2, 3]), "b": curve([3, 2, 1])}),
@@ -75,3 +78,13 @@ def test_a_long_curve_is_drawn_from_means():
     assert len(line) <= 5 and np.ptp(line[:, 1]) == 0
     (line,) = lines_of(curves_plot({"": curve([0, 1] * 100)}))  # short enough to be drawn whole
     assert len(line) >= 200 and np.ptp(line[:, 1]) > 50
+
+
+def test_the_bars_of_costs_are_named_and_numbered():
+    text = text_of(error_cost_plot(COSTS))
+    assert "confusion" in text and "missed" in text and "0.250" in text and "0.050" in text
+
+
+def test_costs_without_objects_have_no_bars():
+    nothing = ErrorCost("missed", 0, 0, np.nan, np.nan, np.zeros(0))
+    assert "0.000" in text_of(error_cost_plot([nothing]))

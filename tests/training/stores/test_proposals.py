@@ -16,7 +16,7 @@ from keras_frcnn.facts.files import read_json
 from keras_frcnn.network.forward import Counts, propose
 from training.engine.interruption import deferred
 from training.stores.detections import detect_dataset
-from training.stores.proposals import measure_recall, store_proposals
+from training.stores.proposals import load_proposals, measure_recall, store_proposals
 from training.stores.rows import is_complete, load_rows, row_path, row_paths, store_rows
 
 
@@ -53,6 +53,14 @@ def test_each_picture_has_its_file(dataset, stored):
     assert set(files(stored)) == {*row_paths(stored, dataset), stored / "finished.json"}
     assert len(row_paths(stored, dataset)) == 2
     assert read_json(stored / "finished.json") == {"format": 2, "images": 2}
+
+
+def test_the_best_boxes_of_each_picture_are_loaded(dataset, stored):
+    loaded = load_proposals(stored, dataset, 7)
+    assert list(loaded) == [example.image_id for example in dataset.examples]
+    for boxes, rows in zip(loaded.values(), load_rows(stored, dataset), strict=True):
+        assert len(rows) > 7
+        np.testing.assert_array_equal(boxes, rows[:7, :4])
 
 
 def test_what_is_read_is_what_the_rpn_proposes(model, dataset, stored):
