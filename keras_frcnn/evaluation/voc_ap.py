@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections, check_record
+from keras_frcnn.evaluation.detections_record import ImageDetections, check_records
+from keras_frcnn.evaluation.matches import ClassMatches
 from keras_frcnn.evaluation.overlap import pairwise_iou
-from keras_frcnn.facts.errors import InputError
 
 
 class ClassAP(NamedTuple):
@@ -39,6 +39,7 @@ class ClassAP(NamedTuple):
     recall: np.ndarray  # (D,) after each detection, best first; NaN if there are no objects
     precision: np.ndarray  # (D,) after each detection, best first
     scores: np.ndarray  # (D,) descending
+    matches: ClassMatches  # of its detections at the IoU threshold, best first
 
 
 class VOCResult(NamedTuple):
@@ -86,24 +87,29 @@ def evaluate_voc(
       iou_threshold: the IoU that a detection must exceed to match an object.
 
     Raises:
-      InputError: detections belong to an unknown image, two records belong to the same image, or as in `check_record`.
+      InputError: as in `check_records`.
       ValueError: two examples have the same image id.
     """
     examples, detections = tuple(examples), tuple(detections)
     positions = {example.image_id: position for position, example in enumerate(examples)}
     if len(positions) != len(examples):
         raise ValueError("two examples have the same image_id")
-    _check(detections, positions, len(class_names))
+    check_records(detections, positions, len(class_names))
 
     objects = _join_objects(examples)
     ranked = _rank(detections, positions)
     right, wrong = _judge(objects, ranked, iou_threshold)
     classes = []
     for class_index, class_name in enumerate(class_names, start=1):
-        total = int(np.sum(~objects.difficult[objects.classes == class_index]))
+        counted = (objects.classes == class_index) & ~objects.difficult
         of_class = ranked.classes == class_index
-        curves = (field[of_class] for field in (right, wrong, ranked.scores))
-        classes.append(_evaluate_class(class_name, total, *curves))
+        matches = ClassMatches(
+            images=ranked.images[of_class],
+            right=right[None, of_class],
+            ignored=~(right | wrong)[None, of_class],
+            objects=np.bincount(objects.images[counted], minlength=len(examples)),
+        )
+        classes.append(_evaluate_class(class_name, matches, ranked.scores[of_class]))
 
     with_objects = [entry for entry in classes if entry.objects]
     return VOCResult(
@@ -152,20 +158,6 @@ def average_precision_area(recall: np.ndarray, precision: np.ndarray) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
 
 
-def _check(detections: Sequence[ImageDetections], positions: dict[str, int], class_count: int) -> None:
-    """Raise InputError for a record that is invalid, of an unknown image, or the second one of its image."""
-    seen = set()
-    for record in detections:
-        check_record(record, class_count)
-        where = f"detections of image {record.image_id!r}"
-        if record.image_id not in positions:
-            fix = "use the detections and the annotations of the same split"
-            raise InputError(where, "the image is not in the evaluated split", fix)
-        if record.image_id in seen:
-            raise InputError(where, "the image has two records", "put all its detections into one record")
-        seen.add(record.image_id)
-
-
 def _join_objects(examples: Sequence[Example]) -> _Objects:
     """Concatenate the objects of all images."""
     return _Objects(
@@ -194,16 +186,16 @@ def _concatenate(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *(np.asarray(array, dtype).reshape(-1) for array in arrays)])
 
 
-def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.ndarray, scores: np.ndarray) -> ClassAP:
+def _evaluate_class(class_name: str, matches: ClassMatches, scores: np.ndarray) -> ClassAP:
     """Both average precisions of one class.
 
     Args:
       class_name: its name.
-      total: its number of objects, without the difficult ones.
-      right, wrong: (D,) bool, whether each of its detections is right or wrong, by descending score.
+      matches: its detections, by descending score.
       scores: (D,) descending.
     """
-    right, wrong = np.cumsum(right), np.cumsum(wrong)
+    total = int(matches.objects.sum())
+    right, wrong = np.cumsum(matches.right[0]), np.cumsum(~(matches.right | matches.ignored)[0])
     precision = right / np.maximum(right + wrong, 1)  # 0 / 1 while all are on difficult objects, as in the kit
     recall = right / total if total else np.full(len(right), np.nan)
     return ClassAP(
@@ -215,6 +207,7 @@ def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.nd
         recall=recall,
         precision=precision,
         scores=scores,
+        matches=matches,
     )
 
 
