@@ -29,7 +29,7 @@ from pycocotools.cocoeval import COCOeval
 
 from keras_frcnn.data.example import Example
 from keras_frcnn.evaluation.detections_record import ImageDetections, check_records
-from keras_frcnn.evaluation.matches import ClassMatches
+from keras_frcnn.evaluation.matches import ClassMatches, found_by_image
 
 SIZES = ("all", "small", "medium", "large")  # in the order of pycocotools' areaRng
 LIMITS = (1, 10, 100)  # most detections of an image and class: pycocotools' maxDets
@@ -252,10 +252,5 @@ def _class_matches(
         hits = np.concatenate(right, axis=1)[:, order]
         matches[size] = ClassMatches(owner, hits, np.concatenate(ignored, axis=1)[:, order], objects)
         if size == "all":
-            found = {limit: _count_by_image(hits & (rank < limit), owner, images) for limit in LIMITS}
+            found = {limit: found_by_image(matches[size], rank < limit) for limit in LIMITS}
     return matches, found
-
-
-def _count_by_image(hits: np.ndarray, owners: np.ndarray, images: int) -> np.ndarray:
-    """(T, I) the number of true values of each image; `hits` is (T, D), `owners` (D,) is each detection's image."""
-    return np.stack([np.bincount(owners[row], minlength=images) for row in hits])

@@ -15,3 +15,9 @@ class ClassMatches(NamedTuple):
     right: np.ndarray  # (T, D) bool
     ignored: np.ndarray  # (T, D) bool, neither right nor wrong
     objects: np.ndarray  # (I,) int, number of objects in each image, without the ignored ones
+
+
+def found_by_image(matches: ClassMatches, counted: np.ndarray | bool = True) -> np.ndarray:
+    """(T, I) the objects of each image that are found, by the detections for which `counted`, (D,) bool, is true."""
+    images = len(matches.objects)
+    return np.stack([np.bincount(matches.images[row], minlength=images) for row in matches.right & counted])
