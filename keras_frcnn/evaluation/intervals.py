@@ -1,13 +1,18 @@
 """Confidence intervals of average precision and recall, by the bootstrap over images.
 
-A bootstrap sample draws as many images as the split has, with replacement.  Each figure is computed for each sample,
-and the interval runs between percentiles of these values.  Detections are not matched again: an image that is drawn w
-times counts w times, so the matches of the evaluation get integer weights.
+A bootstrap sample draws as many images as the split has, with replacement, and each figure is computed for it.
+Detections are not matched again: an image that is drawn w times counts w times, so the matches of the evaluation get
+integer weights.
+
+The interval is the basic one.  If q is the figure of the split, and a and b are the 2.5 % and 97.5 % points of the
+figures of the samples, it runs from 2 q - b to 2 q - a.  The simpler percentile interval, from a to b, is wrong for
+average precision: with few objects, average precision comes out too high.  The samples repeat this error, so that the
+percentile interval contains it twice, while the basic interval subtracts it.
 
 The intervals describe the choice of test images.  They do not describe how much two trainings of the same detector
 differ.
 
-Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
+Source: Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2 (basic interval).
 
 Axes: B bootstrap samples, I images, F figures, N numbers of proposals, T IoU thresholds.
 """
@@ -50,12 +55,21 @@ class Intervals(NamedTuple):
 
 
 def draw_samples(images: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """(B, I) int32: how often each bootstrap sample draws each image."""
+    """How often each bootstrap sample draws each image.
+
+    Args:
+      images: the number of images I.
+      resamples: the number of bootstrap samples B.
+      seed: the same seed draws the same samples.
+
+    Returns:
+      (1 + B, I) int32; the first row is the split itself, with every image once.
+    """
     rng = np.random.default_rng(seed)
-    weights = np.empty((resamples, images), np.int32)
-    for row in weights:
+    samples = np.ones((1 + resamples, images), np.int32)
+    for row in samples[1:]:
         row[:] = np.bincount(rng.integers(0, max(images, 1), images), minlength=images)
-    return weights
+    return samples
 
 
 def voc_intervals(result: VOCResult, samples: np.ndarray) -> Intervals:
@@ -63,10 +77,10 @@ def voc_intervals(result: VOCResult, samples: np.ndarray) -> Intervals:
 
     Args:
       result: the evaluation.
-      samples: (B, I) from `draw_samples`.
+      samples: (1 + B, I) from `draw_samples`.
     """
 
-    def values(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:  # (B, 2)
+    def values(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:  # (rows, 2)
         ((found, envelope, total),) = weighted_curves(matches, weights)
         eleven = interpolated_ap(found, envelope, total, VOC_THRESHOLDS)
         return np.stack([eleven, area_ap(found, envelope, total)], axis=1)
@@ -80,7 +94,7 @@ def coco_intervals(result: COCOResult, samples: np.ndarray) -> Intervals:
 
     Args:
       result: the evaluation.
-      samples: (B, I) from `draw_samples`.
+      samples: (1 + B, I) from `draw_samples`.
     """
     classes = {entry.class_name: _coco_values(entry, samples) for entry in result.classes}
     return _summarize(Figures._fields, classes)
@@ -91,7 +105,7 @@ def recall_intervals(result: RecallResult, samples: np.ndarray) -> np.ndarray:
 
     Args:
       result: the evaluation; it must have `reached`, so it must not be read from a file.
-      samples: (B, I) from `draw_samples`.
+      samples: (1 + B, I) from `draw_samples`.
 
     Returns:
       (N, T, 2) the low and the high end for each number of proposals and IoU threshold.
@@ -103,17 +117,17 @@ def recall_intervals(result: RecallResult, samples: np.ndarray) -> np.ndarray:
         raise ValueError("a result that was read from a file has no counts for each image: measure the recall again")
     counts = result.reached.reshape(len(result.reached), -1)  # (I, N * T)
     recalls = divide(_sums(samples, counts), _sums(samples, result.objects_by_image)[:, None])
-    return np.array([_percentiles(column) for column in recalls.T]).reshape(*result.reached.shape[1:], 2)
+    return np.array([_basic(column) for column in recalls.T]).reshape(*result.reached.shape[1:], 2)
 
 
 def _coco_values(entry: COCOClass, samples: np.ndarray) -> np.ndarray:
-    """(B, 12) the figures of one class in each sample."""
+    """(1 + B, 12) the figures of one class in each sample."""
 
-    def precisions(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:  # (B, T)
+    def precisions(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:  # (rows, T)
         curves = weighted_curves(matches, weights)
         return np.stack([interpolated_ap(*curve, COCO_THRESHOLDS) for curve in curves], axis=1)
 
-    def recall(found: np.ndarray, size: str) -> np.ndarray:  # (B,); `found` is (T, I)
+    def recall(found: np.ndarray, size: str) -> np.ndarray:  # (1 + B,); `found` is (T, I)
         return divide(_sums(samples, found.mean(axis=0)), _sums(samples, entry.matches[size].objects))
 
     by_size = {size: _in_parts(precisions, entry.matches[size], samples) for size in SIZES}
@@ -153,22 +167,30 @@ def _summarize(names: Sequence[str], classes: dict[str, np.ndarray]) -> Interval
 
     Args:
       names: (F,) names of the figures.
-      classes: class name -> (B, F) the figures of the class in each sample, NaN in samples without its objects.
+      classes: class name -> (1 + B, F) the figures of the class in each sample, NaN in samples without its objects.
     """
-    stacked = np.stack(list(classes.values()))  # (classes, B, F)
-    counted = ~np.isnan(stacked)
-    means = divide(np.where(counted, stacked, 0.0).sum(axis=0), counted.sum(axis=0))
+    stacked = np.stack(list(classes.values()))  # (classes, 1 + B, F)
+    # A class without objects in a sample keeps its figure of the split.  Without it, the mean would run over other
+    # classes than that of the split, and rare classes would shift the interval.
+    filled = np.where(np.isnan(stacked), stacked[:, :1], stacked)
+    counted = ~np.isnan(filled)
+    means = divide(np.where(counted, filled, 0.0).sum(axis=0), counted.sum(axis=0))
     return Intervals(_by_name(names, means), {name: _by_name(names, values) for name, values in classes.items()})
 
 
 def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, Interval]:
-    return {name: _percentiles(column) for name, column in zip(names, values.T, strict=True)}
+    return {name: _basic(column) for name, column in zip(names, values.T, strict=True)}
 
 
-def _percentiles(values: np.ndarray) -> Interval:
-    """The interval between percentiles of (B,) values; NaN values are left out."""
-    values = values[~np.isnan(values)]
-    if not len(values):
+def _basic(values: np.ndarray) -> Interval:
+    """The basic interval, cut off at 0 and 1.
+
+    Args:
+      values: (1 + B,) the figure of the split and of each sample.  Samples without objects, NaN, are left out.
+    """
+    value, samples = values[0], values[1:]
+    samples = samples[~np.isnan(samples)]
+    if np.isnan(value) or not len(samples):
         return Interval(float("nan"), float("nan"))
-    low, high = np.percentile(values, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+    low, high = np.percentile(samples, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
+    return Interval(float(np.clip(2 * value - high, 0, 1)), float(np.clip(2 * value - low, 0, 1)))
