@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections, check_record, read_voc_results
+from keras_frcnn.evaluation.detections_record import ImageDetections, check_record, check_records, read_voc_results
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json, write_atomically
 
@@ -117,8 +117,8 @@ def read_coco_results(path: str | Path, class_names: Sequence[str], ids: COCOIds
       ids: the ids that the file uses.
 
     Returns:
-      One record for each image in `ids` that has detections, in the order of `ids`; boxes and scores are float64.  The
-      detections of an image keep the order of the file, because this order ranks detections of equal score.
+      One record for each image in `ids`, in this order; boxes and scores are float64.  The detections of an image keep
+      the order of the file, because this order ranks detections of equal score.
 
     Raises:
       InputError: the file cannot be read, or a row is not a detection in an image of `ids`.
@@ -135,9 +135,9 @@ def read_coco_results(path: str | Path, class_names: Sequence[str], ids: COCOIds
 
     by_image: dict[str, list[tuple[int, float, list[float]]]] = {image_id: [] for image_id in ids.images}
     for place, row in enumerate(rows, start=1):
-        image_id, *detection = _parse_row(row, f"{path}, detection {place}", images, classes)
-        by_image[image_id].append(tuple(detection))
-    return [_record(image_id, found) for image_id, found in by_image.items() if found]
+        image_id, detection = _parse_row(row, f"{path}, detection {place}", images, classes)
+        by_image[image_id].append(detection)
+    return [_record(image_id, found) for image_id, found in by_image.items()]
 
 
 def read_detections(path: str | Path, class_names: Sequence[str], ids: COCOIds) -> list[ImageDetections]:
@@ -149,16 +149,18 @@ def read_detections(path: str | Path, class_names: Sequence[str], ids: COCOIds) 
       ids: the images, and the ids that a COCO results file uses.
 
     Returns:
-      One record for each image that has detections, in the order of `ids`.
+      One record for each image in `ids`, in this order.
 
     Raises:
-      InputError: the path is neither, or as in `read_coco_results` and `read_voc_results`.
+      InputError: the path is neither, detections belong to another image, or as in `read_coco_results` and
+        `read_voc_results`.
     """
     path = Path(path)
     if path.is_dir():
-        records = {record.image_id: record for record in read_voc_results(path, class_names, _split(path, class_names))}
-        places = {image_id: place for place, image_id in enumerate(ids.images)}
-        return sorted(records.values(), key=lambda record: places.get(record.image_id, len(places)))
+        records = read_voc_results(path, class_names, _split(path, class_names))
+        check_records(records, ids.images, len(class_names))
+        found = {record.image_id: record for record in records}
+        return [found.get(image_id, _record(image_id, ())) for image_id in ids.images]
     if path.suffix.lower() != ".json":
         fix = "give a COCO results file NAME.json, or a folder of VOC's comp4_det_SPLIT_CLASS.txt"
         raise InputError(path, "neither a .json file nor a folder", fix)
@@ -202,8 +204,8 @@ def _named_classes(path: str | Path, categories: Any, class_names: Sequence[str]
 
 def _parse_row(
     row: Any, where: str, images: Mapping[int | str, str], classes: Mapping[int, int]
-) -> tuple[str, int, float, list[float]]:
-    """One detection as (image id of the example, class, score, [ymin, xmin, ymax, xmax])."""
+) -> tuple[str, tuple[int, float, list[float]]]:
+    """One detection as image id of the example and (class, score, [ymin, xmin, ymax, xmax])."""
     try:
         image, category = row["image_id"], row["category_id"]
         left, top, width, height = (float(number) for number in row["bbox"])
@@ -220,9 +222,13 @@ def _parse_row(
         raise InputError(where, f"category_id {category!r} is no class", fix)
     if not np.all(np.isfinite([left, top, width, height, score])):
         raise InputError(where, "a number is not finite", "check the tool that wrote it")
-    return images[image], classes[category], score, [top, left, top + height, left + width]
+    return images[image], (classes[category], score, [top, left, top + height, left + width])
 
 
 def _record(image_id: str, found: Sequence[tuple[int, float, list[float]]]) -> ImageDetections:
-    classes, scores, boxes = zip(*found, strict=True)
-    return ImageDetections(image_id, np.array(boxes), np.array(classes, np.int32), np.array(scores))
+    return ImageDetections(
+        image_id,
+        boxes=np.array([box for _, _, box in found]).reshape(-1, 4),
+        classes=np.array([number for number, _, _ in found], np.int32),
+        scores=np.array([score for _, score, _ in found], np.float64),
+    )

@@ -131,21 +131,21 @@ def _coco_values(entry: COCOClass, samples: np.ndarray) -> np.ndarray:
         return divide(_sums(samples, found.mean(axis=0)), _sums(samples, entry.matches[size].objects))
 
     by_size = {size: _in_parts(precisions, entry.matches[size], samples) for size in SIZES}
-    figures = Figures(
-        ap=by_size["all"].mean(axis=1),
-        ap50=by_size["all"][:, 0],
-        ap75=by_size["all"][:, 5],
-        ap_small=by_size["small"].mean(axis=1),
-        ap_medium=by_size["medium"].mean(axis=1),
-        ap_large=by_size["large"].mean(axis=1),
-        ar1=recall(entry.found[1], "all"),
-        ar10=recall(entry.found[10], "all"),
-        ar100=recall(entry.found[100], "all"),
-        ar_small=recall(found_by_image(entry.matches["small"]), "small"),
-        ar_medium=recall(found_by_image(entry.matches["medium"]), "medium"),
-        ar_large=recall(found_by_image(entry.matches["large"]), "large"),
-    )
-    return np.stack(figures, axis=1)
+    figures = {
+        "ap": by_size["all"].mean(axis=1),
+        "ap50": by_size["all"][:, 0],
+        "ap75": by_size["all"][:, 5],
+        "ap_small": by_size["small"].mean(axis=1),
+        "ap_medium": by_size["medium"].mean(axis=1),
+        "ap_large": by_size["large"].mean(axis=1),
+        "ar1": recall(entry.found[1], "all"),
+        "ar10": recall(entry.found[10], "all"),
+        "ar100": recall(entry.found[100], "all"),
+        "ar_small": recall(found_by_image(entry.matches["small"]), "small"),
+        "ar_medium": recall(found_by_image(entry.matches["medium"]), "medium"),
+        "ar_large": recall(found_by_image(entry.matches["large"]), "large"),
+    }
+    return np.stack([figures[name] for name in Figures._fields], axis=1)
 
 
 def _in_parts(

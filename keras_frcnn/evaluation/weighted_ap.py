@@ -16,9 +16,7 @@ VOC_THRESHOLDS = np.arange(0.0, 1.1, 0.1)  # as in voc_ap
 COCO_THRESHOLDS = np.linspace(0.0, 1.0, 101)  # as pycocotools makes them
 
 
-def weighted_curves(
-    matches: ClassMatches, weights: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def weighted_curves(matches: ClassMatches, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The curve of precision over recall with each set of weights, for each IoU threshold.
 
     Only points at right detections are returned: recall does not rise between them, and precision only falls.
@@ -52,9 +50,7 @@ def area_ap(found: np.ndarray, envelope: np.ndarray, total: np.ndarray) -> np.nd
     return divide(np.sum(gained * envelope, axis=1), total)
 
 
-def interpolated_ap(
-    found: np.ndarray, envelope: np.ndarray, total: np.ndarray, thresholds: np.ndarray
-) -> np.ndarray:
+def interpolated_ap(found: np.ndarray, envelope: np.ndarray, total: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """(B,) the mean precision at the recall thresholds of each curve of `weighted_curves`; NaN without objects.
 
     Args:
