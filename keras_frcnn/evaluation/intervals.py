@@ -115,9 +115,10 @@ def recall_intervals(result: RecallResult, samples: np.ndarray) -> np.ndarray:
     """
     if result.reached is None or result.objects_by_image is None:
         raise ValueError("a result that was read from a file has no counts for each image: measure the recall again")
-    counts = result.reached.reshape(len(result.reached), -1)  # (I, N * T)
+    images, numbers, thresholds = result.reached.shape
+    counts = result.reached.reshape(images, numbers * thresholds)
     recalls = divide(_sums(samples, counts), _sums(samples, result.objects_by_image)[:, None])
-    return np.array([_basic(column) for column in recalls.T]).reshape(*result.reached.shape[1:], 2)
+    return np.array([_basic(column) for column in recalls.T]).reshape(numbers, thresholds, 2)
 
 
 def _coco_values(entry: COCOClass, samples: np.ndarray) -> np.ndarray:

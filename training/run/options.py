@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.evaluation.metric_names import METRIC_HELP, METRICS
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
 from keras_frcnn.facts.options import add_options, given_options
@@ -41,6 +42,9 @@ class DataOptions(DataSpec):
 
     train: str = setting("train", "splits to train on, joined with +")
     val: str = setting("val", "splits to measure on, joined with +")
+    metric: str = setting(
+        "voc07", f"{METRIC_HELP}; only coco also measures COCO's figures", choices=METRICS, changeable=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
