@@ -8,7 +8,7 @@ Axes: D detections of one image.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,29 @@ def check_record(record: ImageDetections, class_count: int) -> None:
         raise InputError(where, f"a class is not in 1..{class_count}", fix)
     if not (np.all(np.isfinite(boxes)) and np.all(np.isfinite(scores))):
         raise InputError(where, "a box or score is not finite", "check whether the training diverged")
+
+
+def check_records(records: Iterable[ImageDetections], image_ids: Collection[str], class_count: int) -> None:
+    """Check the detections of a data set.
+
+    Args:
+      records: the detections, at most one record per image.
+      image_ids: the images of the data set.
+      class_count: the number of classes without background.
+
+    Raises:
+      InputError: detections belong to an unknown image, two records belong to the same image, or as in `check_record`.
+    """
+    seen = set()
+    for record in records:
+        check_record(record, class_count)
+        where = f"detections of image {record.image_id!r}"
+        if record.image_id not in image_ids:
+            fix = "use the detections and the annotations of the same split"
+            raise InputError(where, "the image is not in the evaluated split", fix)
+        if record.image_id in seen:
+            raise InputError(where, "the image has two records", "put all its detections into one record")
+        seen.add(record.image_id)
 
 
 def voc_results_path(directory: str | Path, class_name: str, split: str = "test") -> Path:

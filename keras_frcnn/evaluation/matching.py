@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections, check_record
+from keras_frcnn.evaluation.detections_record import ImageDetections, check_records
 from keras_frcnn.evaluation.overlap import pairwise_iou
-from keras_frcnn.facts.errors import InputError
 
 
 class Objects(NamedTuple):
@@ -56,13 +55,13 @@ def join_images(
       class_count: the number of classes without background.
 
     Raises:
-      InputError: detections belong to an unknown image, two records belong to the same image, or as in `check_record`.
+      InputError: as in `check_records`.
       ValueError: two examples have the same image id.
     """
     positions = {example.image_id: position for position, example in enumerate(examples)}
     if len(positions) != len(examples):
         raise ValueError("two examples have the same image_id")
-    _check(detections, positions, class_count)
+    check_records(detections, positions, class_count)
     return _join_objects(examples), _rank(detections, positions)
 
 
@@ -120,20 +119,6 @@ def rows_by_image(objects: Objects, ranked: RankedDetections) -> Iterator[tuple[
     for start, count, low, high in zip(starts, counts, lows, highs, strict=True):
         if low < high:
             yield slice(start, start + count), by_image[low:high]
-
-
-def _check(detections: Sequence[ImageDetections], positions: dict[str, int], class_count: int) -> None:
-    """Raise InputError for a record that is invalid, of an unknown image, or the second one of its image."""
-    seen = set()
-    for record in detections:
-        check_record(record, class_count)
-        where = f"detections of image {record.image_id!r}"
-        if record.image_id not in positions:
-            fix = "use the detections and the annotations of the same split"
-            raise InputError(where, "the image is not in the evaluated split", fix)
-        if record.image_id in seen:
-            raise InputError(where, "the image has two records", "put all its detections into one record")
-        seen.add(record.image_id)
 
 
 def _join_objects(examples: Sequence[Example]) -> Objects:

@@ -5,7 +5,7 @@ This measures the region proposal network alone: unlike average precision, it ne
 Source: Faster R-CNN, section 4.1 ("Recall-to-IoU", after Hosang et al., "How good are detection proposals, really?"),
 computed like `evaluate_recall` of py-faster-rcnn.
 
-Axes: P proposals and G objects of one image; N counts of proposals; T IoU thresholds.
+Axes: P proposals and G objects of one image; N counts of proposals; T IoU thresholds; I images.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +41,9 @@ class RecallResult(NamedTuple):
     objects: int  # without the difficult ones
     images: int
     classes: tuple[ClassRecall, ...]
+    # The next two are None if the result was read from a file.
+    reached: np.ndarray | None = None  # (I, N, T) int, number of objects of each image that are covered
+    objects_by_image: np.ndarray | None = None  # (I,) int, without the difficult ones
 
 
 def proposal_recall(
@@ -96,6 +99,8 @@ def proposal_recall(
             ClassRecall(name, _recalls(covered[:, classes == number], iou_thresholds), int(np.sum(classes == number)))
             for number, name in enumerate(class_names, start=1)
         ),
+        reached=_reached_by_image(covered_by_image, iou_thresholds),
+        objects_by_image=np.array([len(classes) for classes in classes_by_image], np.int64),
     )
 
 
@@ -111,6 +116,15 @@ def _recalls(covered: np.ndarray, iou_thresholds: Sequence[float]) -> np.ndarray
     """
     reached = np.stack([np.sum(covered >= threshold, axis=1) for threshold in iou_thresholds], axis=1)
     return reached / covered.shape[1] if covered.shape[1] else np.full(reached.shape, np.nan)
+
+
+def _reached_by_image(covered_by_image: Sequence[Sequence[np.ndarray]], iou_thresholds: Sequence[float]) -> np.ndarray:
+    """(I, N, T) the field `reached`; `covered_by_image` has, for each count, the (G,) IoU of each image's objects."""
+    rows = [
+        [[np.count_nonzero(covered >= threshold) for threshold in iou_thresholds] for covered in by_count]
+        for by_count in zip(*covered_by_image, strict=True)
+    ]
+    return np.array(rows, np.int64).reshape(-1, len(covered_by_image), len(iou_thresholds))
 
 
 def cover_objects(iou: np.ndarray) -> np.ndarray:

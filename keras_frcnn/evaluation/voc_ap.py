@@ -26,6 +26,7 @@ import numpy as np
 
 from keras_frcnn.data.example import Example
 from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.matches import ClassMatches
 from keras_frcnn.evaluation.matching import join_images, judge
 
 
@@ -40,6 +41,7 @@ class ClassAP(NamedTuple):
     recall: np.ndarray  # (D,) after each detection, best first; NaN if there are no objects
     precision: np.ndarray  # (D,) after each detection, best first
     scores: np.ndarray  # (D,) descending
+    matches: ClassMatches  # of its detections at the IoU threshold, best first
 
 
 class VOCResult(NamedTuple):
@@ -69,7 +71,7 @@ def evaluate_voc(
       iou_threshold: the IoU that a detection must exceed to match an object.
 
     Raises:
-      InputError: detections belong to an unknown image, two records belong to the same image, or as in `check_record`.
+      InputError: as in `check_records`.
       ValueError: two examples have the same image id.
     """
     examples = tuple(examples)
@@ -77,10 +79,15 @@ def evaluate_voc(
     verdict = judge(objects, ranked, iou_threshold)
     classes = []
     for class_index, class_name in enumerate(class_names, start=1):
-        total = int(np.sum(~objects.difficult[objects.classes == class_index]))
+        counted = (objects.classes == class_index) & ~objects.difficult
         of_class = ranked.classes == class_index
-        curves = (field[of_class] for field in (verdict.right, verdict.wrong, ranked.scores))
-        classes.append(_evaluate_class(class_name, total, *curves))
+        matches = ClassMatches(
+            images=ranked.images[of_class],
+            right=verdict.right[None, of_class],
+            ignored=~(verdict.right | verdict.wrong)[None, of_class],
+            objects=np.bincount(objects.images[counted], minlength=len(examples)),
+        )
+        classes.append(_evaluate_class(class_name, matches, ranked.scores[of_class]))
 
     with_objects = [entry for entry in classes if entry.objects]
     return VOCResult(
@@ -133,16 +140,16 @@ def average_precision_area(recall: np.ndarray, precision: np.ndarray) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
 
 
-def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.ndarray, scores: np.ndarray) -> ClassAP:
+def _evaluate_class(class_name: str, matches: ClassMatches, scores: np.ndarray) -> ClassAP:
     """Both average precisions of one class.
 
     Args:
       class_name: its name.
-      total: its number of objects, without the difficult ones.
-      right, wrong: (D,) bool, whether each of its detections is right or wrong, by descending score.
+      matches: its detections, by descending score.
       scores: (D,) descending.
     """
-    right, wrong = np.cumsum(right), np.cumsum(wrong)
+    total = int(matches.objects.sum())
+    right, wrong = np.cumsum(matches.right[0]), np.cumsum(~(matches.right | matches.ignored)[0])
     precision = right / np.maximum(right + wrong, 1)  # 0 / 1 while all are on difficult objects, as in the kit
     recall = right / total if total else np.full(len(right), np.nan)
     return ClassAP(
@@ -154,6 +161,7 @@ def _evaluate_class(class_name: str, total: int, right: np.ndarray, wrong: np.nd
         recall=recall,
         precision=precision,
         scores=scores,
+        matches=matches,
     )
 
 

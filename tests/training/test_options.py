@@ -183,7 +183,7 @@ def test_a_configuration_given_back_gives_the_same_options(kind, tmp_path):
 def test_what_may_differ_in_a_resumed_run():
     assert changeable_fields(alternate.parse_arguments(REQUIRED)) == {
         "options.run", "options.feature_cache_gib", "options.feature_cache_folder", "options.checkpoint_iterations",
-        "options.checkpoint_minutes", "options.checkpoints", "options.quiet", "options.check_data",
+        "options.checkpoint_minutes", "options.checkpoints", "options.quiet", "options.check_data", "options.metric",
     }  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from keras_frcnn.evaluation.voc_ap import VOCResult
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 SUMMARY_PROPOSALS = 300  # proposals per image of the recall column: the paper's number at test time
-_MEASURES = (f"recall@{SUMMARY_PROPOSALS}", "mAP 11-point", "mAP area")
+_RECALL = f"recall@{SUMMARY_PROPOSALS}"
+_TITLES = {"voc07": "mAP 11-point", "voc": "mAP area", "coco": "COCO AP"}
+_ALWAYS = (_RECALL, _TITLES["voc07"], _TITLES["voc"])  # columns of every table
 
 
 class TrainingResult(NamedTuple):
@@ -43,16 +45,21 @@ def read_result(result: dict) -> TrainingResult:
 
 
 def headlines(result: dict) -> dict[str, float]:
-    """The main numbers of an evaluation by their names.
+    """The main numbers of an evaluation by their names; after the recall, the leading metric comes first.
 
     A measure has no entry where the network was not measured by it, and is NaN where the images have no objects.
     """
     numbers = {}
     if "recall" in result:
         (entry,) = (entry for entry in result["recall"]["proposals"] if entry["count"] == SUMMARY_PROPOSALS)
-        numbers[f"recall@{SUMMARY_PROPOSALS}"] = entry["recall"]["0.50"]
+        numbers[_RECALL] = entry["recall"]["0.50"]
+    means = {}
     if "ap" in result:
-        numbers |= {"mAP 11-point": result["ap"]["mean_ap_11point"], "mAP area": result["ap"]["mean_ap_area"]}
+        means = {"voc07": result["ap"]["mean_ap_11point"], "voc": result["ap"]["mean_ap_area"]}
+    if "coco" in result:
+        means["coco"] = result["coco"]["ap"]
+    leading = result.get("metric")
+    numbers |= {_TITLES[metric]: means[metric] for metric in sorted(means, key=lambda metric: metric != leading)}
     return {name: math.nan if value is None else value for name, value in numbers.items()}
 
 
@@ -61,6 +68,9 @@ def training_table(results: Iterable[TrainingResult], missing: str = "-", not_me
 
     `missing` stands for a number that is NaN, `not_measured` for one that the evaluation does not have.
     """
+    results = tuple(results)
+    measured = dict.fromkeys(name for result in results for name in result.headlines)
+    measures = tuple(dict.fromkeys((_RECALL, *measured, *_ALWAYS)))
     rows = tuple(
         (
             result.title,
@@ -69,12 +79,12 @@ def training_table(results: Iterable[TrainingResult], missing: str = "-", not_me
             number(result.minutes, digits=1),
             *(
                 number(result.headlines[name], missing=missing) if name in result.headlines else not_measured
-                for name in _MEASURES
+                for name in measures
             ),
         )
         for result in results
     )
-    return Table(("training", "iterations", "images", "minutes", *_MEASURES), rows)
+    return Table(("training", "iterations", "images", "minutes", *measures), rows)
 
 
 def summary_table(results: Iterable[TrainingResult]) -> str:

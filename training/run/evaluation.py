@@ -1,40 +1,85 @@
-"""The evaluation of a finished detector on any data set."""
+"""The evaluation of a finished detector, or of the detections of any tool, on any data set."""
 
 import dataclasses
 import pathlib
 import tempfile
+from typing import NamedTuple
+
+import numpy as np
 
 from keras_frcnn.api.model_file import load_model
+from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pipeline import naming_undecodable
 from keras_frcnn.data.sources.loading import describe_problems, load_dataset
-from keras_frcnn.data.sources.spec import DataSpec
-from keras_frcnn.evaluation.detections_record import write_voc_results
-from keras_frcnn.evaluation.error_analysis.analysis import error_analysis
+from keras_frcnn.evaluation.coco_results import COCOIds, annotation_ids, own_ids, read_detections, write_coco_results
+from keras_frcnn.evaluation.detections_record import ImageDetections, write_voc_results
+from keras_frcnn.evaluation.error_analysis.analysis import ErrorAnalysis, error_analysis
 from keras_frcnn.evaluation.error_analysis.labels import Thresholds
 from keras_frcnn.evaluation.error_analysis.tables import errors_to_json, format_error_analysis
-from keras_frcnn.evaluation.recall import COUNTS
-from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
-from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.evaluation.measurement import Measurement, measure
+from keras_frcnn.evaluation.measurement_tables import format_measurement, measurement_to_json
+from keras_frcnn.evaluation.recall import COUNTS, RecallResult
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.forward import detection_counts
 from training.reporting.detection_pictures import write_pictures
 from training.reporting.error_page import write_error_page
+from training.run.evaluation_options import EvaluationOptions
 from training.stores.detections import detect_dataset
 from training.stores.proposals import load_proposals, measure_recall, store_proposals
 
 PICTURES = 12  # images that are drawn
 
 
-def evaluate(model_path: str, spec: DataSpec, split: str, iou_threshold: float, out: str | None) -> None:
-    """Print AP, recall and errors of a detector; with `out`, also write them and pictures to that folder.
+class _Found(NamedTuple):
+    """What is evaluated."""
 
-    The arguments are those of the command line `training.evaluate`.  Raises InputError.
+    dataset: Dataset
+    ids: COCOIds
+    detections: list[ImageDetections]  # one record for each image, in the order of the data set
+    recall: RecallResult | None = None  # None without a model
+    proposals: dict[str, np.ndarray] | None = None  # image id -> (P, 4) boxes that the model classified
+    suppression: float = Thresholds().suppression  # IoU of the model's non-maximum suppression
+
+
+def evaluate(options: EvaluationOptions) -> None:
+    """Print the figures and errors of a detector; with `options.out`, also write them, the detections and pictures.
+
+    Raises InputError.
     """
-    model = load_model(model_path)
-    dataset = load_dataset(dataclasses.replace(spec, class_names=model.class_names), split, model.config.image.exif)
-    for line in describe_problems(dataset):
-        print(line)
+    found = _read_detections(options) if options.model is None else _detect(options, options.model)
+    dataset, detections = found.dataset, found.detections
+    measurement = measure(dataset, detections, found.recall, options.metric, options.iou, options.resamples)
+    print(format_measurement(measurement))
+    thresholds = Thresholds(foreground=options.iou, suppression=found.suppression)
+    errors = error_analysis(dataset.examples, detections, dataset.class_names, found.proposals, thresholds)
+    print(format_error_analysis(errors))
+    if options.out is not None:
+        _write(pathlib.Path(options.out), found, measurement, errors)
+        print(f"written to {options.out}")
 
+
+def _write(folder: pathlib.Path, found: _Found, measurement: Measurement, errors: ErrorAnalysis) -> None:
+    """Write the figures, the detections, the page of errors and pictures."""
+    dataset, detections = found.dataset, found.detections
+    values = {**measurement_to_json(measurement), "errors": errors_to_json(errors)}
+    write_json(folder / "evaluation.json", values)
+    write_coco_results(folder / "detections.json", detections, dataset.class_names, found.ids)
+    try:
+        write_voc_results(folder / "voc_results", detections, dataset.class_names)
+    except InputError as error:  # its format cannot hold every name; the other files can
+        print(f"VOC result files not written: {error}")
+    write_pictures(dataset, detections, folder / "pictures", PICTURES)
+    write_error_page(folder, dataset, errors)
+
+
+def _detect(options: EvaluationOptions, model_path: str) -> _Found:
+    """Run the model on the data."""
+    model = load_model(model_path)
+    spec = dataclasses.replace(options, class_names=model.class_names)
+    dataset = load_dataset(spec, options.split, model.config.image.exif)
+    _print_problems(dataset)
+    ids = _coco_ids(options, dataset)
     with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):
         detections = detect_dataset(model, dataset, pathlib.Path(directory) / "detections", "detections")
         proposals = pathlib.Path(directory) / "proposals"
@@ -42,18 +87,24 @@ def evaluate(model_path: str, spec: DataSpec, split: str, iou_threshold: float, 
         store_proposals(model, dataset, proposals, counts, "proposals")
         recall = measure_recall(proposals, dataset)
         classified = load_proposals(proposals, dataset, detection_counts(model.config).after_nms)
-    ap = evaluate_voc(dataset.examples, detections, dataset.class_names, iou_threshold)
-    print(format_ap_table(ap))
-    print(format_recall_table(recall))
-    thresholds = Thresholds(foreground=iou_threshold, suppression=model.config.test.nms_iou)
-    errors = error_analysis(dataset.examples, detections, dataset.class_names, classified, thresholds)
-    print(format_error_analysis(errors))
+        return _Found(dataset, ids, detections, recall, classified, model.config.test.nms_iou)
 
-    if out is not None:
-        folder = pathlib.Path(out)
-        values = {"ap": ap_to_json(ap), "recall": recall_to_json(recall), "errors": errors_to_json(errors)}
-        write_json(folder / "evaluation.json", values)
-        write_voc_results(folder / "voc_results", detections, dataset.class_names)
-        write_pictures(dataset, detections, folder / "pictures", PICTURES)
-        write_error_page(folder, dataset, errors)
-        print(f"written to {folder}")
+
+def _read_detections(options: EvaluationOptions) -> _Found:
+    """Read the detections of a file or folder."""
+    assert options.detections is not None
+    dataset = load_dataset(options, options.split)
+    _print_problems(dataset)
+    ids = _coco_ids(options, dataset)
+    return _Found(dataset, ids, read_detections(options.detections, dataset.class_names, ids))
+
+
+def _coco_ids(options: EvaluationOptions, dataset: Dataset) -> COCOIds:
+    if options.coco_annotations is not None:
+        return annotation_ids(options.coco_annotations, dataset.examples, dataset.class_names)
+    return own_ids([example.image_id for example in dataset.examples], dataset.class_names)
+
+
+def _print_problems(dataset: Dataset) -> None:
+    for line in describe_problems(dataset):
+        print(line)

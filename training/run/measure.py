@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stored_features import FeatureFiles
+from keras_frcnn.evaluation.coco_ap import evaluate_coco
+from keras_frcnn.evaluation.measurement_tables import coco_to_json, format_coco
 from keras_frcnn.evaluation.recall import COUNTS
 from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
 from keras_frcnn.evaluation.voc_ap import VOCResult, evaluate_voc
@@ -64,7 +66,12 @@ def measure_detector(run: Run, model: FasterRCNN, step: Step, cache: FeatureCach
         title = f"{step.title}: detections"
         detections = detect_dataset(model, run.val_set, directory, title, proposals, features)
         ap = evaluate_voc(run.val_set.examples, detections, run.val_set.class_names)
-        return format_ap_table(ap), {"ap": ap_to_json(ap)}, ap
+        leading = {"metric": run.options.metric}
+        if run.options.metric != "coco":
+            return format_ap_table(ap), {**leading, "ap": ap_to_json(ap)}, ap
+        coco = evaluate_coco(run.val_set.examples, detections, run.val_set.class_names)
+        values = {**leading, "coco": coco_to_json(coco), "ap": ap_to_json(ap)}
+        return f"{format_coco(coco)}\n{format_ap_table(ap)}", values, ap
 
     return _measured(run, step, "detector", measure)
 

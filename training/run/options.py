@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.evaluation.metric_names import METRIC_HELP, METRICS
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
 from keras_frcnn.facts.options import add_options, given_options
@@ -43,6 +44,9 @@ class DataOptions(DataSpec):
     val: str = setting("val", "splits to measure on, joined with +")
     check_data: bool = setting(
         False, "decode every picture before training, even if that takes long beside the training", changeable=True
+    )
+    metric: str = setting(
+        "voc07", f"{METRIC_HELP}; only coco also measures COCO's figures", choices=METRICS, changeable=True
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_frcnn.evaluation.error_analysis.costs import ErrorCost
+from keras_frcnn.evaluation.matches import ClassMatches
 from keras_frcnn.evaluation.recall import RecallResult
 from keras_frcnn.evaluation.voc_ap import ClassAP
 from training.reporting.curves import Curve
@@ -14,7 +15,10 @@ from training.reporting.plots import CURVE_POINTS, curves_plot, error_cost_plot,
 
 RECALLS = np.array([[0.5, 0.4], [1.0, 0.9]])
 RECALL = RecallResult((50, 300), (0.5, 0.7), RECALLS, RECALLS.mean(axis=1), np.array([50.0, 300.0]), 10, 5, ())
-CLASS_AP = ClassAP("a <b> name", 0.5, 0.5, 2, 3, np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 0.67]), np.arange(3.0))
+NO_MATCHES = ClassMatches(np.zeros(0, int), np.zeros((1, 0), bool), np.zeros((1, 0), bool), np.zeros(0, int))
+CLASS_AP = ClassAP(
+    "a <b> name", 0.5, 0.5, 2, 3, np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 0.67]), np.arange(3.0), NO_MATCHES
+)
 COSTS = [ErrorCost("confusion", 3, 1, 0.75, 0.25, np.zeros(0)), ErrorCost("missed", 0, 2, 0.55, 0.05, np.zeros(0))]
 PLOTS = {
     "costs": lambda: error_cost_plot(COSTS),
