@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from keras_frcnn.data.presets import PRESETS
 from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
@@ -44,6 +45,16 @@ class DataOptions:
     val: str = setting("val", "image sets to measure on, joined with +")
     class_names: tuple[str, ...] | None = setting(None, "names of the classes", none_text="those found in the data")
     strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationOptions:
+    """Augmentation: random changes of the training pictures besides the flip."""
+
+    augment: str = setting(
+        "none", "preset of crop, zoom, colour and blur; with light and strong, no features are stored",
+        source="section 3.3: flips alone", choices=tuple(PRESETS),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +117,7 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(CacheOptions, SolverOptions, RunOptions, DataOptions):
+class TrainingOptions(CacheOptions, SolverOptions, RunOptions, AugmentationOptions, DataOptions):
     """What both ways of training share."""
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)
