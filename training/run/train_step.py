@@ -90,7 +90,7 @@ def train_step(
         position = done * planned.images  # in the endless stream of images
         return training_batches(
             run.train_set, run.config.image, step.images, step.seed, proposals, features, position, share,
-            PRESETS[options.augment],
+            augment=PRESETS[options.augment],
         )  # fmt: skip
 
     shown_on = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
