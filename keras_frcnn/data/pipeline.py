@@ -1,4 +1,4 @@
-"""From examples to batches in tf.data: read, decode, turn, resize, flip, normalise, batch, pad, prefetch.
+"""From examples to batches in tf.data: read, decode, turn, augment, resize, flip, normalise, batch, pad, prefetch.
 
 The module `order` decides which picture comes when.
 
@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.data import images
+from keras_frcnn.data import augmentation, images
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.order import WHOLE, Share, training_order
 from keras_frcnn.data.orientation import apply_orientation
 from keras_frcnn.data.picture_files import read_example
+from keras_frcnn.data.presets import Preset
 from keras_frcnn.data.stored_features import FeatureFiles, read_features
 from keras_frcnn.data.tuning import untuned
 from keras_frcnn.facts.config import ImageConfig
@@ -41,6 +42,7 @@ def training_batches(
     feature_files: FeatureFiles | None = None,
     start: int = 0,
     share: Share = WHOLE,
+    augment: Preset | None = None,
 ) -> tf.data.Dataset:
     """Return an endless stream of shuffled and flipped batches; the replicas take them in turn.
 
@@ -51,18 +53,24 @@ def training_batches(
         seed: The seed of the order, and the first number of each image's seed in `Batch.seeds`.
         proposal_paths: For each example the file of its proposals: a serialised (P, 5) float32 tensor of boxes, in
             pixels of the picture, and scores.  Without it, batches hold no proposals.
-        feature_files: Stored features.  Pictures whose features are stored are not decoded, so that no change of pixels
-            reaches them.  Augmentation needs training without stored features (`--feature-cache-gib 0`).
+        feature_files: Stored features.  Pictures whose features are stored are not decoded.
         start: The position of the first picture of the global batch, see `training_order`.
         share: The part of each global batch that the stream holds.
+        augment: The random changes of the pictures besides the flip.  `Batch.original_sizes` are then the sizes of the
+            changed pictures before resizing.
 
     Returns:
         A data set of `Batch` of static batch size.  It raises tf.errors.InvalidArgumentError for a picture that cannot
         be decoded, and tf.errors.NotFoundError for a file that is missing: see `naming_undecodable`.
+
+    Raises:
+        ValueError: Both `feature_files` and `augment` are given.  Stored features are those of unchanged pictures.
     """
+    if feature_files is not None and augment is not None:
+        raise ValueError("feature_files hold the features of unchanged pictures: leave them out, or leave out augment")
     order = training_order(dataset, seed, batch_size * share.replicas * share.pipelines, start)
     order = order.batch(batch_size * share.replicas).shard(share.pipelines, share.pipeline).unbatch()
-    load = _loader(dataset, image_config, proposal_paths, feature_files, seed)
+    load = _loader(dataset, image_config, proposal_paths, feature_files, seed, augment)
     batches = _batch(order, load, batch_size, share.replicas, drop_remainder=True)
     # If the cardinality were finite, tf.distribute would make the batch size dynamic on several workers.
     return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
@@ -119,7 +127,7 @@ class _Input(NamedTuple):
     image: Tensor  # (H, W, 3) float32 normalised, or (0, 0, 3)
     features: StoredFeatures  # maps (h, w, c), or (0, 0, 0); valid ()
     size: Tensor  # (2,) int32, height and width of the resized picture
-    original_size: Tensor  # (2,) int32, height and width of the picture
+    original_size: Tensor  # (2,) int32, height and width before resizing
 
 
 def _loader(
@@ -128,32 +136,46 @@ def _loader(
     proposal_paths: Sequence[str | Path] | None,
     feature_files: FeatureFiles | None,
     seed: int,
+    augment: Preset | None = None,
 ) -> Callable[[Tensor, Tensor, Tensor], Batch]:
     """Return a function (position, example index, flip) -> the `Batch` of one picture, without the axis B.
 
     The arguments are those of `training_batches`.
     """
     ids = tf.constant([example.image_id for example in dataset.examples])
-    load_input = _input_loader(dataset, image_config, feature_files)
+    load_picture = _picture_loader(dataset)
+    load_input = _input_loader(load_picture, image_config, feature_files)
     load_objects = _object_loader(dataset)
     load_proposals = _proposal_loader(proposal_paths)
 
     def load(position: Tensor, index: Tensor, flip: Tensor) -> Batch:
-        image, features, size, original_size = load_input(index, flip)
+        seeds = tf.stack([seed, position])
+        objects, proposals = load_objects(index), load_proposals(index)
+        if augment is None:
+            image, features, size, original_size = load_input(index, flip)
+        else:
+            image = load_picture(index)
+            window = augmentation.choose_window(tf.shape(image)[:2], objects.boxes, seeds, augment)
+            objects = augmentation.move_objects(objects, window)
+            proposals = augmentation.move_proposals(proposals, window)
+            image = augmentation.cut(image, window)
+            original_size = tf.shape(image)[:2]
+            size = images.resized_size(original_size, image_config.short_side, image_config.long_side)
+            image = augmentation.recolour(images.resize(image, size), seeds, augment)
+            image, features, size, original_size = _as_input(images.normalise(image), flip, original_size)
         width = tf.cast(size[1], tf.float32)
 
         def as_shown(boxes: Tensor) -> Tensor:
-            """Resize and flip boxes (..., 4) in pixels of the picture as the image is resized and flipped."""
+            """Resize and flip boxes (..., 4) in pixels before resizing as the image is resized and flipped."""
             boxes = box_ops.to_resized_pixels(boxes, size, original_size)
             return tf.where(flip, box_ops.flip_horizontally(boxes, width), boxes)
 
-        objects, proposals = load_objects(index), load_proposals(index)
         return Batch(
             images=image,
             image_sizes=size,
             original_sizes=original_size,
             image_ids=ids[index],
-            seeds=tf.stack([seed, position]),
+            seeds=seeds,
             ground_truth=objects._replace(boxes=as_shown(objects.boxes)),
             proposals=proposals._replace(boxes=as_shown(proposals.boxes)),
             features=features,
@@ -162,21 +184,34 @@ def _loader(
     return load
 
 
-def _input_loader(
-    dataset: Dataset, image_config: ImageConfig, feature_files: FeatureFiles | None
-) -> Callable[[Tensor, Tensor], _Input]:
-    """Return a function (example index, flip) -> the network's input, from the feature files or from the pictures."""
+def _picture_loader(dataset: Dataset) -> Callable[[Tensor], Tensor]:
+    """Return a function: example index -> its decoded picture (H, W, 3) uint8 RGB, turned as its example says."""
     paths = tf.constant([example.image_path for example in dataset.examples])
     orientations = tf.constant([example.orientation for example in dataset.examples], tf.int32)
+
+    def load_picture(index: Tensor) -> Tensor:
+        return apply_orientation(images.decode_image(tf.io.read_file(paths[index])), orientations[index])
+
+    return load_picture
+
+
+def _as_input(image: Tensor, flip: Tensor, original_size: Tensor, feature_type: tf.DType = NO_FEATURES) -> _Input:
+    """The network's input without stored features, from a normalised image (h, w, 3) that is not yet flipped."""
+    image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
+    no_features = StoredFeatures(maps=tf.zeros([0, 0, 0], feature_type), valid=False)
+    return _Input(image, no_features, tf.shape(image)[:2], original_size)
+
+
+def _input_loader(
+    load_picture: Callable[[Tensor], Tensor], image_config: ImageConfig, feature_files: FeatureFiles | None
+) -> Callable[[Tensor, Tensor], _Input]:
+    """Return a function (example index, flip) -> the network's input, from the feature files or from the pictures."""
     feature_type = NO_FEATURES if feature_files is None else tf.as_dtype(feature_files.dtype)
 
     def from_picture(index: Tensor, flip: Tensor) -> _Input:
-        image = apply_orientation(images.decode_image(tf.io.read_file(paths[index])), orientations[index])
-        original_size = tf.shape(image)[:2]
-        image = images.prepare(image, image_config.short_side, image_config.long_side)
-        image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
-        no_features = StoredFeatures(maps=tf.zeros([0, 0, 0], feature_type), valid=False)
-        return _Input(image, no_features, tf.shape(image)[:2], original_size)
+        image = load_picture(index)
+        prepared = images.prepare(image, image_config.short_side, image_config.long_side)
+        return _as_input(prepared, flip, tf.shape(image)[:2], feature_type)
 
     if feature_files is None:
         return from_picture

@@ -20,6 +20,9 @@ DROPOUT_FC6 = 3
 DROPOUT_FC7 = 4
 OBJECT_SAMPLING = 5
 BATCH_ORDER = 6
+WINDOW = 7
+CROP = 8
+COLOURS = 9
 
 # Without a name TensorFlow chooses the generator by the device.
 ALGORITHM = "philox"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from keras_frcnn.data.presets import PRESETS
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.evaluation.metric_names import METRIC_HELP, METRICS
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
@@ -48,6 +49,16 @@ class DataOptions(DataSpec):
     metric: str = setting(
         "voc07", f"{METRIC_HELP}; only coco also measures COCO's figures", choices=METRICS, changeable=True
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationOptions:
+    """Augmentation: random changes of the training pictures besides the flip."""
+
+    augment: str = setting(
+        "none", "preset of crop, zoom, colour and blur; with light and strong, no features are stored",
+        source="section 3.3: flips alone", choices=tuple(PRESETS),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +121,7 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(CacheOptions, SolverOptions, RunOptions, DataOptions):
+class TrainingOptions(CacheOptions, SolverOptions, RunOptions, AugmentationOptions, DataOptions):
     """What both ways of training share."""
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)

@@ -125,8 +125,11 @@ def new_model(run: Run, start: Start) -> FasterRCNN:
 
 
 def feature_cache(run: Run, model: FasterRCNN) -> FeatureCache | None:
-    """The store for features of the model's backbone, which must not change; None if the options turn it off."""
-    if run.options.feature_cache_gib == 0:
+    """The store for features of the model's backbone, which must not change; None if the options turn it off.
+
+    With augmentation there is none: each picture is seen only once in the same form.
+    """
+    if run.options.feature_cache_gib == 0 or run.options.augment != "none":
         return None
     budget = int(run.options.feature_cache_gib * 2**30)
     return FeatureCache(feature_folder(run), model, budget, run.options.feature_cache_dtype)

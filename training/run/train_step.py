@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_frcnn.data.order import Share, training_items
 from keras_frcnn.data.pipeline import training_batches
+from keras_frcnn.data.presets import PRESETS
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.checkpoints import Checkpoints
@@ -69,6 +70,7 @@ def train_step(
         f"{step.images} x {options.accumulate} accumulated), learning rate {planned.schedule.learning_rate:g}, "
         f"warmed up over {planned.schedule.warmup} iterations"
     )
+    _log_missing_features(run, step, planned)
     optimisation = Optimisation(**{name: getattr(options, name) for name in Optimisation._fields})
     # The features are stored before the trainer takes up memory.
     items = training_items(run.train_set, step.seed, step.images * replicas, planned.iterations * planned.images)
@@ -87,8 +89,9 @@ def train_step(
             proposals = row_paths(proposal_directory(run, step.proposals_from, "train"), run.train_set)
         position = done * planned.images  # in the endless stream of images
         return training_batches(
-            run.train_set, run.config.image, step.images, step.seed, proposals, features, position, share
-        )
+            run.train_set, run.config.image, step.images, step.seed, proposals, features, position, share,
+            augment=PRESETS[options.augment],
+        )  # fmt: skip
 
     shown_on = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
     trainer.feed(spread(batches))
@@ -108,6 +111,19 @@ def train_step(
     wait_for_all()
     del trainer, checkpoints
     gc.collect()  # the optimiser's variables are as large as the model
+
+
+def _log_missing_features(run: Run, step: Step, planned: Plan) -> None:
+    """Log what it costs that a step cannot train on stored features because of the augmentation."""
+    options = run.options
+    if options.augment == "none" or options.feature_cache_gib == 0 or "backbone" in step.trains:
+        return
+    seen = planned.iterations * planned.images
+    stored = min(seen, 2 * len(run.train_set.examples))  # each picture and its mirror image
+    _log.info(
+        f"{step.title}: --augment {options.augment} excludes stored features, so the convolutions process {seen} "
+        f"images instead of {stored}"
+    )
 
 
 def _store(run: Run, model: FasterRCNN, step: Step, planned: Plan, trainer: Trainer) -> None:
