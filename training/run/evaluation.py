@@ -15,6 +15,7 @@ from keras_frcnn.evaluation.voc_ap import evaluate_voc
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.forward import detection_counts
 from training.reporting.detection_pictures import write_pictures
+from training.run.splits import divided_data
 from training.stores.detections import detect_dataset
 from training.stores.proposals import measure_recall, store_proposals
 
@@ -27,8 +28,10 @@ def evaluate(model_path: str, spec: DataSpec, split: str, iou_threshold: float, 
     The arguments are those of the command line `training.evaluate`.  Raises InputError.
     """
     model = load_model(model_path)
-    dataset = load_dataset(dataclasses.replace(spec, class_names=model.class_names), split, model.config.image.exif)
-    for line in describe_problems(dataset):
+    divided = divided_data(spec)
+    spec = dataclasses.replace(spec, class_names=model.class_names)
+    dataset = load_dataset(spec, split, model.config.image.exif, divided)
+    for line in (*(divided.splits.lines if divided else ()), *describe_problems(dataset)):
         print(line)
 
     with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):

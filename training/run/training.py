@@ -44,9 +44,9 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
     """
     # Validate user input first, before touching devices or the run folder.
     start = load_start(options.weights)
-    train_set, val_set = read_data(options)
+    data = read_data(options)
     stop_if_asked()
-    with make_strategy().scope(), open_session(options, train_set, val_set) as run:
+    with make_strategy().scope(), open_session(options, *data) as run:
         chief = is_chief()
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         if isinstance(start, TrainedDetector):

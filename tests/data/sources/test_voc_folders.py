@@ -109,6 +109,11 @@ LAYOUTS = {
         (),
         {"1": "1.JPG", "2": "2.jpg", "3": "3.Png", "4": "4.JPEG"},
     ),
+    "folders in another order": (
+        ("a/b/1.jpg", "a/b/1.xml", "b/a/1.jpg", "b/a/1.xml"),
+        (),
+        {"a/b/1": "a/b/1.jpg", "b/a/1": "b/a/1.jpg"},
+    ),
     "files of a Mac": (("1.jpg", "1.xml", "._1.xml", "__MACOSX/1.xml", ".cache/1.xml"), (), {"1": "1.jpg"}),
 }
 
@@ -159,7 +164,9 @@ def test_what_labelimg_writes_of_another_machine_is_not_used(tmp_path):
     make(tmp_path, "a b.JPG", "a b.xml", filename="a b.JPG", extra=other)
     make(tmp_path, "c.JPG", "c.xml", filename="c.jpg")
     make(tmp_path, "d.jpg", "d.xml", filename="d")  # it leaves out the suffix of some pictures
-    assert found(tmp_path) == {"a b": "a b.JPG", "c": "c.JPG", "d": "d.jpg"} and load(tmp_path).problems == {}
+    make(tmp_path, "e.JPG", "renamed.xml", filename="e.jpg")
+    assert found(tmp_path) == {"a b": "a b.JPG", "c": "c.JPG", "d": "d.jpg", "renamed": "e.JPG"}
+    assert load(tmp_path).problems == {}
 
 
 def test_a_filename_wins_in_its_folder_and_not_in_a_farther_one(tmp_path):
@@ -291,4 +298,5 @@ def test_nearness_by_hand():
     assert nearness(("images",), ("xml",)) == nearness((), ("xml",)) == (False, 0)
     assert nearness(("images", "train"), ("xml", "train")) == (False, 1)
     assert nearness(("a", "images", "train"), ("a", "xml", "train")) == (False, 2)
-    assert nearness(("a",), ("a", "a")) == (False, 1)  # no part counts twice
+    # No part counts twice, at the start and at the end.
+    assert nearness(("a",), ("a", "b", "a")) == nearness(("a", "b", "a"), ("a",)) == (False, 1)
