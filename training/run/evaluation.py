@@ -25,6 +25,7 @@ from keras_frcnn.network.forward import detection_counts
 from training.reporting.detection_pictures import write_pictures
 from training.reporting.error_page import write_error_page
 from training.run.evaluation_options import EvaluationOptions
+from training.run.splits import divided_data
 from training.stores.detections import detect_dataset
 from training.stores.proposals import load_proposals, measure_recall, store_proposals
 
@@ -77,8 +78,7 @@ def _detect(options: EvaluationOptions, model_path: str) -> _Found:
     """Run the model on the data."""
     model = load_model(model_path)
     spec = dataclasses.replace(options, class_names=model.class_names)
-    dataset = load_dataset(spec, options.split, model.config.image.exif)
-    _print_problems(dataset)
+    dataset = _read_dataset(spec, model.config.image.exif)
     ids = _coco_ids(options, dataset)
     with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):
         detections = detect_dataset(model, dataset, pathlib.Path(directory) / "detections", "detections")
@@ -93,8 +93,7 @@ def _detect(options: EvaluationOptions, model_path: str) -> _Found:
 def _read_detections(options: EvaluationOptions) -> _Found:
     """Read the detections of a file or folder."""
     assert options.detections is not None
-    dataset = load_dataset(options, options.split)
-    _print_problems(dataset)
+    dataset = _read_dataset(options)
     ids = _coco_ids(options, dataset)
     return _Found(dataset, ids, read_detections(options.detections, dataset.class_names, ids))
 
@@ -105,6 +104,10 @@ def _coco_ids(options: EvaluationOptions, dataset: Dataset) -> COCOIds:
     return own_ids([example.image_id for example in dataset.examples], dataset.class_names)
 
 
-def _print_problems(dataset: Dataset) -> None:
-    for line in describe_problems(dataset):
+def _read_dataset(options: EvaluationOptions, exif: str = "auto") -> Dataset:
+    """Read the split, and print how it was made and what was repaired."""
+    divided = divided_data(options)
+    dataset = load_dataset(options, options.split, exif, divided)
+    for line in (*(divided.splits.lines if divided else ()), *describe_problems(dataset)):
         print(line)
+    return dataset

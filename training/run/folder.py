@@ -3,6 +3,7 @@
 config.json          every option of the run and the detector's configuration, in the form that --config reads
 labels.json          the label map, {"1": "name", ...}
 data.json            the fingerprint of the data: class names, and a digest of each image's annotation
+splits.json          with --split-by: the image ids of each split
 weights/stepN.npz    the parts that step N trained, written at the end of the step
 checkpoints/stepN/   the last states of the step in training
 features/            backbone features of steps 3 and 4, deleted at the end of the run

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pipeline import naming_undecodable
+from keras_frcnn.data.sources.split_by import Splits
 from training.engine.distribution import is_chief
 from training.run.options import TrainingOptions
 from training.run.start import Run, locked, open_run
@@ -20,7 +21,9 @@ _ROOM = "training"  # the parent of all loggers of this program
 
 
 @contextlib.contextmanager
-def open_session(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> Iterator[Run]:
+def open_session(
+    options: TrainingOptions, train_set: Dataset, val_set: Dataset, splits: Splits | None = None
+) -> Iterator[Run]:
     """Open the run folder for this process alone, and keep the log.  Enter it in the scope of the strategy.
 
     Raises InputError if the folder belongs to other options or data, if another process uses it, or if an image of the
@@ -28,7 +31,7 @@ def open_session(options: TrainingOptions, train_set: Dataset, val_set: Dataset)
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_handling(_terminal_handlers() if is_chief() else [logging.NullHandler()]))
-        run = open_run(options, train_set, val_set)
+        run = open_run(options, train_set, val_set, splits)
         stack.enter_context(locked(run.folder))
         if is_chief():
             stack.enter_context(_handling([_file_handler(run.folder / "logs" / "train.log")]))

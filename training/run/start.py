@@ -17,6 +17,7 @@ from keras_frcnn.data.doctor.examine import quick_findings
 from keras_frcnn.data.doctor.findings import finding_line
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources.loading import describe_problems, load_dataset
+from keras_frcnn.data.sources.split_by import Splits, write_splits
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import remove_halves
@@ -27,6 +28,7 @@ from training.engine.distribution import is_chief, wait_for_all
 from training.run.fingerprint import fingerprint
 from training.run.folder import open_folder
 from training.run.options import TrainingOptions, changeable_fields, to_configuration
+from training.run.splits import SPLITS_FILE, divided_data
 from training.stores.features import FeatureCache
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,14 @@ _log = logging.getLogger(__name__)
 _SHOWN_FINDINGS = 5  # lines at the start of a run
 
 Start = TrainedDetector | PretrainedVGG16 | None  # what a training starts from
+
+
+class RunData(NamedTuple):
+    """The data of a run."""
+
+    train_set: Dataset
+    val_set: Dataset
+    splits: Splits | None  # those of --split-by
 
 
 class Run(NamedTuple):
@@ -46,24 +56,28 @@ class Run(NamedTuple):
     val_set: Dataset
 
 
-def read_data(options: TrainingOptions) -> tuple[Dataset, Dataset]:
+def read_data(options: TrainingOptions) -> RunData:
     """The training and the validation set; raises InputError."""
     exif = options.detector.image.exif
-    train_set = load_dataset(options, options.train, exif)
+    divided = divided_data(options, pathlib.Path(options.run))
+    train_set = load_dataset(options, options.train, exif, divided)
     # The validation set has the classes of the training set, and its boxes refer to pictures of the same orientation.
     val_spec = dataclasses.replace(options, class_names=train_set.class_names)
-    return train_set, load_dataset(val_spec, options.val, train_set.exif)
+    val_set = load_dataset(val_spec, options.val, train_set.exif, divided)
+    return RunData(train_set, val_set, None if divided is None else divided.splits)
 
 
-def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> Run:
+def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset, splits: Splits | None = None) -> Run:
     """Create the run folder, or check that the one that exists has these options and this data; raises InputError."""
     if not is_chief():
         wait_for_all()  # until the chief has created the folder
     data = fingerprint(train_set, val_set)
     folder = open_folder(options.run, to_configuration(options), data, changeable_fields(options))
     if is_chief():
+        if splits is not None and not (folder / SPLITS_FILE).exists():
+            write_splits(folder / SPLITS_FILE, splits)
         wait_for_all()
-    for line in describe_problems(train_set) + describe_problems(val_set):
+    for line in (splits.lines if splits else ()) + (*describe_problems(train_set), *describe_problems(val_set)):
         _log.info("%s", line)
     _log.info(
         f"{len(train_set.examples)} images to train on, {len(val_set.examples)} to measure on, "

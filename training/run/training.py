@@ -45,10 +45,10 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
     """
     # Validate user input first, before touching devices or the run folder.
     start = load_start(options.weights)
-    train_set, val_set = read_data(options)
-    check_pictures(options, steps, train_set, val_set)
+    data = read_data(options)
+    check_pictures(options, steps, data.train_set, data.val_set)
     stop_if_asked()
-    with make_strategy().scope(), open_session(options, train_set, val_set) as run:
+    with make_strategy().scope(), open_session(options, *data) as run:
         chief = is_chief()
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         if isinstance(start, TrainedDetector):

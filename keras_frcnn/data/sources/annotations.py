@@ -79,6 +79,10 @@ class Problems:
         self._files: dict[str, list[str]] = {}
         self.errors: list[InputError] = []
 
+    def another(self) -> "Problems":
+        """A new count that treats faults in the same way."""
+        return Problems(self._strict, self._keep_going)
+
     @contextlib.contextmanager
     def skipping(self) -> Iterator[None]:
         """With `keep_going`, keep an InputError of the block instead of raising it; for the reading of one picture."""

@@ -9,18 +9,21 @@ from types import ModuleType
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources.annotations import Problems, SourcePictures, make_dataset
 from keras_frcnn.data.sources.class_map import map_classes, map_names, read_class_map
-from keras_frcnn.data.sources.spec import DataSpec, Request, requests
+from keras_frcnn.data.sources.spec import ALL, DataSpec, Request, requests
+from keras_frcnn.data.sources.split_by import Divided, Progress, divide, members_of, split_names
 from keras_frcnn.data.sources.table import SOURCES
 from keras_frcnn.facts.errors import InputError
 
 
-def load_dataset(spec: DataSpec, split: str, exif: str = "auto") -> Dataset:
+def load_dataset(spec: DataSpec, split: str, exif: str = "auto", divided: Divided | None = None) -> Dataset:
     """Load one split of the data.
 
     Args:
       spec: what to read.
       split: name of the split.  Several names joined with `+` give one data set, e.g. `train+val`.
       exif: whether boxes refer to pictures with their EXIF orientation applied, see `annotations.make_dataset`.
+      divided: the result of `divide_data` for this data, so that several splits need it only once; with None and
+        `spec.split_by`, the data is divided here.
 
     Returns:
       The data set; its name is the data and the split, e.g. `voc:PATH train`.
@@ -31,7 +34,7 @@ def load_dataset(spec: DataSpec, split: str, exif: str = "auto") -> Dataset:
     if spec.class_names is not None:
         _check_class_names(spec.class_names)
     problems = Problems(spec.strict)
-    read = read_pictures(spec, split, problems)
+    read = read_pictures(spec, split, problems) if divided is None else members_of(divided, split, problems)
     names = spec.class_names or read.class_names
     return make_dataset(f"{spec.data} {split}", read.pictures, names, problems, exif)
 
@@ -39,11 +42,55 @@ def load_dataset(spec: DataSpec, split: str, exif: str = "auto") -> Dataset:
 def read_pictures(spec: DataSpec, split: str, problems: Problems) -> SourcePictures:
     """The pictures of one split as their sources describe them, joined, with the classes mapped.
 
-    Of several sources, each image id starts with the number of its source, e.g. `2/000001`.
+    With `spec.split_by`, the splits are those of `--split-by`.  Of several sources, each image id starts with the
+    number of its source, e.g. `2/000001`.
 
     Raises:
       InputError: as in `load_dataset`.
     """
+    if spec.split_by is None:
+        return _read_sources(spec, split, problems)
+    found = problems.another()
+    divided = divide_data(spec, problems=found)
+    problems.errors += found.errors
+    return members_of(divided, split, problems)
+
+
+def divide_data(spec: DataSpec, progress: Progress | None = None, problems: Problems | None = None) -> Divided:
+    """Read all pictures of the data, and divide them as `spec.split_by` says.
+
+    Args:
+      spec: what to read; it has `split_by`.
+      progress: shows how many pictures are compared.
+      problems: counts the faults; None makes a new one.
+
+    Raises:
+      InputError: as in `load_dataset`, or the data cannot be divided, see `split_by.divide`.
+    """
+    assert spec.split_by is not None
+    split_names(spec.split_by)  # a mistake in the option is found before the data is read
+    problems = problems or Problems(spec.strict)
+    read = _read_sources(spec, ALL, problems)
+    return Divided(read, problems.by_kind(), divide(spec, read, _own_splits(spec), progress))
+
+
+def dataset_splits(spec: DataSpec) -> tuple[str, ...]:
+    """The names of the splits: those of `--split-by`, or those that all sources have, in the order of the first source.
+
+    Raises:
+      InputError: as in `load_dataset`.
+    """
+    return _own_splits(spec) if spec.split_by is None else split_names(spec.split_by)
+
+
+def _own_splits(spec: DataSpec) -> tuple[str, ...]:
+    """The names of the splits that all sources of the data have, in the order of the first source."""
+    found = [_module(request).splits(request) for request in requests(spec, ALL)]
+    return tuple(name for name in found[0] if all(name in names for names in found))
+
+
+def _read_sources(spec: DataSpec, split: str, problems: Problems) -> SourcePictures:
+    """The pictures of a split that the sources have."""
     renamed = None if spec.class_map is None else read_class_map(spec.class_map)
     asked = requests(spec, split)
     parts = [_module(request).read(request, problems) for request in asked]
@@ -55,16 +102,6 @@ def read_pictures(spec: DataSpec, split: str, problems: Problems) -> SourcePictu
         pictures = map_classes(pictures, renamed, problems)
         names = None if names is None else map_names(names, renamed)
     return SourcePictures(pictures, names)
-
-
-def dataset_splits(spec: DataSpec) -> tuple[str, ...]:
-    """The names of the splits that all sources of the data have, in the order of the first source.
-
-    Raises:
-      InputError: as in `load_dataset`.
-    """
-    found = [_module(request).splits(request) for request in requests(spec, "")]
-    return tuple(name for name in found[0] if all(name in names for names in found))
 
 
 def describe_problems(dataset: Dataset) -> list[str]:

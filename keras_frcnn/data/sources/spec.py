@@ -26,6 +26,13 @@ class DataSpec:
     images_root: str | None = setting(
         None, "folder of the pictures, where the annotations do not lie beside them", none_text="found from the data"
     )
+    split_by: str | None = setting(
+        None,
+        "make splits of all pictures: 0.8/0.1/0.1 gives train, val and test, 0.8/0.2 gives train and val; or the "
+        "splits.json that a run wrote",
+        none_text="the splits that the data has",
+    )
+    split_seed: int = setting(0, "seed of the splits of --split-by", at_least=0)
     strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
 
 

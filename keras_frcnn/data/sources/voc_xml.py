@@ -13,7 +13,7 @@ class VOCAnnotation(NamedTuple):
     """The fields of an annotation file that the project uses."""
 
     filename: str  # of the picture, as written; "" if it is missing
-    size: tuple[float, float]  # height, width in pixels, as written
+    size: tuple[float, float] | None  # height, width in pixels, as written; None: it is missing
     objects: tuple[AnnotatedObject, ...]
 
 
@@ -21,13 +21,17 @@ def read_annotation(file: Path) -> VOCAnnotation:
     """Read an annotation file.
 
     Raises:
-      InputError: the file is missing or not well-formed XML, it declares a DOCTYPE, or a field is missing or invalid.
+      InputError: the file is missing or not well-formed XML, it declares a DOCTYPE, its root is not `annotation`, or a
+        field is missing or invalid.
     """
     root = _parse_xml(file)
+    if root.tag.lower() != "annotation":
+        problem = f"not a VOC annotation: the root element is <{root.tag}>, not <annotation>"
+        raise InputError(file, problem, "remove the file, or use the folder that holds only pictures and annotations")
     objects = tuple(_read_object(element, file, number) for number, element in enumerate(root.findall("object"), 1))
-    if root.find("size") is None:
-        raise InputError(f"{file}, size", "missing field", "add the width and height of the picture")
-    size = (_read_number(root, "size/height", str(file)), _read_number(root, "size/width", str(file)))
+    size = None
+    if root.find("size") is not None:
+        size = (_read_number(root, "size/height", str(file)), _read_number(root, "size/width", str(file)))
     return VOCAnnotation((root.findtext("filename") or "").strip(), size, objects)
 
 
@@ -63,7 +67,7 @@ def _parse_xml(file: Path) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(file.read_bytes(), parser=parser)
     except FileNotFoundError:
-        fix = "add the file, or remove its picture from the image set (names there must not contain spaces)"
+        fix = "add the file, or remove its picture from the image set"
         raise InputError(file, "annotation file not found", fix) from None
     except _DoctypeError:
         raise InputError(file, "the XML declares a DOCTYPE, which is not allowed", "remove the DOCTYPE") from None

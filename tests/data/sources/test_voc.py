@@ -9,7 +9,10 @@ from PIL import Image
 from keras_frcnn.data.sources import voc
 from keras_frcnn.data.sources.annotations import CLIPPED, NO_AREA
 from keras_frcnn.data.sources.loading import load_dataset
-from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.sources.spec import ALL, DataSpec, Request
+from keras_frcnn.data.sources.voc_folders import NO_XML
+from keras_frcnn.data.sources.voc_pictures import OTHER_PICTURE
+from keras_frcnn.data.sources.voc_sets import UNLISTED
 from keras_frcnn.facts.errors import InputError
 
 REAL_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -124,7 +127,7 @@ def test_the_picture_is_the_one_named_in_the_xml_or_else_after_it(tmp_path):
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages" / "a.PNG")  # now both are there
     dataset = load_voc(tmp_path, "train")
     assert Path(dataset.examples[0].image_path).name == "other.png"
-    assert dataset.problems == {voc.OTHER_PICTURE: (str(xml_file),)}
+    assert dataset.problems == {OTHER_PICTURE: (str(xml_file),)}
 
 
 def test_each_fault_is_counted_for_each_object(tmp_path):
@@ -226,3 +229,66 @@ def test_real_voc_years_are_read_without_a_fault():
 @needs_real_data
 def test_the_real_minival_is_read():
     assert len(load_voc(REAL_DATA / "voc", "VOC2007/minival", tuple(TWENTY_CLASSES)).examples) == 300
+
+
+def test_names_with_spaces_are_read_from_image_sets(tmp_path):
+    names = ("my cat", "my cat 1", "dog 1", "dog")
+    annotations = {name: annotation_xml(object_xml(), filename=f"{name}.jpg") for name in names}
+    make_tree(tmp_path, annotations, image_set="my cat\nmy cat 1\n\ndog 1\ndog  -1\n")
+    assert [picture.image_id for picture in load_voc(tmp_path, "train").examples] == list(names)
+    make_tree(tmp_path, {}, image_set="my cat -1\nmy cat 1 0\n  dog   1\n")  # the last one: `dog   1` is no picture
+    assert [picture.image_id for picture in load_voc(tmp_path, "train").examples] == ["my cat", "my cat 1", "dog"]
+
+
+def write_sets(root, **sets):
+    for name, lines in sets.items():
+        (root / "ImageSets" / "Main" / f"{name}.txt").write_text("\n".join(lines))
+
+
+def test_splits_leave_out_sets_of_classes_and_sets_that_join_others(tmp_path):
+    for year in ("VOC2007", "VOC2012"):
+        make_tree(tmp_path / year, {name: annotation_xml(object_xml()) for name in "abcde"}, image_set="a\nb\n")
+    write_sets(
+        tmp_path / "VOC2007", val="c", trainval="abc", cat_train=("a -1", "b  1"), test="d", blood_train="a", no=""
+    )
+    write_sets(tmp_path / "VOC2012", train=("a -1", "b 1"), trainval="abcd")
+    sets = ("blood_train", "no", "test", "train", "val")
+    assert voc.splits(Request("voc", str(tmp_path / "VOC2007"), "")) == sets
+    years = (*(f"VOC2007/{name}" for name in sets), "VOC2012/train", "VOC2012/trainval")
+    assert voc.splits(Request("voc", str(tmp_path), "")) == years
+
+
+def test_all_is_every_picture_of_the_image_sets_once(tmp_path):
+    names = "abcdef"
+    make_tree(tmp_path / "VOC2007", {name: annotation_xml(object_xml(), filename=f"{name}.jpg") for name in names})
+    write_sets(tmp_path / "VOC2007", train="ab", val="cba", cat_val=("f 1",), test=("d", "x"))
+    make_tree(tmp_path / "VOC2012", {"a": annotation_xml(object_xml())})
+    dataset = load_voc(tmp_path, ALL)
+    assert [one.image_id for one in dataset.examples] == ["VOC2007/d", *(f"VOC2007/{n}" for n in "abc"), "VOC2012/a"]
+    folder = tmp_path / "VOC2007" / "Annotations"
+    assert dataset.problems == {NO_XML: (f"{folder}/x.xml",), UNLISTED: (f"{folder}/e.xml", f"{folder}/f.xml")}
+    assert [one.image_id for one in load_voc(tmp_path / "VOC2012", ALL).examples] == ["a"]
+
+
+def test_the_pictures_of_a_tree_may_lie_elsewhere(tmp_path):
+    for year in ("VOC2007", "VOC2012"):
+        make_tree(tmp_path / year, {"a": annotation_xml(object_xml())})
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        (tmp_path / year / "JPEGImages").rename(tmp_path / "pictures" / year)
+    spec = DataSpec(data=f"voc:{tmp_path}", images_root=str(tmp_path / "pictures"))
+    paths = [one.image_path for one in load_dataset(spec, "VOC2012/train+VOC2007/train").examples]
+    assert paths == [f"{tmp_path}/pictures/VOC2012/a.jpg", f"{tmp_path}/pictures/VOC2007/a.jpg"]
+    (tmp_path / "pictures" / "VOC2007").rename(tmp_path / "VOC2007" / "images")
+    assert Path(load_voc(tmp_path, "VOC2007/train").examples[0].image_path).parts[-2:] == ("images", "a.jpg")
+
+
+@needs_real_data
+def test_the_splits_of_real_trees():
+    assert voc.splits(Request("voc", str(REAL_DATA / "bccd"), "")) == ("test", "train", "val")
+    assert len(load_voc(REAL_DATA / "bccd", ALL).examples) == 364
+    assert voc.splits(Request("voc", str(REAL_DATA / "voc"), "")) == (
+        "VOC2007/minival",
+        "VOC2007/trainval",
+        "VOC2012/trainval",
+    )
+    assert len(load_voc(REAL_DATA / "voc", ALL).examples) == 943 + 307 + 300

@@ -53,6 +53,7 @@ def test_the_fields_are_read_in_order(read):
     found = [(annotated.where, annotated.class_name) for annotated in annotation.objects]
     assert found == [("object 1", "dog"), ("object 2", "cat")]
     assert read("<annotation><size><width>1</width><height>2</height></size></annotation>") == ("", (2, 1), ())
+    assert read(annotation_xml(size="")).size is None
 
 
 def test_difficult_is_false_if_it_is_missing(read):
@@ -86,7 +87,7 @@ BAD_XML = {
         annotation_xml(object_xml(extra="<difficult>maybe</difficult>")),
         r"object 1, difficult: expected 0 or 1 \(got 'maybe'\); write 0 or 1",
     ),
-    "no size": (annotation_xml(object_xml(), size=""), "size: missing field; add the width and height"),
+    "other root": ("<annotations/>", "root element is <annotations>, not <annotation>; remove the file, or use"),
     "no height": (annotation_xml(size="<size><width>9</width></size>"), "size/height: missing field; add the number"),
     "cut off": ("<annotation><object>", "not well-formed XML .*; correct or recreate the annotation"),
     "unknown encoding": ('<?xml version="1.0" encoding="none"?><annotation/>', "not well-formed XML .*; correct"),
