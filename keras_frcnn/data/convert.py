@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.sources.spec import ALL, DataSpec
 from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.data.writers.table import WRITERS
 from keras_frcnn.facts.errors import exit_on_input_error
@@ -45,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     # Deferred: --help needs neither NumPy nor OpenCV.
     from keras_frcnn.data.sources.loading import dataset_splits, describe_problems, load_dataset
-    from keras_frcnn.data.sources.spec import ALL
     from keras_frcnn.data.writers.writing import check_new, write_dataset
 
     with exit_on_input_error():
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             objects = sum(len(example.boxes) for example in dataset.examples)
             print(f"{options.out}: wrote {len(dataset.examples)} pictures with {objects} objects ({split})")
         for loss in losses:
-            print(f"{options.to} cannot hold {loss.what} ({loss.count})")
+            print(f"{options.to} cannot hold {loss.what} ({loss.times})")
         if not losses:
             print("Nothing is lost.")
         print(f"To use them: --data {options.to}:{options.out}")

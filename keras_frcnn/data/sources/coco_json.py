@@ -35,7 +35,7 @@ class _Category(NamedTuple):
 
 
 class _Image(NamedTuple):
-    index: int  # in the file
+    place: int  # in its list in the file, from 0
     name: str  # `file_name`
     size: tuple[float, float] | None
 
@@ -43,7 +43,7 @@ class _Image(NamedTuple):
 class _Object(NamedTuple):
     """An annotation without its picture."""
 
-    index: int  # in the file
+    place: int  # in its list in the file, from 0
     category: int
     corners: tuple[float, float, float, float]  # y0 x0 y1 x1
     crowd: bool
@@ -62,12 +62,12 @@ class _Contents:
         self.objects: dict[str, list[_Object]] = {}  # image id -> its annotations
         self._annotation_ids: set[Any] = set()
 
-    def add_image(self, index: int, fields: Any) -> None:
+    def add_image(self, place: int, fields: Any) -> None:
         """Read an element of `images`."""
-        where = f"{self.file}, images[{index}]"
+        where = f"{self.file}, images[{place}]"
         image_id = _image_id(_field(fields, "id", where), f"{where}, id")
         if image_id in self.images:
-            problem = f"images[{self.images[image_id].index}] has the same id {image_id}"
+            problem = f"images[{self.images[image_id].place}] has the same id {image_id}"
             raise InputError(f"{where}, id", problem, "give each picture its own id")
         name = _field(fields, "file_name", where)
         if not isinstance(name, str) or not name.strip():
@@ -75,11 +75,11 @@ class _Contents:
         size = None
         if fields.get("height") is not None and fields.get("width") is not None:
             size = (_number(fields["height"], f"{where}, height"), _number(fields["width"], f"{where}, width"))
-        self.images[image_id] = _Image(index, name, size)
+        self.images[image_id] = _Image(place, name, size)
 
-    def add_category(self, index: int, fields: Any) -> None:
+    def add_category(self, place: int, fields: Any) -> None:
         """Read an element of `categories`."""
-        where = f"{self.file}, categories[{index}]"
+        where = f"{self.file}, categories[{place}]"
         number = _whole(_field(fields, "id", where), f"{where}, id")
         name = _field(fields, "name", where)
         if not isinstance(name, str) or not name.strip():
@@ -88,20 +88,20 @@ class _Contents:
             problem = f"category {self.categories[number].name!r} has the same id {number}"
             raise InputError(f"{where}, id", problem, "give each category its own id")
         if any(other.name == name for other in self.categories.values()):
-            self.problems.repaired(SAME_NAME, str(self.file), f"categories[{index}]", "give it another name")
+            self.problems.repaired(SAME_NAME, str(self.file), f"categories[{place}]", "give it another name")
         self.categories[number] = _Category(name, fields.get("supercategory"))
 
-    def add_annotation(self, index: int, fields: Any) -> None:
+    def add_annotation(self, place: int, fields: Any) -> None:
         """Read an element of `annotations`."""
-        where = f"{self.file}, annotations[{index}]"
+        where = f"{self.file}, annotations[{place}]"
         image_id = _image_id(_field(fields, "image_id", where), f"{where}, image_id")
         number = fields.get("id")
         if isinstance(number, int | str):
             if number in self._annotation_ids:
-                self.problems.repaired(SAME_ID, str(self.file), f"annotations[{index}], id", "number them anew")
+                self.problems.repaired(SAME_ID, str(self.file), f"annotations[{place}], id", "number them anew")
             self._annotation_ids.add(number)
         one = _Object(
-            index,
+            place,
             _whole(_field(fields, "category_id", where), f"{where}, category_id"),
             _corners(fields, where),
             _flag(fields, "iscrowd", where),
@@ -132,14 +132,14 @@ def read_instances(file: Path, folders: PictureFolders, problems: Problems) -> S
     class_names = _class_names(contents)
     pictures = []
     for image_id, image in contents.images.items():
-        where = f"{file}, images[{image.index}]"
+        where = f"{file}, images[{image.place}]"
         with problems.skipping():
             objects = tuple(_named(contents.objects.pop(image_id, ()), contents))
             path = folders.find(image.name, f"{where}, file_name")
             pictures.append(AnnotatedPicture(image_id, path, where, image.size, objects))
     for left in contents.objects.values():
         for one in left:
-            problems.repaired(UNLISTED, str(file), f"annotations[{one.index}], image_id", "list the picture in images")
+            problems.repaired(UNLISTED, str(file), f"annotations[{one.place}], image_id", "list the picture in images")
     if not contents.images:
         raise InputError(f"{file}, images", "there are no pictures", "use a file that lists pictures")
     return SourcePictures(tuple(pictures), class_names)
@@ -154,18 +154,18 @@ def _read(file: Path, problems: Problems) -> _Contents:
         "annotations": contents.add_annotation,
     }
     found = set()
-    for key, index, value in read_entries(file):
-        if key == TOP and index is not None:
+    for key, place, value in read_entries(file):
+        if key == TOP and place is not None:
             raise _no_instances(file, value)
         if key not in add:
             continue
-        if index is None:
+        if place is None:
             if not isinstance(value, list):
                 raise InputError(f"{file}, {key}", "expected a list", f"write {key} as a list")
             found.add(key)
             continue
         try:
-            add[key](index, value)
+            add[key](place, value)
         except InputError as error:
             with problems.skipping():
                 raise error
@@ -211,8 +211,8 @@ def _named(objects: Iterable[_Object], contents: _Contents) -> Iterable[Annotate
         if category is None:
             problem = f"{one.category} is not the id of a category"
             fix = "correct the id, or add the category"
-            raise InputError(f"{contents.file}, annotations[{one.index}], category_id", problem, fix)
-        where = f"annotations[{one.index}]"
+            raise InputError(f"{contents.file}, annotations[{one.place}], category_id", problem, fix)
+        where = f"annotations[{one.place}]"
         yield AnnotatedObject(where, category.name, one.corners, one.difficult, one.crowd, one.area)
 
 

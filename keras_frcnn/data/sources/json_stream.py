@@ -18,7 +18,7 @@ class Entry(NamedTuple):
     """One value of the object in a JSON file, or one element of a list in it."""
 
     key: str  # in the top-level object; `TOP` if the file is a list
-    index: int | None  # in the list; None: the value is not an element
+    place: int | None  # in the list, from 0; None: the value is not an element
     value: Any  # an empty list stands for the start of a list: its elements follow
 
 

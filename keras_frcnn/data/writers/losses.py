@@ -19,7 +19,7 @@ class Loss(NamedTuple):
     """One kind of loss."""
 
     what: str  # what is lost and what became of it, with a colon between the two
-    count: int  # how often
+    times: int  # how often
 
 
 class Losses:
