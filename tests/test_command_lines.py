@@ -75,6 +75,7 @@ def times(folder):
         "training.joint",
         "training.evaluate",
         "keras_frcnn.detect",
+        "keras_frcnn.data.convert",
         "keras_frcnn.data.synthetic",
         "keras_frcnn.data.validate",
         "export.saved_model",

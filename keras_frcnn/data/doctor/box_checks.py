@@ -18,7 +18,7 @@ _KINDS = {  # problem of a source -> kind of finding
     annotations.EXIF_APPLIED: findings.EXIF_APPLIED,
     annotations.EXIF_IGNORED: findings.EXIF_IGNORED,
     class_map.DROPPED: findings.MAPPED_TO_NULL,
-    voc.OTHER_PICTURE: findings.OTHER_PICTURE,
+    voc_pictures.OTHER_PICTURE: findings.OTHER_PICTURE,
 }
 
 

@@ -27,6 +27,8 @@ class Source(NamedTuple):
 
 SOURCES = {
     "voc": Source("keras_frcnn.data.sources.voc", "voc:PATH", "a PASCAL VOC tree"),
+    "coco": Source("keras_frcnn.data.sources.coco", "coco:PATH", "a COCO folder or JSON file"),
+    "yolo": Source("keras_frcnn.data.sources.yolo", "yolo:PATH", "a YOLO folder or data.yaml"),
     "synthetic": Source("keras_frcnn.data.sources.drawn", "synthetic[:SEED]", "drawn scenes"),
 }
 DATA_HELP = " or ".join(f"{source.usage} ({source.help})" for source in SOURCES.values())
