@@ -254,9 +254,7 @@ def _make_example(
     )
 
 
-def to_pixels(
-    corners: tuple[float, float, float, float], height: int, width: int
-) -> tuple[float, float, float, float]:
+def to_pixels(corners: tuple[float, float, float, float], height: int, width: int) -> tuple[float, float, float, float]:
     """Corners in fractions of the sides as pixels, rounded to 1 / _FRACTIONS_PER_PIXEL."""
     y0, x0, y1, x1 = corners
     scaled = np.array([y0 * height, x0 * width, y1 * height, x1 * width], np.float64)

@@ -33,7 +33,7 @@ _SCORE = ("score", "scores", "confidence", "conf", "probability")
 class Columns(NamedTuple):
     """The place of each field in a row."""
 
-    count: int  # of the fields of a row
+    fields: int  # their number in each row
     picture: int
     class_name: int
     corners: tuple[int, int, int, int]  # left, top, right, bottom

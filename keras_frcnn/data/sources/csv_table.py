@@ -100,7 +100,8 @@ def _prefix(root: Path, file: Path) -> str:
 
 def _class_names(*folders: Path) -> tuple[str, ...] | None:
     """The names in the class file of the first folder that has one, in the order of their ids."""
-    file = next((file for folder in folders for stem in _CLASS_FILES if (file := folder / f"{stem}.csv").is_file()), None)
+    candidates = (folder / f"{stem}.csv" for folder in folders for stem in _CLASS_FILES)
+    file = next((file for file in candidates if file.is_file()), None)
     if file is None:
         return None
     names: dict[int, str] = {}
@@ -164,8 +165,8 @@ def _add_row(
 ) -> None:
     """Add a row to the picture that it names."""
     where = f"{file}, line {line}"
-    if len(row) != columns.count:
-        problem = f"{len(row)} fields instead of {columns.count}"
+    if len(row) != columns.fields:
+        problem = f"{len(row)} fields instead of {columns.fields}"
         raise InputError(where, problem, 'correct the row; put a name that has a comma in "quotes"')
     name = row[columns.picture]
     if not name.strip() or "\0" in name:
@@ -191,7 +192,7 @@ def _read_object(row: list[str], columns: Columns, where: str, place: str) -> An
     if not class_name.strip() and not any(field.strip() for field in fields):
         return None
     if not class_name.strip():
-        raise InputError(f"{where}, class", "the field is empty", "name the class, or leave all fields of the box empty")
+        raise InputError(f"{where}, class", "the field is empty", "name the class, or leave the box empty too")
     names = ("xmin", "ymin", "xmax", "ymax") if columns.from_1 else ("x1", "y1", "x2", "y2")
     left, top, right, bottom = (read_number(field, where, name) for field, name in zip(fields, names, strict=True))
     corners = continuous_corners(left, top, right, bottom) if columns.from_1 else (top, left, bottom, right)

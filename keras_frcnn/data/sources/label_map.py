@@ -49,7 +49,8 @@ def _items(file: Path) -> list[dict[str, str]]:
         raise InputError(file, f"cannot be read ({error})", "give a label map in UTF-8") from None
     matches = list(_TOKEN.finditer(text))
     tokens = [match[1] for match in matches if match[1] is not None and match[1] not in ",;"]
-    depth, items, field = 0, [], ""
+    depth, field = 0, ""
+    items: list[dict[str, str]] = []
     for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
         if token in "{<":
             depth += 1

@@ -42,7 +42,7 @@ def record_files(request: Request) -> dict[str, tuple[Path, ...]]:
     for split, file in sorted(named):
         splits.setdefault(split, []).append(file)
     if not splits:
-        raise InputError(request.where, "no record file matches", "give a folder, or a pattern like data/train*.tfrecord")
+        raise InputError(request.where, "no record file matches", "give a folder, or a pattern like data/*.tfrecord")
     for files_of_split in splits.values():
         _check_shards(files_of_split)
     return {split: tuple(of_split) for split, of_split in splits.items()}
@@ -73,15 +73,14 @@ def _by_placeholder(pattern: str) -> list[tuple[str, Path]]:
 
 def _check_shards(files: list[Path]) -> None:
     """Raise InputError if the names of some shards say that there are more."""
-    shards: dict[tuple[str, str], set[int]] = {}
+    shards: dict[tuple[str, int], set[int]] = {}
     for file in files:
         match = _NAME.match(file.name)
         if match and match["count"]:
-            kind = (str(file.parent), file.name.replace(f"-{match['shard']}-of-", "-*-of-"))
-            shards.setdefault(kind, set()).add(int(match["shard"]))
-    for (folder, name), numbers in shards.items():
-        count = int(re.search(r"-of-(\d+)", name)[1])
+            pattern = file.parent / file.name.replace(f"-{match['shard']}-of-", "-*-of-")
+            shards.setdefault((str(pattern), int(match["count"])), set()).add(int(match["shard"]))
+    for (pattern_of_shards, count), numbers in shards.items():
         missing = sorted(set(range(count)) - numbers)
         if missing:
             problem = f"{len(missing)} of {count} shards are missing, the first is number {missing[0]}"
-            raise InputError(Path(folder) / name, problem, "add the files, or match all of them")
+            raise InputError(pattern_of_shards, problem, "add the files, or match all of them")

@@ -10,6 +10,7 @@ the XML files, so that both give the same boxes.
 Source: tensorflow_datasets/object_detection/voc.py, `_get_example_objects`.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -64,7 +65,7 @@ def read(request: Request, problems: Problems) -> SourcePictures:
     for split in chosen_splits(request, {name: name for name in sorted(builder.info.splits)}):
         files = [Path(file) for file in builder.info.splits[split].filepaths]
         title = f"tfds:{builder.info.full_name} {split}"
-        read_split = lambda split=split, title=title: _read_records(builder, split, fields, title)
+        read_split = functools.partial(_read_records, builder, split, fields, title)
         pictures += (_annotated(one, builder.name) for one in extracted(title, files, read_split))
     repeated = [image_id for image_id, times in Counter(one.image_id for one in pictures).items() if times > 1]
     if repeated:
@@ -91,6 +92,8 @@ def _builder(request: Request) -> tfds.core.DatasetBuilder:
             problem = f"no such data set is prepared in {directory or tfds.core.constants.DATA_DIR}"
             fix = "give its folder with --tfds-dir, or let it be downloaded with --allow-download"
             raise InputError(request.where, problem, fix) from None
+    except ValueError as error:
+        raise InputError(request.where, f"not a name ({error})", "use tfds:NAME/CONFIG:VERSION") from None
     try:
         builder = tfds.builder(request.argument, data_dir=directory)
         builder.download_and_prepare()

@@ -6,6 +6,7 @@ only numbers, from a label map (`*.pbtxt`) beside them.  The pictures are extrac
 Source: the guide "Preparing inputs" of the TensorFlow object detection API, and `tf_example_decoder` of tf-models.
 """
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,8 +31,8 @@ _SCHEMA_FIX = "write records with the schema of the TF detection tools, or use t
 def read(request: Request, problems: Problems) -> SourcePictures:
     """Read one split of `tfrecord:GLOB`; `record_files` describes GLOB and its splits.
 
-    The identifier of a picture is `image/source_id`, or without it `image/filename`.  The classes are those of the label
-    map; without one, none are declared.
+    The identifier of a picture is `image/source_id`, or without it `image/filename`.  The classes are those of the
+    label map; without one, none are declared.
 
     Raises:
       InputError: there is no such file or split; a record is damaged or has another schema; a number has no name; or an
@@ -42,7 +43,7 @@ def read(request: Request, problems: Problems) -> SourcePictures:
     for files in chosen_splits(request, record_files(request)):
         names = _label_map(files[0].parent)
         title = f"{request.where}, {files[0].name}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-        for picture in extracted(title, files, lambda files=files: _read_files(files)):
+        for picture in extracted(title, files, functools.partial(_read_files, files)):
             if picture.image_id in pictures:
                 if request.split == ALL:
                     continue

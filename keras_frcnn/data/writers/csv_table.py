@@ -5,6 +5,7 @@ pictures.  It counts pixels from 1 with inclusive ends.
 """
 
 import csv
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,8 +41,8 @@ def write(datasets: Mapping[str, Dataset], out: Path) -> Counter[str]:
     losses: Counter[str] = Counter()
     names = copy_pictures(datasets, out, losses)
     for split, dataset in datasets.items():
-        rows = (row for example in dataset.examples for row in _rows(example, names[split], dataset.class_names, losses))
-        _write_table(out / f"{split}.csv", TENSORFLOW, rows)
+        rows = (_rows(example, names[split], dataset.class_names, losses) for example in dataset.examples)
+        _write_table(out / f"{split}.csv", TENSORFLOW, itertools.chain.from_iterable(rows))
     class_names = next(iter(datasets.values())).class_names
     _write_table(out / "classes.csv", None, ((name, number) for number, name in enumerate(class_names)))
     return +losses

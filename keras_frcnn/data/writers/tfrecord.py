@@ -1,5 +1,6 @@
 """Sharded record files with the schema of the TF detection tools, and a label map."""
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ def write(datasets: Mapping[str, Dataset], out: Path) -> Counter[str]:
         shards = list(_shards(dataset.examples))
         for number, examples in enumerate(shards):
             file = out / f"{split}-{number:05d}-of-{len(shards):05d}.tfrecord"
-            write_atomically(file, lambda path, rows=examples: _write_shard(path, rows, dataset.class_names, losses))
+            write_atomically(file, functools.partial(_write_shard, examples, dataset.class_names, losses))
     label_map = format_label_map(next(iter(datasets.values())).class_names)
     write_atomically(out / "label_map.pbtxt", lambda path: path.write_text(label_map, encoding="utf-8"))
     return +losses
@@ -54,7 +55,7 @@ def _shards(examples: Sequence[Example]) -> Iterator[list[Example]]:
         yield shard
 
 
-def _write_shard(path: Path, examples: Sequence[Example], class_names: Sequence[str], losses: Counter[str]) -> None:
+def _write_shard(examples: Sequence[Example], class_names: Sequence[str], losses: Counter[str], path: Path) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
             writer.write(_record(example, class_names, losses).SerializeToString())
@@ -68,7 +69,7 @@ def _record(example: Example, class_names: Sequence[str], losses: Counter[str]) 
     for fraction, box in zip(fractions.tolist(), example.boxes, strict=True):
         back, _ = fit_box(to_pixels(fraction, example.height, example.width), example.height, example.width)
         losses[ROUNDED] += back is None or not np.array_equal(back, box)
-    features = {
+    features: dict[str, Sequence | np.ndarray] = {
         "image/height": [example.height],
         "image/width": [example.width],
         "image/filename": [Path(example.image_path).name.encode()],
@@ -79,7 +80,9 @@ def _record(example: Example, class_names: Sequence[str], losses: Counter[str]) 
         "image/object/class/text": [class_names[number - 1].encode() for number in example.classes],
         "image/object/class/label": example.classes,
         "image/object/difficult": example.difficult,
-    } | {f"image/object/bbox/{side}": fractions[:, at] for at, side in enumerate(("ymin", "xmin", "ymax", "xmax"))}
+    }
+    for at, side in enumerate(("ymin", "xmin", "ymax", "xmax")):
+        features[f"image/object/bbox/{side}"] = fractions[:, at]
     if example.crowd is not None:
         features["image/object/is_crowd"] = example.crowd
     if example.areas is not None:
