@@ -51,7 +51,7 @@ def _items(file: Path) -> list[dict[str, str]]:
     tokens = [match[1] for match in matches if match[1] is not None and match[1] not in ",;"]
     depth, field = 0, ""
     items: list[dict[str, str]] = []
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=False):
         if token in "{<":
             depth += 1
             if depth == 1:

@@ -97,6 +97,9 @@ def _builder(request: Request) -> tfds.core.DatasetBuilder:
     try:
         builder = tfds.builder(request.argument, data_dir=directory)
         builder.download_and_prepare()
+    except ModuleNotFoundError as error:
+        problem = f"needs the package {error.name} to prepare the data set"
+        raise InputError(request.where, problem, f"pip install {error.name}") from None
     except Exception as error:  # downloads fail in many ways
         problem = f"cannot be downloaded and prepared ({str(error).strip().partition(chr(10))[0][:200]})"
         raise InputError(request.where, problem, "check the name, the network and the free space") from error

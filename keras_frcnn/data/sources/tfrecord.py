@@ -8,6 +8,7 @@ Source: the guide "Preparing inputs" of the TensorFlow object detection API, and
 
 import functools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -176,4 +177,4 @@ def _text(value: bytes, where: str) -> str:
 
 def _first_sentence(error: tf.errors.OpError) -> str:
     """What TensorFlow says about a record, without the names of its operations."""
-    return error.message.splitlines()[0].replace("{{function_node", "").partition("[Op:")[0].strip()[-200:]
+    return re.sub(r"^.*Iterator::Root[\w:\[\]]*:\s*|\s*\[Op:.*$", "", error.message.splitlines()[0])[:200]

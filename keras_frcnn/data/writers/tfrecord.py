@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,34 +69,35 @@ def _record(example: Example, class_names: Sequence[str], losses: Counter[str]) 
     for fraction, box in zip(fractions.tolist(), example.boxes, strict=True):
         back, _ = fit_box(to_pixels(fraction, example.height, example.width), example.height, example.width)
         losses[ROUNDED] += back is None or not np.array_equal(back, box)
-    features: dict[str, Sequence | np.ndarray] = {
-        "image/height": [example.height],
-        "image/width": [example.width],
-        "image/filename": [Path(example.image_path).name.encode()],
-        "image/source_id": [example.image_id.encode()],
-        "image/key/sha256": [hashlib.sha256(encoded).hexdigest().encode()],
-        "image/encoded": [encoded],
-        "image/format": [b"png" if encoded.startswith(b"\x89PNG") else b"jpeg"],
-        "image/object/class/text": [class_names[number - 1].encode() for number in example.classes],
-        "image/object/class/label": example.classes,
-        "image/object/difficult": example.difficult,
+    features = {
+        "image/height": _integers([example.height]),
+        "image/width": _integers([example.width]),
+        "image/filename": _texts([Path(example.image_path).name]),
+        "image/source_id": _texts([example.image_id]),
+        "image/key/sha256": _texts([hashlib.sha256(encoded).hexdigest()]),
+        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
+        "image/format": _texts(["png" if encoded.startswith(b"\x89PNG") else "jpeg"]),
+        "image/object/class/text": _texts([class_names[number - 1] for number in example.classes]),
+        "image/object/class/label": _integers(example.classes),
+        "image/object/difficult": _integers(example.difficult),
     }
     for at, side in enumerate(("ymin", "xmin", "ymax", "xmax")):
-        features[f"image/object/bbox/{side}"] = fractions[:, at]
+        features[f"image/object/bbox/{side}"] = _floats(fractions[:, at])
     if example.crowd is not None:
-        features["image/object/is_crowd"] = example.crowd
+        features["image/object/is_crowd"] = _integers(example.crowd)
     if example.areas is not None:
-        features["image/object/area"] = example.areas.astype(np.float32)
+        features["image/object/area"] = _floats(example.areas)
         losses[ROUNDED_AREA] += int((example.areas.astype(np.float32) != example.areas).sum())
-    return tf.train.Example(
-        features=tf.train.Features(feature={name: _feature(values) for name, values in features.items()})
-    )
+    return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def _feature(values: Sequence | np.ndarray) -> tf.train.Feature:
-    """The values as bytes, floats or integers, by their type."""
-    if isinstance(values, np.ndarray) and values.dtype == np.float32:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    if len(values) and isinstance(values[0], bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+def _integers(values: Iterable[int]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value) for value in values]))
+
+
+def _floats(values: Iterable[float]) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def _texts(values: Iterable[str]) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode() for value in values]))
