@@ -237,7 +237,7 @@ def _make_example(
             )
         corners = annotated.corners
         if picture.in_fractions and corners is not None:
-            corners = _to_pixels(corners, height, width)
+            corners = to_pixels(corners, height, width)
         box, kind = fit_box(corners, height, width)
         if kind is not None:
             problems.repaired(kind, picture.where, annotated.where, "correct the box or remove the object")
@@ -258,9 +258,7 @@ def _make_example(
     )
 
 
-def _to_pixels(
-    corners: tuple[float, float, float, float], height: int, width: int
-) -> tuple[float, float, float, float]:
+def to_pixels(corners: tuple[float, float, float, float], height: int, width: int) -> tuple[float, float, float, float]:
     """Corners in fractions of the sides as pixels, rounded to 1 / _FRACTIONS_PER_PIXEL."""
     y0, x0, y1, x1 = corners
     scaled = np.array([y0 * height, x0 * width, y1 * height, x1 * width], np.float64)

@@ -12,7 +12,7 @@ from keras_frcnn.data.sources.class_map import map_classes, map_names, read_clas
 from keras_frcnn.data.sources.spec import ALL, DataSpec, Request, requests
 from keras_frcnn.data.sources.split_by import Divided, Progress, divide, members_of, split_names
 from keras_frcnn.data.sources.table import SOURCES
-from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.errors import OWN_PACKAGES, InputError
 
 
 def load_dataset(spec: DataSpec, split: str, exif: str = "auto", divided: Divided | None = None) -> Dataset:
@@ -116,7 +116,14 @@ def describe_problems(dataset: Dataset) -> list[str]:
 
 def _module(request: Request) -> ModuleType:
     """The module of the source, with the functions that table.py describes."""
-    return importlib.import_module(SOURCES[request.kind].module)
+    try:
+        return importlib.import_module(SOURCES[request.kind].module)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OWN_PACKAGES:
+            raise
+        problem = f"needs the package {package}, which is not installed"
+        raise InputError(request.where, problem, "pip install 'keras-frcnn[data]'") from None
 
 
 def _numbered(part: SourcePictures, number: int) -> SourcePictures:

@@ -33,6 +33,10 @@ class DataSpec:
         none_text="the splits that the data has",
     )
     split_seed: int = setting(0, "seed of the splits of --split-by", at_least=0)
+    tfds_dir: str | None = setting(
+        None, "folder of the prepared TensorFlow data sets, for tfds:", none_text="that of TensorFlow Datasets"
+    )
+    allow_download: bool = setting(False, "let tfds: download and prepare a data set that is not there yet")
     strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
 
 
@@ -43,6 +47,8 @@ class Request(NamedTuple):
     argument: str | None  # the text after the colon; None without a colon
     split: str  # one name, or several joined with +; ALL for every picture
     images_root: str | None = None
+    tfds_dir: str | None = None
+    allow_download: bool = False
 
     @property
     def where(self) -> str:
@@ -70,5 +76,6 @@ def requests(spec: DataSpec, split: str) -> tuple[Request, ...]:
         if kind not in SOURCES:
             usages = " or ".join(source.usage for source in SOURCES.values())
             raise InputError(f"--data {part!r}", "unknown kind of data source", f"use {usages}")
-        asked.append(Request(kind, argument if colon else None, name, spec.images_root))
+        options = (spec.images_root, spec.tfds_dir, spec.allow_download)
+        asked.append(Request(kind, argument if colon else None, name, *options))
     return tuple(asked)
