@@ -1,8 +1,8 @@
 """Boxes that a network found in each image of a data set, on disk: proposals (section 3.2) or detections.
 
 Each image has one file, a serialised (N, columns) float32 tensor.  Its first four columns are boxes, yxyx, in pixels
-of the image before resizing.  Files are written atomically, so an interrupted store resumes with the first missing file.
-tf.data reads the files by name, so a data set need not fit in memory.
+of the image before resizing.  Files are written atomically, so an interrupted store resumes with the first missing
+file.  tf.data reads the files by name, so a data set need not fit in memory.
 """
 
 import functools
