@@ -3,7 +3,8 @@
     python -m keras_frcnn.detect --model runs/synthetic photo.jpg more/*.png
 
 For each picture, this writes photo.detections.png with labelled boxes beside it (or into --out) and prints one JSON
-line.  Boxes are [ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.
+line.  Boxes are [ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.  A model that was trained with
+turned pictures turns each picture as its EXIF orientation says; boxes and the drawing are then those of the turned one.
 """
 
 import argparse

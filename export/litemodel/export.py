@@ -40,7 +40,7 @@ def export(options: argparse.Namespace) -> None:
     model = load_for_export(options)
     calibration = [resize_picture(image, size) for image in given_images(options.calibrate or (), model.config.image)]
     images = images_to_compare(options, model.config.image)
-    dataset = read_dataset(options, model.class_names)
+    dataset = read_dataset(options, model)
 
     content = convert(model, size)
     _LOG.info("converted: %.1f MiB, %s", len(content) / 2**20, describe_operators(content))

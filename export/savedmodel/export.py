@@ -60,7 +60,7 @@ def export(options: argparse.Namespace) -> None:
     """
     target, ranks = _target(options), _ranks(options)
     model = load_for_export(options)
-    dataset = read_dataset(options, model.class_names)
+    dataset = read_dataset(options, model)
     images = images_to_compare(options, model.config.image)
     weights = f"{model.count_params() / 1e6:.1f} million weights"
     _LOG.info("loaded %s: %d classes, %s", options.model, len(model.class_names), weights)

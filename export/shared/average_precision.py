@@ -1,7 +1,7 @@
 """The mAP of a detector and of its export on a data set."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from tqdm import tqdm
@@ -13,13 +13,18 @@ from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.evaluation.detections_record import ImageDetections
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.network.model import FasterRCNN
 
 
-def read_dataset(options: argparse.Namespace, class_names: Sequence[str]) -> Dataset | None:
-    """The data set of `--data` and `--split`, or None without `--data`.  Raises InputError if it cannot be read."""
+def read_dataset(options: argparse.Namespace, model: FasterRCNN) -> Dataset | None:
+    """The data set of `--data` and `--split` with the classes of the model, or None without `--data`.
+
+    Its boxes refer to the pictures that the model sees, turned or as stored.  Raises InputError if it cannot be read.
+    """
     if not options.data:
         return None
-    return load_dataset(DataSpec(data=options.data, class_names=tuple(class_names)), options.split)
+    spec = DataSpec(data=options.data, class_names=tuple(model.class_names))
+    return load_dataset(spec, options.split, model.config.image.exif_of_model)
 
 
 def mean_average_precision(detect: Callable[[np.ndarray], PictureDetections], dataset: Dataset, title: str) -> float:

@@ -49,13 +49,18 @@ class ImageConfig:
     )  # fmt: skip
 
     @property
-    def applies_exif(self) -> bool:
-        """Whether a model turns pictures as their EXIF orientation says.
+    def exif_of_model(self) -> str:
+        """What a model with this configuration does with the EXIF orientation: "apply" or "ignore".
 
         Training replaces "auto" by what it decides.  A model that still says "auto" was trained before this setting
         existed, or not at all, and takes the pixels as stored.
         """
-        return self.exif == "apply"
+        return "ignore" if self.exif == "auto" else self.exif
+
+    @property
+    def applies_exif(self) -> bool:
+        """Whether a model with this configuration turns pictures as their EXIF orientation says."""
+        return self.exif_of_model == "apply"
 
 
 @dataclass(frozen=True)

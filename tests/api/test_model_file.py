@@ -1,5 +1,6 @@
 """A detector is read from a run folder or a .keras file; any other file is an error that names it."""
 
+import json
 import zipfile
 
 import keras
@@ -26,6 +27,20 @@ def test_a_loaded_model_has_its_config_and_weights(saved):
     for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [v.path for v in loaded.trainable_variables] == [v.path for v in model.trainable_variables]
+
+
+def test_a_file_from_before_the_exif_policy_ignores_the_orientation(saved, tmp_path):
+    path = tmp_path / "old.keras"
+    with zipfile.ZipFile(saved[1]) as new, zipfile.ZipFile(path, "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                del config["config"]["config"]["image"]["exif"]
+                content = json.dumps(config)
+            old.writestr(name, content)
+    image = load_model(path).config.image
+    assert image.exif == "auto" and not image.applies_exif
 
 
 def write_nothing(path, saved):

@@ -92,7 +92,7 @@ def test_a_missing_field_takes_its_default():
 
 def test_a_model_turns_pictures_only_if_training_decided_so():
     of_old_file = config_from_dict({"image": {"short_side": 600, "long_side": 1000}}).image
-    assert of_old_file.exif == "auto" and not of_old_file.applies_exif
+    assert of_old_file.exif == "auto" and of_old_file.exif_of_model == "ignore" and not of_old_file.applies_exif
     assert [ImageConfig(exif=exif).applies_exif for exif in ("apply", "ignore")] == [True, False]
     with pytest.raises(InputError, match=r"^m, field image\.exif must be one of auto, apply, ignore \(got 'turn'\)\.$"):
         config_from_dict({"image": {"exif": "turn"}}, "m")

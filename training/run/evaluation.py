@@ -78,7 +78,7 @@ def _detect(options: EvaluationOptions, model_path: str) -> _Found:
     """Run the model on the data."""
     model = load_model(model_path)
     spec = dataclasses.replace(options, class_names=model.class_names)
-    dataset = _read_dataset(spec, model.config.image.exif)
+    dataset = _read_dataset(spec, model.config.image.exif_of_model)  # boxes must refer to what the model sees
     ids = _coco_ids(options, dataset)
     with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):
         detections = detect_dataset(model, dataset, pathlib.Path(directory) / "detections", "detections")

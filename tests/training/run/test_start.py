@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.facts.errors import InputError
@@ -84,3 +85,18 @@ def test_a_forced_policy_wins_over_the_data(tree, forced):
     run = opened(tree, "--exif", forced, exif={"apply": "ignore", "ignore": "apply"}[forced])
     assert run.config.image.exif == forced
     assert read_json(run.folder / "config.json")["detector"]["image"]["exif"] == forced
+
+
+@pytest.mark.parametrize(("forced", "policy", "orientation"), [((), "apply", 6), (("--exif", "ignore"), "ignore", 1)])
+def test_pictures_stored_turned_are_recognised(tree, stored_turned, forced, policy, orientation):
+    """The XML files state the size of the pictures as they are shown."""
+    for path in (tree / "JPEGImages").iterdir():
+        stored, exif = stored_turned(Image.open(path), 6)
+        stored.save(path, exif=exif)
+    options = parse_arguments(
+        ("--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", *forced)
+    )
+    run = open_run(options, *read_data(options))
+    assert run.config.image.exif == policy
+    for dataset in (run.train_set, run.val_set):
+        assert dataset.exif == policy and {example.orientation for example in dataset.examples} == {orientation}
