@@ -15,7 +15,8 @@ from PIL import Image
 import keras_frcnn
 from keras_frcnn.api.drawing import draw_ground_truth
 from keras_frcnn.data.images import decode_image
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 
 OUT = pathlib.Path(__file__).parent / "images" / "scenes.jpg"
 SCENES = (19, 21, 27)  # positions in the test split: four or more objects each, some of them overlap
@@ -26,7 +27,7 @@ QUALITY = 85
 
 def draw_scenes(model_path: str | None) -> list[np.ndarray]:
     """The scenes with boxes, each (H, W, 3) uint8 RGB: detections of a model or, without one, the ground truth."""
-    dataset = load_dataset("synthetic", "test")
+    dataset = load_dataset(DataSpec(data="synthetic"), "test")
     detector = None if model_path is None else keras_frcnn.load(model_path)
     drawn = []
     for example in (dataset.examples[position] for position in SCENES):

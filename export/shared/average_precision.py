@@ -9,14 +9,17 @@ from tqdm import tqdm
 from export.shared.parity import PictureDetections
 from keras_frcnn.api.pictures import read_picture
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.evaluation.detections_record import ImageDetections
 from keras_frcnn.evaluation.voc_ap import evaluate_voc
 
 
 def read_dataset(options: argparse.Namespace, class_names: Sequence[str]) -> Dataset | None:
     """The data set of `--data` and `--split`, or None without `--data`.  Raises InputError if it cannot be read."""
-    return load_dataset(options.data, options.split, class_names=class_names) if options.data else None
+    if not options.data:
+        return None
+    return load_dataset(DataSpec(data=options.data, class_names=tuple(class_names)), options.split)
 
 
 def mean_average_precision(detect: Callable[[np.ndarray], PictureDetections], dataset: Dataset, title: str) -> float:

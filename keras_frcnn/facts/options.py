@@ -4,11 +4,15 @@ This module imports only the standard library and `facts`, so that `--help` stay
 """
 
 import argparse
+import dataclasses
 import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-from keras_frcnn.facts.settings import Setting, check
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import Setting, check, settings_of
+
+Settings = TypeVar("Settings")
 
 
 def add_options(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
@@ -46,3 +50,16 @@ def given_options(namespace: argparse.Namespace, settings: Iterable[Setting]) ->
     return {
         setting.key: check(given[setting.key], setting, setting.option) for setting in settings if setting.key in given
     }
+
+
+def from_options(kind: type[Settings], namespace: argparse.Namespace) -> Settings:
+    """The dataclass of settings `kind` with the values of the options that `add_options` added for it.
+
+    Raises SettingError for a value that is not allowed, and InputError for a required option that is missing.
+    """
+    settings = settings_of(kind)
+    given = given_options(namespace, settings)
+    for one in settings:
+        if one.default is dataclasses.MISSING and one.key not in given:
+            raise InputError(one.option, "is required", f"give {one.option}")
+    return kind(**given)

@@ -19,7 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from rounds import interleaved_seconds
 
 from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("weights", help="file of ImageNet weights of VGG16")
     options = parser.parse_args()
 
-    dataset = load_dataset(f"voc:{options.bccd}", "train")
+    dataset = load_dataset(DataSpec(data=f"voc:{options.bccd}"), "train")
     dataset = dataset._replace(examples=dataset.examples[:PICTURES])
     config = dataclasses.replace(DetectorConfig(), image=ImageConfig(short_side=480))
     model = FasterRCNN(config, dataset.class_names)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.scenes import CLASS_NAMES
-from keras_frcnn.data.sources.voc import load_voc
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.synthetic import main
 
 
@@ -18,7 +19,7 @@ def test_the_command_line_writes_a_tree(tmp_path, capsys):
     main(arguments)
     said = f"{out}: wrote 3 pictures (train, test)\nTo use them: --data voc:{out}\n"
     assert capsys.readouterr().out == said
-    assert len(load_voc(out, "train+test", CLASS_NAMES).examples) == 3
+    assert len(load_dataset(DataSpec(data=f"voc:{out}", class_names=CLASS_NAMES), "train+test").examples) == 3
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2

@@ -76,7 +76,8 @@ def record_functions(tree: Path) -> Iterator[tuple[str, object]]:
     import tensorflow as tf
 
     from keras_frcnn.data.pipeline import training_batches
-    from keras_frcnn.data.sources.table import load_dataset
+    from keras_frcnn.data.sources.loading import load_dataset
+    from keras_frcnn.data.sources.spec import DataSpec
     from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
     from keras_frcnn.network.model import FasterRCNN
     from training.engine.objectives import head_losses, joint_losses, rpn_losses
@@ -89,7 +90,7 @@ def record_functions(tree: Path) -> Iterator[tuple[str, object]]:
         head=HeadConfig(fc_units=32, batch_size=32),
         test=TestConfig(pre_nms_topk=100, post_nms_topk=40, max_detections=20),
     )
-    dataset = load_dataset(f"voc:{tree}", "train", None, False)
+    dataset = load_dataset(DataSpec(data=f"voc:{tree}"), "train")
     model = FasterRCNN(config, dataset.class_names, seed=3)
     for layer in (model.rpn.scores, model.head.class_logits):  # scores far apart: near-ties would turn on rounding
         layer.kernel.assign(layer.kernel * 20.0)

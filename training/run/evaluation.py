@@ -1,11 +1,13 @@
 """The evaluation of a finished detector on any data set."""
 
+import dataclasses
 import pathlib
 import tempfile
 
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.data.pipeline import naming_undecodable
-from keras_frcnn.data.sources.table import describe_problems, load_dataset
+from keras_frcnn.data.sources.loading import describe_problems, load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.evaluation.detections_record import write_voc_results
 from keras_frcnn.evaluation.recall import COUNTS
 from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
@@ -19,13 +21,13 @@ from training.stores.proposals import measure_recall, store_proposals
 PICTURES = 12  # images that are drawn
 
 
-def evaluate(model_path: str, data: str, split: str, iou_threshold: float, out: str | None, strict: bool) -> None:
+def evaluate(model_path: str, spec: DataSpec, split: str, iou_threshold: float, out: str | None) -> None:
     """Print AP and recall of a detector; with `out`, also write them and pictures to that folder.
 
     The arguments are those of the command line `training.evaluate`.  Raises InputError.
     """
     model = load_model(model_path)
-    dataset = load_dataset(data, split, class_names=model.class_names, strict=strict)
+    dataset = load_dataset(dataclasses.replace(spec, class_names=model.class_names), split, model.config.image.exif)
     for line in describe_problems(dataset):
         print(line)
 

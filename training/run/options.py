@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from keras_frcnn.data.presets import PRESETS
-from keras_frcnn.data.sources.table import DATA_HELP
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
 from keras_frcnn.facts.options import add_options, given_options
@@ -37,14 +37,11 @@ Options = TypeVar("Options", bound="TrainingOptions")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Data: where it is, and which of it to use."""
+class DataOptions(DataSpec):
+    """Splits: which pictures to train on, and which to measure on."""
 
-    data: str = setting(help=DATA_HELP)
-    train: str = setting("train", "image sets to train on, joined with +")
-    val: str = setting("val", "image sets to measure on, joined with +")
-    class_names: tuple[str, ...] | None = setting(None, "names of the classes", none_text="those found in the data")
-    strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
+    train: str = setting("train", "splits to train on, joined with +")
+    val: str = setting("val", "splits to measure on, joined with +")
 
 
 @dataclass(frozen=True, kw_only=True)

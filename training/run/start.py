@@ -5,6 +5,7 @@ the same order; only the chief writes and prints.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.table import describe_problems, load_dataset
+from keras_frcnn.data.sources.loading import describe_problems, load_dataset
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import remove_halves
@@ -43,8 +44,11 @@ class Run(NamedTuple):
 
 def read_data(options: TrainingOptions) -> tuple[Dataset, Dataset]:
     """The training and the validation set; raises InputError."""
-    train_set = load_dataset(options.data, options.train, options.class_names, options.strict)
-    return train_set, load_dataset(options.data, options.val, train_set.class_names, options.strict)
+    exif = options.detector.image.exif
+    train_set = load_dataset(options, options.train, exif)
+    # The validation set has the classes of the training set, and its boxes refer to pictures of the same orientation.
+    val_spec = dataclasses.replace(options, class_names=train_set.class_names)
+    return train_set, load_dataset(val_spec, options.val, train_set.exif)
 
 
 def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset) -> Run:

@@ -7,16 +7,17 @@ begins with the pictures of a smaller one.
 import os
 import tempfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 
-from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.sources import voc
+from keras_frcnn.data.sources.annotations import Problems, SourcePictures
 from keras_frcnn.data.sources.scenes import CLASS_NAMES, Scene, draw_scene
-from keras_frcnn.data.sources.voc import load_voc
+from keras_frcnn.data.sources.spec import Request
 from keras_frcnn.facts.cache import user_cache_dir
 from keras_frcnn.facts.errors import InputError
 
@@ -29,52 +30,54 @@ _SHORTEST_SIDE = 64  # pixels
 _JPEG_QUALITY = 95
 
 
-def load(argument: str | None, split: str, class_names: Sequence[str] | None, strict: bool) -> Dataset:
-    """Load `synthetic[:SEED]`; `argument` is SEED, or None for seed 0.
+def read(request: Request, problems: Problems) -> SourcePictures:
+    """Read a split of `synthetic[:SEED]`, without SEED of seed 0.
 
-    The set has the splits of `PICTURE_COUNTS` and pictures of `PICTURE_SIZE`; see `load_synthetic`.
+    The set has the splits of `PICTURE_COUNTS` and pictures of `PICTURE_SIZE`.  The first use draws the set and keeps it
+    in the cache folder.
 
     Raises:
-      InputError: SEED is not a whole number of at least 0, or as in `load_synthetic`.
+      InputError: SEED is not a whole number of at least 0, or as in `write_synthetic`.
     """
-    seed = "0" if argument is None else argument
+    return voc.read_tree(_drawn(request), request.split, problems)._replace(class_names=CLASS_NAMES)
+
+
+def splits(request: Request) -> tuple[str, ...]:
+    """The splits of the drawn set."""
+    return tuple(PICTURE_COUNTS)
+
+
+def _drawn(request: Request) -> Path:
+    """The folder of the drawn set; draws it if it does not exist."""
+    seed = "0" if request.argument is None else request.argument
     if not (seed.isascii() and seed.isdigit()):
         problem = f"expected a seed of at least 0 (got {seed!r})"
         raise InputError("--data synthetic", problem, "use synthetic or synthetic:SEED, e.g. synthetic:1")
-    return load_synthetic(split, PICTURE_COUNTS, int(seed), PICTURE_SIZE, class_names=class_names, strict=strict)
+    return drawn_set(PICTURE_COUNTS, int(seed), PICTURE_SIZE)
 
 
-def load_synthetic(
-    split: str,
-    counts: Mapping[str, int],
-    seed: int,
-    size: tuple[int, int] = PICTURE_SIZE,
-    cache_directory: str | Path | None = None,
-    class_names: Sequence[str] | None = None,
-    strict: bool = False,
-) -> Dataset:
-    """Load a split of a set of drawn scenes.  The first use draws the set and keeps it in the cache folder.
+def drawn_set(
+    counts: Mapping[str, int], seed: int, size: tuple[int, int] = PICTURE_SIZE, cache_directory: Path | None = None
+) -> Path:
+    """The folder of a set of drawn scenes in the cache; the first use draws the set.
 
     Args:
-      split: a split in `counts`, or several joined with `+`.
       counts, seed, size: as in `write_synthetic`.
       cache_directory: folder for the drawn sets; None takes `keras_frcnn` in $XDG_CACHE_HOME or in ~/.cache.
-      class_names: the classes without background; None takes `scenes.CLASS_NAMES`, even if the split lacks some.
-      strict: as in `load_voc`.
 
     Raises:
-      InputError: as in `write_synthetic` and `load_voc`.
+      InputError: as in `write_synthetic`.
     """
     _check_request(counts, seed, size)
     parts = [f"v{VERSION}", f"seed{seed}", f"{size[0]}x{size[1]}", *(f"{name}{n}" for name, n in counts.items())]
-    directory = Path(cache_directory or user_cache_dir()) / "-".join(["synthetic", *parts])
+    directory = (cache_directory or user_cache_dir()) / "-".join(["synthetic", *parts])
     if not directory.exists():
         try:
             write_synthetic(directory, counts, seed, size)
         except InputError:
             if not directory.exists():  # if it exists, another process has just drawn the same set
                 raise
-    return load_voc(directory, split, CLASS_NAMES if class_names is None else class_names, strict)
+    return directory
 
 
 def write_synthetic(

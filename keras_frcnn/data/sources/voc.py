@@ -6,11 +6,10 @@ folder for each year (`VOC2007`, `VOC2012`).
 Source: the PASCAL VOC development kits of 2007 and 2012.
 """
 
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.annotations import AnnotatedPicture, Problems, make_dataset
+from keras_frcnn.data.sources.annotations import AnnotatedPicture, Problems, SourcePictures
+from keras_frcnn.data.sources.spec import Request
 from keras_frcnn.data.sources.voc_xml import read_annotation
 from keras_frcnn.facts.errors import InputError
 
@@ -20,36 +19,36 @@ _FOLDERS = ("Annotations", "JPEGImages", "ImageSets/Main")
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
-def load(argument: str | None, split: str, class_names: Sequence[str] | None, strict: bool) -> Dataset:
-    """Load `voc:PATH`; `argument` is PATH, and the rest is as in `load_voc`.
+def read(request: Request, problems: Problems) -> SourcePictures:
+    """Read one split of `voc:PATH`.
+
+    A split is `IMAGESET` or `YEARDIR/IMAGESET`.  Several joined with `+` are read in order, e.g.
+    `VOC2007/trainval+VOC2012/trainval`.  The identifier of a picture is `ID` or `YEARDIR/ID` accordingly.  The classes
+    are not declared; the sorted names of all objects of PASCAL VOC are the official order of its twenty classes.
 
     Raises:
-      InputError: there is no PATH, or as in `load_voc`.
+      InputError: there is no PATH; or the tree, an image set, an annotation or a picture is missing or invalid.
     """
-    if not argument:
+    if not request.argument:
         raise InputError("--data voc", "the path of the VOC tree is missing", "use voc:PATH")
-    return load_voc(Path(argument).expanduser(), split, class_names, strict)
+    return read_tree(Path(request.argument).expanduser(), request.split, problems)
 
 
-def load_voc(root: str | Path, split: str, class_names: Sequence[str] | None = None, strict: bool = False) -> Dataset:
-    """Read one split of a VOC tree.
+def read_tree(root: Path, split: str, problems: Problems) -> SourcePictures:
+    """Read one split of the VOC tree in the folder `root`; see `read`."""
+    pictures = []
+    for image_id, tree, name in _list_images(root, split):
+        with problems.skipping():
+            pictures.append(_read_picture(image_id, tree, name, problems))
+    return SourcePictures(tuple(pictures))
 
-    Args:
-      root: folder of the tree.
-      split: `IMAGESET` or `YEARDIR/IMAGESET`.  Several joined with `+` are read in order, e.g.
-        `VOC2007/trainval+VOC2012/trainval`.  The identifier of a picture is `ID` or `YEARDIR/ID` accordingly.
-      class_names: the classes without background.  None takes the sorted names of all objects in the split; for PASCAL
-        VOC this gives the official order of its twenty classes.
-      strict: if True, raise an error for the first fault in an annotation instead of repairing it and counting it in
-        `Dataset.problems`.  An EXIF orientation is only counted, never an error.
 
-    Raises:
-      InputError: the tree, an image set, an annotation or a picture is missing or invalid.
-    """
-    root = Path(root)
-    problems = Problems(strict)
-    pictures = [_read_picture(image_id, tree, name, problems) for image_id, tree, name in _list_images(root, split)]
-    return make_dataset(f"voc:{root} {split}", pictures, class_names, problems)
+def splits(request: Request) -> tuple[str, ...]:
+    """The image sets of the tree, as `IMAGESET` or `YEARDIR/IMAGESET`, sorted."""
+    root = Path(request.argument or "").expanduser()
+    files = sorted([*root.glob("ImageSets/Main/*.txt"), *root.glob("*/ImageSets/Main/*.txt")])
+    years = (file.parents[2].relative_to(root).as_posix() for file in files)
+    return tuple(file.stem if year == "." else f"{year}/{file.stem}" for file, year in zip(files, years, strict=True))
 
 
 def _read_picture(image_id: str, tree: Path, name: str, problems: Problems) -> AnnotatedPicture:

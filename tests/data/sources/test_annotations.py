@@ -8,6 +8,7 @@ from PIL import Image
 
 from keras_frcnn.data.sources.annotations import (
     CLIPPED,
+    EXIF_APPLIED,
     EXIF_IGNORED,
     NO_AREA,
     OUTSIDE,
@@ -15,9 +16,11 @@ from keras_frcnn.data.sources.annotations import (
     AnnotatedObject,
     AnnotatedPicture,
     Problems,
+    exif_policy,
     fit_box,
     make_dataset,
 )
+from keras_frcnn.data.sources.picture_header import PictureHeader
 from keras_frcnn.facts.errors import InputError
 
 HEIGHT, WIDTH = 40, 60
@@ -25,14 +28,19 @@ HEIGHT, WIDTH = 40, 60
 
 @pytest.fixture
 def make(tmp_path):
-    """A function that makes the data set of one picture; objects are (class name, corners)."""
+    """A function that makes the data set of one picture; objects are (class name, corners[, other fields])."""
 
-    def make_one(*objects, class_names=None, strict=False, size=(HEIGHT, WIDTH), exif=None):
+    def make_one(
+        *objects, class_names=None, strict=False, size=(HEIGHT, WIDTH), exif=None, policy="auto", in_fractions=False
+    ):
         path = tmp_path / "a.png"
         Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=exif)
-        annotated = tuple(AnnotatedObject(f"object {i}", *fields, False) for i, fields in enumerate(objects, start=1))
-        picture = AnnotatedPicture("a", path, "/d/a.xml", size, annotated)
-        return make_dataset("data", [picture], class_names, Problems(strict))
+        annotated = tuple(
+            AnnotatedObject(f"object {i}", name, corners, False, **(rest[0] if rest else {}))
+            for i, (name, corners, *rest) in enumerate(objects, start=1)
+        )
+        picture = AnnotatedPicture("a", path, "/d/a.xml", size, annotated, in_fractions)
+        return make_dataset("data", [picture], class_names, Problems(strict), policy)
 
     return make_one
 
@@ -110,14 +118,83 @@ def test_the_size_of_the_file_is_used(make):
         make(("cat", (0, 0, HEIGHT, WIDTH)), size=(WIDTH, HEIGHT), strict=True)
 
 
+def exif_tags(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
 @pytest.mark.parametrize("strict", [False, True])
-def test_an_exif_orientation_is_counted_and_ignored(make, tmp_path, strict):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    dataset = make(("cat", (20, 10, 40, 30)), exif=exif, strict=strict)
-    assert dataset.problems == {EXIF_IGNORED: (str(tmp_path / "a.png"),)}
-    assert (dataset.examples[0].height, dataset.examples[0].width) == (HEIGHT, WIDTH)
-    np.testing.assert_array_equal(dataset.examples[0].boxes, [[20, 10, 40, 30]])
+def test_boxes_of_turned_pictures_are_recognised_by_the_stated_size(make, tmp_path, strict):
+    box = ("cat", (20, 10, 40, 30))
+    turned = make(box, exif=exif_tags(6), strict=strict, size=(WIDTH, HEIGHT))
+    assert turned.exif == "apply" and turned.problems == {EXIF_APPLIED: (str(tmp_path / "a.png"),)}
+    (picture,) = turned.examples
+    assert (picture.height, picture.width, picture.orientation) == (WIDTH, HEIGHT, 6)
+    np.testing.assert_array_equal(picture.boxes, [[20, 10, 40, 30]])
+
+    stored = make(box, exif=exif_tags(6), strict=strict, size=(HEIGHT, WIDTH))
+    assert stored.exif == "ignore" and stored.problems == {EXIF_IGNORED: (str(tmp_path / "a.png"),)}
+    (picture,) = stored.examples
+    assert (picture.height, picture.width, picture.orientation) == (HEIGHT, WIDTH, 1)
+
+
+def test_without_a_stated_size_the_orientation_is_applied(make):
+    for orientation, size in ((6, (WIDTH, HEIGHT)), (3, (HEIGHT, WIDTH)), (1, (HEIGHT, WIDTH))):
+        dataset = make(("cat", (20, 10, 40, 30)), exif=exif_tags(orientation), size=None)
+        (picture,) = dataset.examples
+        assert dataset.exif == "apply" and picture.orientation == orientation
+        assert (picture.height, picture.width) == size
+        assert list(dataset.problems) == ([] if orientation == 1 else [EXIF_APPLIED])
+
+
+def test_the_policy_can_be_forced(make):
+    dataset = make(("cat", (20, 10, 40, 30)), exif=exif_tags(6), size=(WIDTH, HEIGHT), policy="ignore")
+    assert dataset.exif == "ignore" and dataset.examples[0].orientation == 1
+    assert set(dataset.problems) == {EXIF_IGNORED, WRONG_SIZE}
+
+
+@pytest.mark.parametrize(
+    ("stored", "turned", "policy"), [(0, 0, "apply"), (1, 2, "apply"), (2, 2, "ignore"), (3, 1, "ignore")]
+)
+def test_the_majority_of_swapped_pictures_decides(stored, turned, policy):
+    header = PictureHeader(HEIGHT, WIDTH, 8)
+    sizes = [(HEIGHT, WIDTH)] * stored + [(WIDTH, HEIGHT)] * turned
+    pictures = [(AnnotatedPicture("a", None, "", size, ()), header) for size in sizes]
+    upright = (AnnotatedPicture("b", None, "", (HEIGHT, WIDTH), ()), PictureHeader(HEIGHT, WIDTH, 1))
+    assert exif_policy([upright] * 9 + pictures) == policy
+
+
+def test_boxes_in_fractions_are_scaled_and_rounded(make):
+    fractions = tuple(np.float32(np.array([7, 11, 23, 49.5]) / [HEIGHT, WIDTH, HEIGHT, WIDTH]).tolist())
+    dataset = make(("cat", fractions), in_fractions=True)
+    assert dataset.examples[0].boxes.tolist() == [[7, 11, 23, 49.5]]  # exact, though float32 cannot hold the fractions
+
+
+def test_crowd_regions_are_difficult_and_areas_are_kept(make):
+    plain = make(("cat", (1, 2, 5, 9)))
+    assert plain.examples[0].crowd is None and plain.examples[0].areas is None
+    objects = [("cat", (1, 2, 5, 9)), ("cat", (0, 0, 3, 2), {"crowd": True, "area": 4.5}), ("cat", None, {"area": 7.0})]
+    (picture,) = make(*objects).examples
+    assert picture.crowd.tolist() == picture.difficult.tolist() == [False, True]
+    assert picture.areas.tolist() == [28, 4.5]
+
+
+def test_unusable_pictures_can_be_collected(tmp_path):
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    pictures = [
+        AnnotatedPicture(
+            name, tmp_path / f"{name}.png", "/d/a.xml", None, (AnnotatedObject("object 1", kind, (1, 2, 3, 4), False),)
+        )
+        for name, kind in (("bad", "cat"), ("good", "cow"), ("good", "cat"))
+    ]
+    problems = Problems(keep_going=True)
+    dataset = make_dataset("data", pictures, ("cat",), problems)
+    assert [example.image_id for example in dataset.examples] == ["good"]
+    assert [str(error).split(":")[0] for error in problems.errors] == [f"{tmp_path}/bad.png", "/d/a.xml, object 1"]
+    with pytest.raises(InputError, match="bad.png: cannot be read as a picture"):
+        make_dataset("data", pictures, ("cat",), Problems())
 
 
 def test_classes_are_sorted_or_keep_the_order_of_the_class_names(make):

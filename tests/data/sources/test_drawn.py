@@ -1,14 +1,13 @@
 """Sets of drawn scenes: the same each time, written as a VOC tree that reads back, and drawn once."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_frcnn.data.sources import drawn
+from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.scenes import CLASS_NAMES
-from keras_frcnn.data.sources.voc import load_voc
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError
 
 SIZE = (120, 160)
@@ -51,7 +50,7 @@ def test_seed_split_and_index_each_give_another_picture():
 
 
 def test_the_tree_reads_back_as_it_was_drawn(tree):
-    dataset = load_voc(tree, "train+test", CLASS_NAMES, strict=True)
+    dataset = load_dataset(DataSpec(data=f"voc:{tree}", class_names=CLASS_NAMES, strict=True), "train+test")
     assert dataset.problems == {}
     assert [picture.image_id for picture in dataset.examples][:2] == ["train_000000", "train_000001"]
     assert len(dataset.examples) == 9
@@ -68,20 +67,18 @@ def test_the_tree_reads_back_as_it_was_drawn(tree):
 
 def test_a_set_is_drawn_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = drawn.load_synthetic("train", {"train": 2, "test": 1}, seed=1, size=SIZE)
-    assert first.class_names == CLASS_NAMES and len(first.examples) == 2
-    (directory,) = (tmp_path / "keras_frcnn").iterdir()
-    assert Path(first.examples[0].image_path).is_relative_to(directory)
+    first = drawn.drawn_set({"train": 2, "test": 1}, seed=1, size=SIZE)
+    assert [first] == list((tmp_path / "keras_frcnn").iterdir())
+    assert len(list((first / "JPEGImages").iterdir())) == 3
     monkeypatch.setattr(drawn, "write_synthetic", lambda *_: pytest.fail("it was drawn again"))
-    second = drawn.load_synthetic("test", {"train": 2, "test": 1}, seed=1, size=SIZE)
-    assert len(second.examples) == 1
+    assert drawn.drawn_set({"train": 2, "test": 1}, seed=1, size=SIZE) == first
 
 
 def test_each_request_has_its_own_folder(tmp_path):
     one, two = {"train": 1}, {"train": 2}
     requests = [(one, 0, SIZE), (one, 1, SIZE), (two, 0, SIZE), (one, 0, (120, 161))]
     for counts, seed, size in requests:
-        drawn.load_synthetic("train", counts, seed, size, cache_directory=tmp_path)
+        drawn.drawn_set(counts, seed, size, tmp_path)
     assert len(list(tmp_path.iterdir())) == len(requests)
 
 
@@ -107,12 +104,12 @@ def test_a_set_that_another_process_finished_first_is_read(tmp_path, monkeypatch
 
     def draw_while_another_finishes(tree, split, count, seed, size):
         monkeypatch.setattr(drawn, "_write_split", draw)
-        drawn.load_synthetic(split, {split: count}, seed, size, cache_directory=tmp_path)
+        drawn.drawn_set({split: count}, seed, size, tmp_path)
         draw(tree, split, count, seed, size)
 
     monkeypatch.setattr(drawn, "_write_split", draw_while_another_finishes)
-    dataset = drawn.load_synthetic("train", {"train": 1}, 0, SIZE, cache_directory=tmp_path)
-    assert len(dataset.examples) == 1 and len(list(tmp_path.iterdir())) == 1
+    directory = drawn.drawn_set({"train": 1}, 0, SIZE, tmp_path)
+    assert len(list((directory / "JPEGImages").iterdir())) == 1 and list(tmp_path.iterdir()) == [directory]
 
 
 @pytest.mark.parametrize(
@@ -129,4 +126,4 @@ def test_a_request_out_of_range_is_rejected(tmp_path, counts, seed, size, messag
     with pytest.raises(InputError, match=message):
         drawn.write_synthetic(tmp_path / "tree", counts, seed, size)
     with pytest.raises(InputError, match=message):
-        drawn.load_synthetic("train", counts, seed, size, cache_directory=tmp_path)
+        drawn.drawn_set(counts, seed, size, tmp_path)

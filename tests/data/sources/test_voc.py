@@ -8,6 +8,8 @@ from PIL import Image
 
 from keras_frcnn.data.sources import voc
 from keras_frcnn.data.sources.annotations import CLIPPED, NO_AREA
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError
 
 REAL_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -42,9 +44,13 @@ def make_tree(root, annotations, image_set=None):
     return root
 
 
+def load_voc(root, split, class_names=None, strict=False):
+    return load_dataset(DataSpec(data=f"voc:{root}", class_names=class_names, strict=strict), split)
+
+
 def load_one(root, *objects, **arguments):
     """The data set of a tree with the single picture `a`."""
-    return voc.load_voc(make_tree(root, {"a": annotation_xml(*objects)}), "train", **arguments)
+    return load_voc(make_tree(root, {"a": annotation_xml(*objects)}), "train", **arguments)
 
 
 def test_box_is_converted_from_one_based_inclusive_to_continuous_corners(tmp_path):
@@ -81,7 +87,7 @@ def test_classes_are_read_in_alphabetical_order_or_given(tmp_path):
 
 def test_a_picture_without_objects_is_legal(tmp_path):
     tree = make_tree(tmp_path, {"a": annotation_xml(), "b": annotation_xml(object_xml(), filename="b.jpg")})
-    empty, other = voc.load_voc(tree, "train").examples
+    empty, other = load_voc(tree, "train").examples
     assert empty.boxes.shape == (0, 4) and empty.classes.shape == (0,) and empty.difficult.shape == (0,)
     assert len(other.boxes) == 1
 
@@ -89,34 +95,34 @@ def test_a_picture_without_objects_is_legal(tmp_path):
 def test_year_folders_are_joined_and_named_in_the_identifiers(tmp_path):
     for year in ("VOC2007", "VOC2012"):
         make_tree(tmp_path / year, {"a": annotation_xml(object_xml())})
-    dataset = voc.load_voc(tmp_path, "VOC2012/train+VOC2007/train")
+    dataset = load_voc(tmp_path, "VOC2012/train+VOC2007/train")
     assert [picture.image_id for picture in dataset.examples] == ["VOC2012/a", "VOC2007/a"]
     assert [Path(picture.image_path).parts[-3] for picture in dataset.examples] == ["VOC2012", "VOC2007"]
     with pytest.raises(InputError, match="YEARDIR is one of: VOC2007, VOC2012"):
-        voc.load_voc(tmp_path, "train")
+        load_voc(tmp_path, "train")
     with pytest.raises(InputError, match="write the split as IMAGESET alone"):
-        voc.load_voc(tmp_path / "VOC2007", "VOC2007/train")
+        load_voc(tmp_path / "VOC2007", "VOC2007/train")
 
 
 def test_the_second_column_of_an_image_set_is_not_used(tmp_path):
     annotations = {name: annotation_xml(object_xml(), filename=f"{name}.jpg") for name in ("a", "b", "c")}
     make_tree(tmp_path, annotations, image_set="a -1\n\nb  1\nc  0\n")
-    assert [picture.image_id for picture in voc.load_voc(tmp_path, "train").examples] == ["a", "b", "c"]
+    assert [picture.image_id for picture in load_voc(tmp_path, "train").examples] == ["a", "b", "c"]
 
 
 def test_the_picture_is_the_one_named_in_the_xml_or_else_after_it(tmp_path):
     named_after = {"a": annotation_xml(object_xml(), filename="C:\\elsewhere\\missing.jpg")}
-    dataset = voc.load_voc(make_tree(tmp_path, named_after), "train")
+    dataset = load_voc(make_tree(tmp_path, named_after), "train")
     assert Path(dataset.examples[0].image_path).name == "a.jpg" and dataset.problems == {}
 
     (tmp_path / "JPEGImages" / "a.jpg").rename(tmp_path / "JPEGImages" / "other.png")
     xml_file = tmp_path / "Annotations" / "a.xml"
     xml_file.write_text(annotation_xml(object_xml(), filename="some/where/other.png"))
-    dataset = voc.load_voc(tmp_path, "train")
+    dataset = load_voc(tmp_path, "train")
     assert Path(dataset.examples[0].image_path).name == "other.png" and dataset.problems == {}
 
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages" / "a.PNG")  # now both are there
-    dataset = voc.load_voc(tmp_path, "train")
+    dataset = load_voc(tmp_path, "train")
     assert Path(dataset.examples[0].image_path).name == "other.png"
     assert dataset.problems == {voc.OTHER_PICTURE: (str(xml_file),)}
 
@@ -141,7 +147,7 @@ def test_a_bad_image_set_is_named_with_its_fix(tmp_path, image_set, message):
     make_tree(tmp_path, {"a": annotation_xml(object_xml())}, image_set="")
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_bytes(image_set.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=f"^{tmp_path}/.*{message}"):
-        voc.load_voc(tmp_path, "train")
+        load_voc(tmp_path, "train")
 
 
 @pytest.mark.parametrize(
@@ -158,14 +164,14 @@ def test_a_bad_image_set_is_named_with_its_fix(tmp_path, image_set, message):
 def test_a_bad_split_is_named_with_its_fix(tmp_path, split, message):
     make_tree(tmp_path, {"a": annotation_xml(object_xml())})
     with pytest.raises(InputError, match=message):
-        voc.load_voc(tmp_path, split)
+        load_voc(tmp_path, split)
 
 
 def test_a_folder_that_is_no_tree_is_named_with_its_fix(tmp_path):
     with pytest.raises(InputError, match=f"^{tmp_path}: not a VOC tree; use a folder that holds Annotations"):
-        voc.load_voc(tmp_path, "train")
+        load_voc(tmp_path, "train")
     with pytest.raises(InputError, match=f"^{tmp_path}/missing: folder not found; use the folder of a VOC tree"):
-        voc.load_voc(tmp_path / "missing", "train")
+        load_voc(tmp_path / "missing", "train")
 
 
 def test_a_picture_that_is_missing_is_named(tmp_path):
@@ -173,22 +179,22 @@ def test_a_picture_that_is_missing_is_named(tmp_path):
     (tmp_path / "JPEGImages" / "a.jpg").unlink()
     wanted = r"JPEGImages/b\.png or a\.jpg"
     with pytest.raises(InputError, match=rf"a\.xml, filename: picture not found: .*{wanted}; add the picture"):
-        voc.load_voc(tmp_path, "train")
+        load_voc(tmp_path, "train")
 
 
 def test_strict_reading_rejects_what_is_repaired_otherwise(tmp_path):
     make_tree(tmp_path, {"a": annotation_xml(object_xml((0, 1, 9, 9)))})
     with pytest.raises(InputError, match=r"Annotations/a\.xml, object 1: box extends beyond the picture; correct"):
-        voc.load_voc(tmp_path, "train", strict=True)
+        load_voc(tmp_path, "train", strict=True)
     make_tree(tmp_path, {"b": annotation_xml(object_xml())})  # it names a.jpg
     with pytest.raises(InputError, match=r"Annotations/b\.xml, filename: .*; write b\.jpg or rename the XML"):
-        voc.load_voc(tmp_path, "train", strict=True)
+        load_voc(tmp_path, "train", strict=True)
 
 
 def test_the_pictures_filename_cannot_lead_out_of_the_tree(tmp_path):
     make_tree(tmp_path / "tree", {"a": annotation_xml(object_xml(), filename="../../secret.jpg")})
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "secret.jpg")
-    assert Path(voc.load_voc(tmp_path / "tree", "train").examples[0].image_path).name == "a.jpg"
+    assert Path(load_voc(tmp_path / "tree", "train").examples[0].image_path).name == "a.jpg"
 
 
 @needs_real_data
@@ -197,7 +203,7 @@ def test_the_pictures_filename_cannot_lead_out_of_the_tree(tmp_path):
     [("train", 205, ["BloodImage_00343.xml"]), ("val", 87, ["BloodImage_00338.xml"]), ("test", 72, [])],
 )
 def test_blood_cells_have_exactly_two_faults(split, count, no_area):
-    dataset = voc.load_voc(REAL_DATA / "bccd", split)
+    dataset = load_voc(REAL_DATA / "bccd", split)
     assert dataset.class_names == ("Platelets", "RBC", "WBC")
     assert len(dataset.examples) == count
     assert {kind: [Path(file).name for file in files] for kind, files in dataset.problems.items()} == (
@@ -207,7 +213,7 @@ def test_blood_cells_have_exactly_two_faults(split, count, no_area):
 
 @needs_real_data
 def test_real_voc_years_are_read_without_a_fault():
-    dataset = voc.load_voc(REAL_DATA / "voc", "VOC2007/trainval+VOC2012/trainval", strict=True)
+    dataset = load_voc(REAL_DATA / "voc", "VOC2007/trainval+VOC2012/trainval", strict=True)
     assert list(dataset.class_names) == TWENTY_CLASSES
     assert len(dataset.examples) == 943 + 307 and dataset.problems == {}
     first = dataset.examples[0]  # its five chairs, from the XML: the first is xmin 263, ymin 211, xmax 324, ymax 339
@@ -219,4 +225,4 @@ def test_real_voc_years_are_read_without_a_fault():
 
 @needs_real_data
 def test_the_real_minival_is_read():
-    assert len(voc.load_voc(REAL_DATA / "voc", "VOC2007/minival", TWENTY_CLASSES).examples) == 300
+    assert len(load_voc(REAL_DATA / "voc", "VOC2007/minival", tuple(TWENTY_CLASSES)).examples) == 300

@@ -2,6 +2,7 @@
 
 import pytest
 
+from keras_frcnn.data.sources.annotations import AnnotatedObject
 from keras_frcnn.data.sources.voc_xml import continuous_corners, read_annotation
 from keras_frcnn.facts.errors import InputError
 
@@ -63,7 +64,7 @@ def test_difficult_is_false_if_it_is_missing(read):
 def test_the_parts_of_an_object_are_ignored(read):
     part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
     (person,) = read(annotation_xml(object_xml((11, 21, 30, 40), "person", extra=part))).objects
-    assert person == ("object 1", "person", (20, 10, 40, 30), False)
+    assert person == AnnotatedObject("object 1", "person", (20, 10, 40, 30), difficult=False)
 
 
 BAD_XML = {

@@ -5,13 +5,14 @@ import pytest
 
 from export.shared.average_precision import mean_average_precision
 from export.shared.parity import PictureDetections
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 
 NOTHING = PictureDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
 def test_map_of_the_truth_is_one_and_of_nothing_zero(voc_tree):
-    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "train")
     answers = iter(dataset.examples)
 
     def truth(image):

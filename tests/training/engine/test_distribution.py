@@ -13,7 +13,8 @@ import pytest
 
 from keras_frcnn.data.order import Share
 from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError
 from training.engine.distribution import make_strategy, map_images
 
@@ -129,7 +130,7 @@ def test_a_lost_worker_ends_the_others_and_all_go_on_together(voc_tree, tmp_path
 
 def test_every_picture_goes_to_one_replica(voc_tree, model):
     """What pipelines and replicas take, put together, are the batches of one device."""
-    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "train")
     whole = training_batches(dataset, model.config.image, 4, seed=5, start=8).take(3)
     expected = [seeds.tolist() for batch in whole for seeds in batch.seeds.numpy()]
     shares = [
@@ -141,7 +142,7 @@ def test_every_picture_goes_to_one_replica(voc_tree, model):
 
 
 def test_the_stream_resumes_at_any_position(voc_tree, model):
-    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "train")
     for start in (0, 3, 8, 21):
         expected = list(training_batches(dataset, model.config.image, 1, seed=5).skip(start).take(2))
         found = list(training_batches(dataset, model.config.image, 1, seed=5, start=start).take(2))
@@ -151,7 +152,7 @@ def test_the_stream_resumes_at_any_position(voc_tree, model):
 
 
 def test_one_device_maps_each_picture_once(voc_tree, model):
-    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "train")
     items = [(2, False), (0, True), (2, True)]
     found = list(map_images(lambda batch: batch.image_sizes, dataset, model.config.image, items, "test"))
     assert [item for item, _, _ in found] == items

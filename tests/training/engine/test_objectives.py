@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals
 from keras_frcnn.network.forward import joint_training_counts, propose
 from training.engine.inference import detect_in_batch, fixed_features, image_features
@@ -158,7 +159,7 @@ def train_jointly(model):
 
 @pytest.fixture(scope="module")
 def two_scenes(voc_tree):
-    return load_dataset(f"voc:{voc_tree}", "val")
+    return load_dataset(DataSpec(data=f"voc:{voc_tree}"), "val")
 
 
 @pytest.mark.parametrize(("batch_size", "loops"), [(1, 0), (2, 1)])

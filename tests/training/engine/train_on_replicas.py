@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN
@@ -44,7 +45,7 @@ def main(mode, tree, proposals, out):
     else:
         strategy = make_strategy()
     with strategy.scope():
-        dataset = load_dataset(f"voc:{tree}", "train")
+        dataset = load_dataset(DataSpec(data=f"voc:{tree}"), "train")
         images = 2 // strategy.num_replicas_in_sync
         keras.utils.set_random_seed(0)
         model = FasterRCNN(CONFIG, dataset.class_names, seed=0)

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_frcnn.data.order import training_items
 from keras_frcnn.data.pipeline import evaluation_batches, training_batches
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.network.forward import Counts
 from training.engine.inference import fixed_features, image_features
 from training.engine.objectives import head_losses, rpn_losses
@@ -27,7 +28,7 @@ ALL = [(index, flip) for index in range(4) for flip in (False, True)]
 @pytest.fixture(scope="module")
 def dataset(voc_tree, model):
     """Four drawn scenes, their classes made those of the small detector."""
-    dataset = load_dataset(f"voc:{voc_tree}", "train")
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "train")
     examples = (example._replace(classes=1 + example.classes % len(model.class_names)) for example in dataset.examples)
     return dataset._replace(class_names=model.class_names, examples=tuple(examples))
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_frcnn.data.pipeline import evaluation_batches
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.network.forward import Counts, propose
@@ -23,7 +24,7 @@ from training.stores.rows import is_complete, load_rows, row_path, row_paths, st
 def dataset(voc_tree, tmp_path_factory):
     """Two scenes of 160 x 192 pixels, which the model sees at 64 x 77: 2.5 and 2.494 times as small."""
     folder = tmp_path_factory.mktemp("pictures")
-    dataset = load_dataset(f"voc:{voc_tree}", "val")
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "val")
     examples = []
     for number, example in enumerate(dataset.examples):
         path = folder / f"{number}.png"

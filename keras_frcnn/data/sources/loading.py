@@ -1,0 +1,113 @@
+"""From a specification of data to a checked data set: read the sources, join them, map the classes, check all."""
+
+import importlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.sources.annotations import Problems, SourcePictures, make_dataset
+from keras_frcnn.data.sources.class_map import map_classes, map_names, read_class_map
+from keras_frcnn.data.sources.spec import DataSpec, Request, requests
+from keras_frcnn.data.sources.table import SOURCES
+from keras_frcnn.facts.errors import InputError
+
+
+def load_dataset(spec: DataSpec, split: str, exif: str = "auto") -> Dataset:
+    """Load one split of the data.
+
+    Args:
+      spec: what to read.
+      split: name of the split.  Several names joined with `+` give one data set, e.g. `train+val`.
+      exif: whether boxes refer to pictures with their EXIF orientation applied, see `annotations.make_dataset`.
+
+    Returns:
+      The data set; its name is the data and the split, e.g. `voc:PATH train`.
+
+    Raises:
+      InputError: a kind of source is unknown, the class names are not valid, or a source cannot be read.
+    """
+    if spec.class_names is not None:
+        _check_class_names(spec.class_names)
+    problems = Problems(spec.strict)
+    read = read_pictures(spec, split, problems)
+    names = spec.class_names or read.class_names
+    return make_dataset(f"{spec.data} {split}", read.pictures, names, problems, exif)
+
+
+def read_pictures(spec: DataSpec, split: str, problems: Problems) -> SourcePictures:
+    """The pictures of one split as their sources describe them, joined, with the classes mapped.
+
+    Of several sources, each image id starts with the number of its source, e.g. `2/000001`.
+
+    Raises:
+      InputError: as in `load_dataset`.
+    """
+    renamed = None if spec.class_map is None else read_class_map(spec.class_map)
+    asked = requests(spec, split)
+    parts = [_module(request).read(request, problems) for request in asked]
+    if len(parts) > 1:
+        parts = [_numbered(part, number) for number, part in enumerate(parts, start=1)]
+    pictures = tuple(picture for part in parts for picture in part.pictures)
+    names = _joined_names(parts)
+    if renamed is not None:
+        pictures = map_classes(pictures, renamed, problems)
+        names = None if names is None else map_names(names, renamed)
+    return SourcePictures(pictures, names)
+
+
+def dataset_splits(spec: DataSpec) -> tuple[str, ...]:
+    """The names of the splits that all sources of the data have, in the order of the first source.
+
+    Raises:
+      InputError: as in `load_dataset`.
+    """
+    found = [_module(request).splits(request) for request in requests(spec, "")]
+    return tuple(name for name in found[0] if all(name in names for names in found))
+
+
+def describe_problems(dataset: Dataset) -> list[str]:
+    """One line for each kind of repaired fault: how often it occurs, and the first three files that have it."""
+    lines = []
+    for kind, files in dataset.problems.items():
+        names = [Path(file).name for file in Counter(files)]  # a Counter keeps each file once, in order
+        rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"{dataset.name}: {kind}: {len(files)} in {', '.join(names[:3])}{rest}")
+    return lines
+
+
+def _module(request: Request) -> ModuleType:
+    """The module of the source, with the functions that table.py describes."""
+    return importlib.import_module(SOURCES[request.kind].module)
+
+
+def _numbered(part: SourcePictures, number: int) -> SourcePictures:
+    """The pictures with the number of their source in front of each image id."""
+    pictures = (picture._replace(image_id=f"{number}/{picture.image_id}") for picture in part.pictures)
+    return part._replace(pictures=tuple(pictures))
+
+
+def _joined_names(parts: Sequence[SourcePictures]) -> tuple[str, ...] | None:
+    """The class names that the sources declare, then the sorted names of objects in sources that declare none."""
+    declared = dict.fromkeys(name for part in parts for name in part.class_names or ())
+    if not declared:
+        return None
+    undeclared = {
+        annotated.class_name
+        for part in parts
+        if part.class_names is None
+        for picture in part.pictures
+        for annotated in picture.objects
+    }
+    return (*declared, *sorted(undeclared - declared.keys()))
+
+
+def _check_class_names(class_names: Sequence[str]) -> None:
+    """Raise InputError unless the class names are a sequence of unique, non-empty strings."""
+    where = "class names"
+    if isinstance(class_names, str) or not class_names or not all(class_names):
+        raise InputError(where, f"expected a list of non-empty names (got {class_names!r})", "name at least one class")
+    repeated = [name for name, count in Counter(class_names).items() if count > 1]
+    if repeated:
+        raise InputError(where, f"{', '.join(sorted(repeated))} occurs more than once", "name each class once")

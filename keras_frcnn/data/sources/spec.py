@@ -1,0 +1,67 @@
+"""How a user names data: the options that every command that reads data has.
+
+This module imports no heavy package, so that `--help` stays fast.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from keras_frcnn.data.sources.table import DATA_HELP, SOURCES
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import setting
+
+ALL = "all"  # the split that holds every picture of a source
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Data: where it is, and how to read it."""
+
+    data: str = setting(help=f"{DATA_HELP}; join several with +")
+    class_names: tuple[str, ...] | None = setting(None, "names of the classes", none_text="those found in the data")
+    class_map: str | None = setting(
+        None, 'a JSON file that renames, merges or drops classes: {"old name": "new name", "unwanted": null}'
+    )
+    images_root: str | None = setting(
+        None, "folder of the pictures, where the annotations do not lie beside them", none_text="found from the data"
+    )
+    strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
+
+
+class Request(NamedTuple):
+    """What one source is asked for."""
+
+    kind: str  # of the source, for messages
+    argument: str | None  # the text after the colon; None without a colon
+    split: str  # one name, or several joined with +; ALL for every picture
+    images_root: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The source as the user wrote it, for messages."""
+        return f"--data {self.kind}" + ("" if self.argument is None else f":{self.argument}")
+
+
+def requests(spec: DataSpec, split: str) -> tuple[Request, ...]:
+    """What each source of the specification is asked for.
+
+    Several sources take one split name each, separated by commas, or all take the same one.
+
+    Raises InputError for a kind of source that does not exist, and for another number of splits than of sources.
+    """
+    kinds = "|".join(SOURCES)
+    # Only a + in front of a kind joins sources: paths may contain one, too.
+    parts = re.split(rf"\+(?=(?:{kinds})(?:[:+]|$))", spec.data)
+    names = split.split(",") if len(parts) > 1 else [split]
+    if len(names) not in (1, len(parts)):
+        fix = f"give one name for all, or {len(parts)} names separated by commas"
+        raise InputError(f"split {split!r}", f"{len(names)} names for {len(parts)} data sources", fix)
+    asked = []
+    for part, name in zip(parts, names * len(parts) if len(names) == 1 else names, strict=True):
+        kind, colon, argument = part.partition(":")
+        if kind not in SOURCES:
+            usages = " or ".join(source.usage for source in SOURCES.values())
+            raise InputError(f"--data {part!r}", "unknown kind of data source", f"use {usages}")
+        asked.append(Request(kind, argument if colon else None, name, spec.images_root))
+    return tuple(asked)
