@@ -16,7 +16,8 @@ from rounds import interleaved_seconds
 
 from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.presets import PRESETS
-from keras_frcnn.data.sources.table import load_dataset
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import ImageConfig
 
 PICTURES, ROUNDS = 60, 5
@@ -25,7 +26,7 @@ PICTURES, ROUNDS = 60, 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bccd", help="folder of the BCCD data set in VOC format")
-    dataset = load_dataset(f"voc:{parser.parse_args().bccd}", "train")
+    dataset = load_dataset(DataSpec(data=f"voc:{parser.parse_args().bccd}"), "train")
     streams = [iter(training_batches(dataset, ImageConfig(), 1, 0, augment=preset)) for preset in PRESETS.values()]
     # The streams go on from round to round, so each of them loads ahead by the same few pictures.
     functions = [lambda stream=stream: [next(stream) for _ in range(PICTURES)] for stream in streams]
