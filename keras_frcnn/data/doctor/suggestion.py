@@ -1,7 +1,8 @@
 """Anchors that fit the objects of a data set, found by a search.
 
 The search changes one scale or one ratio at a time and keeps what covers more objects at the IoUs of COVERAGE_IOUS,
-counted with real positions of the anchors as in `coverage.best_ious`.  It begins at quantiles of the objects' own scales and ratios.
+counted with real positions of the anchors as in `coverage.best_ious`.  It begins at quantiles of the objects' own
+scales and ratios.
 """
 
 import itertools
