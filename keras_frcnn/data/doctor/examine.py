@@ -55,7 +55,7 @@ def examine(datasets: Mapping[str, Dataset], config: DetectorConfig, jobs: int, 
     """
     objects = gather_objects(datasets.values(), config.image)
     counts = tuple(count_split(name, dataset) for name, dataset in datasets.items())
-    anchors = _check_anchors(datasets, config, suggest_always=True)
+    anchors = _check_anchors(datasets, objects, config, suggest_always=True)
     found = _joined([finding for dataset in datasets.values() for finding in problem_findings(dataset)])
     found += _annotation_findings(datasets, objects, counts, config) + _anchor_findings(anchors)
     paths = dict.fromkeys(example.image_path for dataset in datasets.values() for example in dataset.examples)
@@ -73,7 +73,7 @@ def quick_findings(train_set: Dataset, val_set: Dataset, config: DetectorConfig)
     datasets = {"train": train_set, "val": val_set}
     objects = gather_objects(datasets.values(), config.image)
     counts = [count_split(name, dataset) for name, dataset in datasets.items()]
-    anchors = _check_anchors(datasets, config, suggest_always=False)
+    anchors = _check_anchors(datasets, objects, config, suggest_always=False)
     found = _annotation_findings(datasets, objects, counts, config) + _anchor_findings(anchors)
     return [finding for finding in in_order(found) if finding.kind.severity != findings.NOTE]
 
@@ -103,14 +103,16 @@ def _joined(found: list[Finding]) -> list[Finding]:
     return list(joined.values())
 
 
-def _check_anchors(datasets: Mapping[str, Dataset], config: DetectorConfig, suggest_always: bool) -> AnchorCheck:
+def _check_anchors(
+    datasets: Mapping[str, Dataset], objects: Objects, config: DetectorConfig, suggest_always: bool
+) -> AnchorCheck:
     """The coverage of the first split, and other anchors that cover more.
 
     Without `suggest_always`, the search for other anchors, which takes seconds, is left out unless a class is poorly
     covered.
     """
     split, dataset = next(iter(datasets.items()))
-    objects = gather_objects([dataset], config.image)
+    objects = objects.select(objects.pictures < len(dataset.examples))
     coverage = anchor_coverage(objects, config.anchors)
     suggested = suggest_anchors(objects) if suggest_always or _poor_classes(coverage) else None
     better = anchor_coverage(objects, suggested) if suggested else None

@@ -30,6 +30,7 @@ def counts_plot(counts: Sequence[SplitCounts]) -> bytes:
             rows = np.arange(len(names)) + (place - (len(counts) - 1) / 2) * height
             axes.barh(rows, [split.objects.get(name, 0) for name in names], height, label=plain_text(split.name))
         axes.set_yticks(range(len(names)), list(map(plain_text, names)), parse_math=False)
+        axes.margins(y=0.01)
         axes.invert_yaxis()
         axes.set(xlabel="objects")
         axes.grid(False, axis="y")

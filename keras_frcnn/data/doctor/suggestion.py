@@ -1,7 +1,8 @@
 """Anchors that fit the objects of a data set, found by a search.
 
-The search changes one scale or one ratio at a time and keeps what covers more objects at an IoU of 0.7, counted with
-real positions of the anchors as in `coverage.best_ious`.  It begins at quantiles of the objects' own scales and ratios.
+The search changes one scale or one ratio at a time and keeps what covers more objects at the IoUs of COVERAGE_IOUS,
+counted with real positions of the anchors as in `coverage.best_ious`.  It begins at quantiles of the objects' own
+scales and ratios.
 """
 
 import itertools
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_frcnn.data.doctor.coverage import best_ious
+from keras_frcnn.data.doctor.coverage import COVERAGE_IOUS, best_ious
 from keras_frcnn.data.doctor.objects import Objects
 from keras_frcnn.facts.config import AnchorConfig
 
@@ -20,8 +21,7 @@ ENOUGH_OBJECTS = 10  # fewer give no suggestion
 _SAMPLE = 1000  # objects that the search looks at
 _FACTORS = (0.8, 0.9, 0.96, 1.04, 1.1, 1.25)
 _ROUNDS = 4
-_WORTH = 0.02  # the gain in the score that a larger set of anchors must bring
-_LEAST_IOU = 0.7
+_WORTH = 0.01  # the gain in the score that a larger set of anchors must bring
 
 
 def suggest_anchors(objects: Objects, seed: int = 0) -> AnchorConfig | None:
@@ -94,10 +94,10 @@ def _rounded(scales: list[float] | tuple[float, ...], ratios: list[float] | tupl
 
 
 def _score(objects: Objects, anchors: AnchorConfig) -> float:
-    """The mean over the classes of the share of objects that are covered, and a tenth of their mean IoU.
+    """The mean over the classes of the shares of objects that are covered, and a tenth of their mean IoU.
 
     The mean IoU leads the search where no small change covers one more object.
     """
     ious = best_ious(objects.boxes, objects.sizes, anchors.scales, anchors.ratios)
-    worth = (ious >= _LEAST_IOU) + 0.1 * ious
+    worth = sum((ious >= least) / len(COVERAGE_IOUS) for least in COVERAGE_IOUS) + 0.1 * ious
     return float(np.mean([worth[objects.classes == index].mean() for index in np.unique(objects.classes)]))

@@ -9,6 +9,7 @@ from keras_frcnn.data.doctor.coverage import anchor_coverage, best_ious
 from keras_frcnn.data.doctor.objects import gather_objects
 from keras_frcnn.data.doctor.suggestion import MOST_ANCHORS, SHAPES, suggest_anchors
 from keras_frcnn.data.example import Dataset, Example
+from keras_frcnn.data.images import resized_size
 from keras_frcnn.facts.config import AnchorConfig, ImageConfig
 from keras_frcnn.geometry import anchors as anchor_rules
 from keras_frcnn.geometry import boxes as box_ops
@@ -104,3 +105,11 @@ def test_suggested_anchors_fit_objects_of_two_shapes():
 
 def test_suggestions_have_at_most_a_few_anchors_more_than_the_paper():
     assert max(scales * ratios for scales, ratios in SHAPES) == MOST_ANCHORS == 12
+
+
+def test_pictures_of_many_sizes_are_resized_as_each_alone():
+    sizes = [(480, 640), (333, 500), (20, 4000), (7, 9), (480, 640)]
+    dataset = Dataset("a", ("cat",), tuple(example([[0, 0, 5, 5]], size=size) for size in sizes), {})
+    objects = gather_objects([dataset], ImageConfig(short_side=600, long_side=1000))
+    assert objects.sizes.tolist() == [resized_size(size, 600, 1000).numpy().tolist() for size in sizes]
+    assert objects.boxes[2].tolist() == [0, 0, 4, 1.25]  # 20 x 4000 pixels become 16 x 1000
