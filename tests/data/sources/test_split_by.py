@@ -188,8 +188,8 @@ def test_a_file_with_other_pictures_than_the_data_is_refused(folder, tmp_path):
     for number in range(10, 15):
         (folder / f"{number:06d}.xml").unlink()
     message = (
-        rf"^--split-by {tmp_path}/splits\.json: it lists pictures that the data lacks: 000004, 000010, 000011 and 3 more"
-        "; it lacks pictures of the data: new; restore the data, or give shares"
+        rf"^--split-by {tmp_path}/splits\.json: it lists pictures that the data lacks: 000004, 000010, 000011 "
+        "and 3 more; it lacks pictures of the data: new; restore the data, or give shares"
     )
     with pytest.raises(InputError, match=message):
         load_dataset(spec_of(folder, tmp_path / "splits.json"), "train")
