@@ -45,7 +45,7 @@ def ids(dataset):
     return [one.image_id for one in dataset.examples]
 
 
-def test_shares_make_splits_of_all_pictures(folder):
+def test_shares_make_splits_of_all_pictures(folder, monkeypatch):
     spec = spec_of(folder)
     assert dataset_splits(spec) == ("train", "val", "test")
     divided = divide_data(spec)
@@ -55,6 +55,8 @@ def test_shares_make_splits_of_all_pictures(folder):
     assert ids(load_dataset(spec, "val+train", divided=divided)) == ids(sets["val"]) + ids(sets["train"])
     assert ids(load_dataset(spec, "test")) == ids(sets["test"])  # divided in the call
     assert ids(load_dataset(spec_of(folder, split_seed=1), "test")) != ids(sets["test"])
+    monkeypatch.setattr("keras_frcnn.data.sources.loading.divide", None)
+    assert ids(load_dataset(spec, "test", divided=divided)) == ids(sets["test"])  # not divided again
     assert divided.splits.lines == ("--split-by 0.6/0.2/0.2, seed 0: train 12, val 4, test 4 pictures",)
     assert sets["train"].name == f"voc:{folder} train"
 
