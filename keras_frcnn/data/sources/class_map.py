@@ -8,6 +8,7 @@ from keras_frcnn.data.sources.annotations import AnnotatedPicture, Problems
 from keras_frcnn.facts.errors import InputError
 
 DROPPED = "class is mapped to null in the class map: object dropped"
+UNUSED = "class of the class map is not in the data: entry not used"
 
 ClassMap = Mapping[str, str | None]  # old name -> new name, or None to drop the objects
 
@@ -21,12 +22,13 @@ def read_class_map(path: str) -> dict[str, str | None]:
     """
     where = f"--class-map {path}"
     try:
-        pairs = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=list)
+        # Pairs instead of a dict, to see a class that is named twice; -sig: some editors begin a file with a mark.
+        pairs = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except OSError as error:
         raise InputError(where, f"cannot be read ({error.strerror})", "give a JSON file") from None
     except (ValueError, RecursionError) as error:
         raise InputError(where, f"is not JSON ({error})", "correct the file") from None
-    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+    if not isinstance(pairs, tuple):
         raise InputError(where, "is not a JSON object", 'write {"old name": "new name", ...}')
     renamed: dict[str, str | None] = {}
     for old, new in pairs:
@@ -34,14 +36,27 @@ def read_class_map(path: str) -> dict[str, str | None]:
             raise InputError(f"{where}, {old!r}", "the class occurs twice", "name each old class once")
         if new is not None and not (isinstance(new, str) and new.strip()):
             raise InputError(f"{where}, {old!r}", f"{new!r} is not a class name", "write a name, or null to drop")
-        renamed[old] = new
+        renamed[old] = None if new is None else new.strip()
     return renamed
 
 
 def map_classes(
-    pictures: Sequence[AnnotatedPicture], renamed: ClassMap, problems: Problems
+    pictures: Sequence[AnnotatedPicture], names: Sequence[str] | None, renamed: ClassMap, problems: Problems
 ) -> tuple[AnnotatedPicture, ...]:
-    """The pictures with the new names; a class that is not in the map keeps its name.  Counts dropped objects."""
+    """The pictures with the new names; a class that is not in the map keeps its name.
+
+    Counts dropped objects, and entries of the map that fit no class.
+
+    Args:
+      pictures: with the old names.
+      names: the old names that the data declares, or None.
+      renamed: the map.
+      problems: gets the counts.
+    """
+    present = {one.class_name for picture in pictures for one in picture.objects}.union(names or ())
+    for old in renamed:
+        if old not in present:
+            problems.count(UNUSED, repr(old))
 
     def mapped(picture: AnnotatedPicture) -> AnnotatedPicture:
         objects = []

@@ -35,7 +35,7 @@ def load_dataset(spec: DataSpec, split: str, exif: str = "auto", divided: Divide
         _check_class_names(spec.class_names)
     problems = Problems(spec.strict)
     read = read_pictures(spec, split, problems) if divided is None else members_of(divided, split, problems)
-    names = spec.class_names or read.class_names
+    names = spec.class_names or read.class_names or None  # not (): a class map may drop all declared classes
     return make_dataset(f"{spec.data} {split}", read.pictures, names, problems, exif)
 
 
@@ -99,7 +99,7 @@ def _read_sources(spec: DataSpec, split: str, problems: Problems) -> SourcePictu
     pictures = tuple(picture for part in parts for picture in part.pictures)
     names = _joined_names(parts)
     if renamed is not None:
-        pictures = map_classes(pictures, renamed, problems)
+        pictures = map_classes(pictures, names, renamed, problems)
         names = None if names is None else map_names(names, renamed)
     return SourcePictures(pictures, names)
 

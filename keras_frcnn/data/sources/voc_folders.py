@@ -2,17 +2,19 @@
 
 An annotation lies beside its picture, or in another folder under the same name: `images/1.jpg` and `annotations/1.xml`,
 `train/1.jpg` and `train/1.xml`, `images/train/1.jpg` and `annotations/train/1.xml`.  A split is the name of a folder:
-it holds every annotation that lies below a folder of this name, and every one whose picture does.
+it holds every annotation that lies below a folder of this name, and every one whose picture does.  `val` also means a
+folder `valid` or `validation`, if there is no folder `val`.
 """
 
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from keras_frcnn.data.sources.spec import ALL
+from keras_frcnn.data.sources.split_names import spellings
 from keras_frcnn.data.sources.voc_pictures import FileIndex, Parts, Place, likely_picture, walk
 from keras_frcnn.facts.errors import InputError
 
@@ -57,13 +59,11 @@ def list_folders(root: Path, split: str, images_root: Path | None) -> Listing:
     """
     annotations, files = _scan(root, images_root)
     identifiers = _identifiers(annotations)
-    terms = [_parse_term(split, term) for term in split.split("+")]
+    terms = [_find_term(_parse_term(split, term), root, annotations) for term in split.split("+")]
     listed: dict[Place, Listed] = {}
     owners: dict[Place, Path] = {}  # picture -> its annotation file
     for term in terms:
         members = [one for one in annotations if any(_is_below(folder, term) for folder in one.folders)]
-        if not members:
-            _no_such_split(root, "/".join(term or ()), annotations)
         for one in members:
             file = root.joinpath(*one.place.folder, one.place.name)
             if one.place in listed:
@@ -145,11 +145,20 @@ def _is_below(folder: Parts, term: Parts | None) -> bool:
     return any(folder[start : start + len(term)] == term for start in range(len(folder) - len(term) + 1))
 
 
-def _no_such_split(root: Path, name: str, annotations: Iterable[_Annotation]) -> None:
-    names = _split_names(list(annotations))
-    found = f"use one of its folders: {', '.join(names)}; or" if names else "it has no folders for splits:"
-    fix = f"{found} let --split-by 0.8/0.1/0.1 make the splits train, val and test"
-    raise InputError(f"split {name!r}", f"{root} has no image sets, and no folder of that name with annotations", fix)
+def _find_term(term: Parts | None, root: Path, annotations: Sequence[_Annotation]) -> Parts | None:
+    """The folder that a term means: its own name, or else another spelling of it, such as `valid` for `val`."""
+    if term is None:
+        return None
+    folders = {folder for one in annotations for folder in one.folders}
+    alike = [(*term[:-1], spelling) for spelling in spellings(term[-1])]
+    found = [name for name in alike if any(_is_below(folder, name) for folder in folders)]
+    if term in found or len(found) == 1:
+        return term if term in found else found[0]
+    names = _split_names(annotations)
+    choice = f"use one of its folders: {', '.join(names)}; or" if names else "it has no folders for splits:"
+    fix = f"{choice} let --split-by 0.8/0.1/0.1 make the splits train, val and test"
+    problem = f"{root} has no image sets, and no folder of that name with annotations"
+    raise InputError(f"split {'/'.join(term)!r}", problem, fix)
 
 
 def _stem(place: Place) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from keras_frcnn.data.sources.annotations import Problems
@@ -39,7 +39,7 @@ class FileIndex:
                 self._by_stem.setdefault(os.path.splitext(name)[0], []).append(Place(folder, name))
 
     def path(self, place: Place) -> Path:
-        return self.root.joinpath(*place.folder, place.name)
+        return self.root / "/".join((*place.folder, place.name))
 
     def named(self, name: str) -> list[Place]:
         """The files of this name, or else those whose suffix differs only in its case."""
@@ -88,11 +88,13 @@ def find_picture(file: Path, near: Parts, filename: str, files: FileIndex, probl
     """
     # Only the last part of the path counts: some tools write a whole path of another machine, and no path may lead out
     # of the folder.
-    stated = PurePosixPath(filename.replace("\\", "/")).name
+    stated = filename.replace("\\", "/").rpartition("/")[2]
     own, named = files.pictures_of(file.stem), files.named(stated) if stated else []
     if not own and not named:
         wanted = f"{file.stem}.jpg" if stated in ("", f"{file.stem}.jpg") else f"{stated} or {file.stem}.jpg"
         raise InputError(f"{file}, filename", f"picture not found: {files.root}/{wanted}", "add the picture")
+    if len({*own, *named}) == 1:  # the usual case
+        return files.path((own or named)[0])
     # A name that an annotation kept from before it was copied may exist in another, farther folder.
     best = max(nearness(place.folder, near) for place in (*own, *named))
     own, named = ([place for place in places if nearness(place.folder, near) == best] for places in (own, named))
@@ -115,7 +117,9 @@ def nearness(folder: Parts, near: Parts) -> tuple[bool, int]:
 def likely_picture(stem: str, near: Parts, files: FileIndex) -> Place | None:
     """The nearest picture of this name, without a look at the annotation; None if there is none."""
     places = files.pictures_of(stem)
-    return min(places, key=lambda place: _rank(place, near)) if places else None
+    if len(places) <= 1:
+        return places[0] if places else None
+    return min(places, key=lambda place: _rank(place, near))
 
 
 def _first(places: Sequence[Place], near: Parts, file: Path, files: FileIndex) -> tuple[Place, Sequence[Place]]:

@@ -6,9 +6,10 @@ import pytest
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources import drawn
+from keras_frcnn.data.sources.class_map import UNUSED
 from keras_frcnn.data.sources.loading import dataset_splits, describe_problems, load_dataset
 from keras_frcnn.data.sources.scenes import CLASS_NAMES
-from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.sources.spec import ALL, DataSpec, requests
 from keras_frcnn.facts.errors import InputError
 
 COUNTS = {"train": 3, "val": 2, "test": 1}
@@ -152,10 +153,83 @@ def test_a_class_map_renames_merges_and_drops(few_pictures, tmp_path):
     assert len(dropped) == before[third] > 0
 
 
+def write_map(tmp_path, renamed):
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps(renamed))
+    return str(path)
+
+
+def test_a_class_map_applies_once_and_leaves_other_classes(few_pictures, tmp_path):
+    """Names may be swapped: the map is not applied to its own result."""
+    first, second = CLASS_NAMES[:2]
+    swapped = write_map(tmp_path, {first: second, second: f" {first} "})
+    plain = load_dataset(DataSpec(data="synthetic:7"), "train")
+    mapped = load_dataset(DataSpec(data="synthetic:7", class_map=swapped, class_names=CLASS_NAMES), "train")
+    turned = {1: 2, 2: 1}
+    for before, after in zip(plain.examples, mapped.examples, strict=True):
+        assert after.classes.tolist() == [turned.get(one, one) for one in before.classes.tolist()]
+    assert mapped.problems == {}
+
+
+def test_an_entry_that_fits_no_class_is_counted(few_pictures, tmp_path):
+    renamed = write_map(tmp_path, {"Star": "star", "cat/dog": None})
+    problems = load_dataset(DataSpec(data="synthetic:7", class_map=renamed), "train").problems
+    assert problems == {UNUSED: ("'Star'", "'cat/dog'")}
+
+
+def test_a_class_map_that_drops_all_classes_is_an_error(few_pictures, tmp_path):
+    dropped = write_map(tmp_path, dict.fromkeys(CLASS_NAMES))
+    with pytest.raises(InputError, match="there are no objects to take the class names from; specify --class-names"):
+        load_dataset(DataSpec(data="synthetic:7", class_map=dropped), "train")
+
+
+def test_classes_of_joined_sources_are_mapped_together(few_pictures, tmp_path):
+    """One source declares its classes, the other does not and has one more."""
+    drawn.write_synthetic(tmp_path / "tree", {"train": 3}, seed=1, size=(120, 160))
+    for xml in (tmp_path / "tree" / "Annotations").iterdir():
+        xml.write_text(
+            xml.read_text().replace("<name>star<", "<name>asterisk<").replace("<name>ring<", "<name>A ring<")
+        )
+    data = f"synthetic:7+voc:{tmp_path}/tree"
+    names = load_dataset(DataSpec(data=data), "train").class_names
+    assert names[: len(CLASS_NAMES)] == CLASS_NAMES and set(names[len(CLASS_NAMES) :]) == {"A ring", "asterisk"}
+    renamed = write_map(tmp_path, {"asterisk": "star", "A ring": "ring"})
+    joined = load_dataset(DataSpec(data=data, class_map=renamed), "train")
+    assert joined.class_names == CLASS_NAMES and joined.problems == {}
+    alone = load_dataset(DataSpec(data=f"voc:{tmp_path}/tree", class_map=renamed, class_names=CLASS_NAMES), "train")
+    for one, same in zip(joined.examples[-3:], alone.examples, strict=True):
+        assert one.image_id == f"2/{same.image_id}" and one.classes.tolist() == same.classes.tolist()
+
+
+def test_a_class_map_may_begin_with_a_byte_order_mark(few_pictures, tmp_path):
+    (tmp_path / "map.json").write_text(json.dumps({CLASS_NAMES[0]: "thing"}), encoding="utf-8-sig")
+    spec = DataSpec(data="synthetic:7", class_map=str(tmp_path / "map.json"))
+    assert load_dataset(spec, "train").class_names == ("thing", *CLASS_NAMES[1:])
+
+
+@pytest.mark.parametrize(
+    ("data", "split", "asked"),
+    [
+        ("voc:/a+b", "train", [("voc", "/a+b", "train")]),
+        ("synthetic+synthetic:3", "train", [("synthetic", None, "train"), ("synthetic", "3", "train")]),
+        ("voc:/a+voc:/b", "x+y", [("voc", "/a", "x+y"), ("voc", "/b", "x+y")]),
+        ("voc:/a+voc:/b", "x+y,z", [("voc", "/a", "x+y"), ("voc", "/b", "z")]),
+        ("voc:/a:b+synthetic", ALL, [("voc", "/a:b", ALL), ("synthetic", None, ALL)]),
+        ("voc:/a", "x,y", [("voc", "/a", "x,y")]),  # a name of one source may have a comma
+        ("voc:/my+vocal:x", "x", [("voc", "/my+vocal:x", "x")]),
+    ],
+)
+def test_what_each_source_is_asked_for(data, split, asked):
+    found = requests(DataSpec(data=data, images_root="/pictures"), split)
+    assert [tuple(one[:3]) for one in found] == asked and {one.images_root for one in found} == {"/pictures"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[1]", "is not a JSON object"),
+        ("[]", "is not a JSON object"),
+        ('{"a": {"b": "c"}}', "'a': .* is not a class name"),
         ("{", "is not JSON"),
         ('{"a": 1}', "'a': 1 is not a class name; write a name, or null to drop"),
         ('{"a": " "}', "' ' is not a class name"),

@@ -145,6 +145,16 @@ def test_a_folder_at_any_depth_can_be_a_split(tmp_path):
         load(tmp_path, "train+../x")
 
 
+def test_val_also_means_valid_if_there_is_only_that(tmp_path):
+    make(tmp_path, "train/1.jpg", "train/1.xml", "valid/1.jpg", "valid/1.xml")
+    assert list(found(tmp_path, "val")) == list(found(tmp_path, "valid")) == ["valid/1"]
+    make(tmp_path, "validation/1.jpg", "validation/1.xml")
+    with pytest.raises(InputError, match="^split 'val': .*use one of its folders: train, valid, validation; or"):
+        load(tmp_path, "val")
+    make(tmp_path, "val/1.jpg", "val/1.xml")
+    assert list(found(tmp_path, "val")) == ["val/1"]
+
+
 def test_without_folders_for_splits_the_fix_is_to_make_some(tmp_path):
     make(tmp_path, "1.jpg", "1.xml")
     with pytest.raises(InputError, match=r"^split 'train': .*; it has no folders for splits: let --split-by 0\.8/0\.1"):
