@@ -17,6 +17,7 @@ SHARED = "keras_frcnn.data.example"  # the one form of data that both borders kn
 USES_BORDERS = ("api",)  # the floors that read pictures and data sets themselves
 COMMAND_LINES = (
     "keras_frcnn.detect",
+    "keras_frcnn.data.convert",
     "keras_frcnn.data.synthetic",
     "training.alternate",
     "training.joint",

@@ -75,6 +75,7 @@ def times(folder):
         "training.joint",
         "training.evaluate",
         "keras_frcnn.detect",
+        "keras_frcnn.data.convert",
         "keras_frcnn.data.synthetic",
         "export.saved_model",
         "export.tflite",

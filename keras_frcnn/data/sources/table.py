@@ -30,6 +30,8 @@ SOURCES = {
     "csv": Source("keras_frcnn.data.sources.csv_table", "csv:PATH", "a CSV file, or a folder with one for each split"),
     "tfrecord": Source("keras_frcnn.data.sources.tfrecord", "tfrecord:GLOB", "record files of the TF detection tools"),
     "tfds": Source("keras_frcnn.data.sources.tfds_set", "tfds:NAME[/CONFIG][:VERSION]", "a TensorFlow data set"),
+    "coco": Source("keras_frcnn.data.sources.coco", "coco:PATH", "a COCO folder or JSON file"),
+    "yolo": Source("keras_frcnn.data.sources.yolo", "yolo:PATH", "a YOLO folder or data.yaml"),
     "synthetic": Source("keras_frcnn.data.sources.drawn", "synthetic[:SEED]", "drawn scenes"),
 }
 DATA_HELP = " or ".join(f"{source.usage} ({source.help})" for source in SOURCES.values())

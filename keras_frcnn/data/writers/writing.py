@@ -1,0 +1,66 @@
+"""Write a data set in any of the formats, whole or not at all."""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.writers.losses import Loss
+from keras_frcnn.data.writers.table import WRITERS
+from keras_frcnn.facts.errors import InputError
+
+
+def write_dataset(kind: str, datasets: Mapping[str, Dataset], out: Path, link: bool = False) -> list[Loss]:
+    """Write the splits of a data set.  The folder appears only when it is complete.
+
+    Args:
+      kind: one of `WRITERS`.
+      datasets: the splits by their names.
+      out: the new folder; it may exist if it is empty.
+      link: make hard links to the pictures instead of copies, where the file system can.
+
+    Returns:
+      What the format cannot hold.
+
+    Raises:
+      InputError: the folder is not empty or cannot be written, a picture is in two splits, or the format cannot hold a
+        class name.
+    """
+    out = out.absolute()
+    check_new(out)
+    _check_splits(datasets)
+    module = importlib.import_module(WRITERS[kind].module)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+            folder = Path(scratch) / "data"
+            folder.mkdir()
+            losses = module.write(datasets, folder, link)
+            os.rename(folder, out)
+    except OSError as error:
+        fix = "free some space, or use a folder that you can write to"
+        raise InputError(out, f"cannot be written ({error.strerror})", fix) from None
+    return losses
+
+
+def check_new(out: Path) -> None:
+    """Raise InputError unless a folder is empty or does not exist."""
+    try:
+        taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    except OSError as error:
+        raise InputError(out, f"cannot be read ({error.strerror})", "use a new folder") from None
+    if taken:
+        raise InputError(out, "already exists and is not an empty folder", "use a new folder")
+
+
+def _check_splits(datasets: Mapping[str, Dataset]) -> None:
+    """Raise InputError if a picture is in two splits: the copies would look like different pictures."""
+    seen: dict[str, str] = {}
+    for split, dataset in datasets.items():
+        for example in dataset.examples:
+            other = seen.setdefault(example.image_path, split)
+            if other != split:
+                problem = f"the picture {example.image_path} is also in the split {other}"
+                raise InputError(f"split {split}", problem, "choose splits without common pictures with --split")
