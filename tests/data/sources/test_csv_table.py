@@ -122,9 +122,7 @@ def test_a_folder_has_a_file_for_each_split(folder):
         "pictures": ["c"],
         "all": ["pictures/c", "train/a", "val/b"],
     }
-    with pytest.raises(
-        InputError, match=r"split 'test': the data has no such split; use one of: pictures, train, val, all"
-    ):
+    with pytest.raises(InputError, match=r"split 'test': the data has no such split; use one of: pictures, train, val"):
         load_dataset(spec, "test")
     (folder / "train.csv").write_text("a.jpg,1,2,30,40,cat\n")
     with pytest.raises(InputError, match=r"train.csv and train_labels.csv are both the split train"):
