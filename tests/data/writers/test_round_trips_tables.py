@@ -134,7 +134,7 @@ def test_what_a_format_can_hold_comes_back(kind, pictures, data):
     with tempfile.TemporaryDirectory() as folder:
         datasets = data.draw(splits_of(boxes_that_formats_hold, flags))(pictures, Path(folder))
         read, losses = round_trip(kind, datasets, Path(folder))
-            assert not losses
+        assert not losses
         for split, dataset in datasets.items():
             assert read[split].class_names == dataset.class_names and not read[split].problems
             for one, other in zip(dataset.examples, read[split].examples, strict=True):
