@@ -70,7 +70,7 @@ def any_boxes(draw, height, width):
 
 
 @st.composite
-def splits_of(draw, boxes, difficult=st.booleans(), most=4):
+def splits_of(draw, boxes, difficult, most=4):
     """Two splits with 1 to 4 pictures each, as a function of the picture files."""
     names = tuple(draw(st.lists(class_names | odd_names, min_size=1, max_size=5, unique=True)))
     ids = draw(st.lists(safe_ids, min_size=2, max_size=6, unique_by=str.casefold))
