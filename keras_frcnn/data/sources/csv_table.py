@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from keras_frcnn.data.sources.annotations import AnnotatedObject, AnnotatedPicture, Problems, SourcePictures
 from keras_frcnn.data.sources.csv_columns import Columns, find_columns, read_number
-from keras_frcnn.data.sources.named_splits import chosen_splits, safe_image_id
+from keras_frcnn.data.sources.image_ids import safe_image_id
 from keras_frcnn.data.sources.spec import ALL, Request
+from keras_frcnn.data.sources.split_names import chosen_splits, joined
 from keras_frcnn.data.sources.voc_xml import continuous_corners
 from keras_frcnn.facts.errors import InputError
 
@@ -34,26 +35,31 @@ class _Picture(NamedTuple):
 def read(request: Request, problems: Problems) -> SourcePictures:
     """Read one split of `csv:PATH`, a CSV file or a folder with one CSV file per split.
 
-    The identifier of a picture is its path as written, from the folder PATH on, without the suffix; the suffix stays
-    where two pictures differ in nothing else.  The classes are those of the class file; without one, none are declared.
+    The identifier of a picture is its path as written, without the suffix; the suffix stays where two pictures differ
+    in nothing else.  The classes are those of the class file; without one, none are declared.
 
     Raises:
       InputError: there is no PATH; a file or a picture is missing; a file has other columns, a row has an invalid
         field, the rows are detections; or two joined splits have a picture in common.
     """
     root, available = _files(request)
-    files = chosen_splits(request, available)
     images_root = None if request.images_root is None else Path(request.images_root).expanduser()
-    pictures: dict[Path, AnnotatedPicture] = {}
-    for file in files:
-        for picture in _read_file(file, images_root or file.parent, _prefix(root, file), problems):
-            if picture.image_path in pictures and request.split != ALL:
-                problem = f"picture already belongs to {pictures[picture.image_path].where}"
-                raise InputError(picture.where, problem, "list each picture in one split")
-            pictures.setdefault(picture.image_path, picture)
-    if not pictures:
+    seen: dict[Path, str] = {}  # picture -> the place that lists it
+    parts = []
+    for split in chosen_splits(request, splits(request)) or (ALL,):
+        file = available[split]
+        pictures = _read_file(file, images_root or file.parent, problems)
+        if request.split == ALL:  # every picture once
+            pictures = [picture for picture in pictures if picture.image_path not in seen]
+        for picture in pictures:
+            if picture.image_path in seen:
+                problem = f"the same file as {seen[picture.image_path]}"
+                raise InputError(picture.where, problem, "list each picture under one name, in one split")
+            seen[picture.image_path] = picture.where
+        parts.append((split, SourcePictures(_with_ids(pictures), _class_names(file.parent, root))))
+    if not seen:
         raise InputError(request.where, "there are no rows", "use a file with one object per row")
-    return SourcePictures(_with_ids(list(pictures.values())), _class_names(files[0].parent, root))
+    return joined(parts)
 
 
 def splits(request: Request) -> tuple[str, ...]:
@@ -90,12 +96,6 @@ def _files(request: Request) -> tuple[Path, dict[str, Path]]:
 def _split_name(stem: str) -> str:
     """The split of a file like train.csv, train_labels.csv or annotations-train.csv."""
     return re.sub(r"(?i)^(labels|annotations)[-_]+(?=.)|(?<=.)[-_]+(labels|annotations)$", "", stem)
-
-
-def _prefix(root: Path, file: Path) -> str:
-    """The folder of the file from the folder `root` on, as the start of image ids."""
-    folder = file.parent.relative_to(root).as_posix()
-    return "" if folder == "." else f"{folder}/"
 
 
 def _class_names(*folders: Path) -> tuple[str, ...] | None:
@@ -138,7 +138,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(file, f"cannot be read ({error.strerror})", "check the file and its permissions") from None
 
 
-def _read_file(file: Path, images_root: Path, prefix: str, problems: Problems) -> list[AnnotatedPicture]:
+def _read_file(file: Path, images_root: Path, problems: Problems) -> list[AnnotatedPicture]:
     """The pictures of a CSV file, in the order of their first rows; each has its written path as image id."""
     rows = _rows(file)
     first = next(rows, None)
@@ -156,7 +156,7 @@ def _read_file(file: Path, images_root: Path, prefix: str, problems: Problems) -
         where = f"{file}, picture {name}"
         with problems.skipping():
             path = _find_picture(images_root, name, where)
-            found.append(AnnotatedPicture(f"{prefix}{name}", path, where, size, tuple(objects)))
+            found.append(AnnotatedPicture(name, path, where, size, tuple(objects)))
     return found
 
 

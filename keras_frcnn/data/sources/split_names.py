@@ -67,4 +67,4 @@ def joined(parts: Iterable[tuple[str, SourcePictures]]) -> SourcePictures:
         picture._replace(image_id=f"{split}/{picture.image_id}") for split, part in read for picture in part.pictures
     )
     names = dict.fromkeys(name for _, part in read for name in part.class_names or ())
-    return SourcePictures(tuple(pictures), tuple(names))
+    return SourcePictures(tuple(pictures), tuple(names) or None)

@@ -27,9 +27,10 @@ from keras_frcnn.data.sources.annotations import (
     to_pixels,
 )
 from keras_frcnn.data.sources.extracted import ExtractedPicture, RecordedObject, RecordedPicture, extracted
-from keras_frcnn.data.sources.named_splits import chosen_splits, safe_image_id
+from keras_frcnn.data.sources.image_ids import safe_image_id
 from keras_frcnn.data.sources.picture_header import read_picture_header
 from keras_frcnn.data.sources.spec import Request
+from keras_frcnn.data.sources.split_names import chosen_splits, joined
 from keras_frcnn.data.sources.voc_xml import continuous_corners
 from keras_frcnn.facts.errors import InputError
 
@@ -61,17 +62,18 @@ def read(request: Request, problems: Problems) -> SourcePictures:
     """
     builder = _builder(request)
     fields = _find_fields(builder.info.features, request.where)
-    pictures: list[AnnotatedPicture] = []
-    for split in chosen_splits(request, {name: name for name in sorted(builder.info.splits)}):
+    parts = []
+    for split in chosen_splits(request, sorted(builder.info.splits)):
         files = [Path(file) for file in builder.info.splits[split].filepaths]
         title = f"tfds:{builder.info.full_name} {split}"
-        read_split = functools.partial(_read_records, builder, split, fields, title)
-        pictures += (_annotated(one, builder.name) for one in extracted(title, files, read_split))
-    repeated = [image_id for image_id, times in Counter(one.image_id for one in pictures).items() if times > 1]
-    if repeated:
-        problem = f"{len(repeated)} pictures are in two of the splits, the first is {repeated[0]}"
-        raise InputError(f"{request.where}, split {request.split!r}", problem, "join other splits")
-    return SourcePictures(tuple(pictures), fields.class_names)
+        pictures = extracted(title, files, functools.partial(_read_records, builder, split, fields, title))
+        repeated = [image_id for image_id, times in Counter(one.image_id for one in pictures).items() if times > 1]
+        if repeated:
+            problem = f"{len(repeated)} image ids occur twice, the first is {repeated[0]}"
+            raise InputError(title, problem, "use a data set whose pictures have different ids")
+        annotated = tuple(_annotated(picture, builder.name) for picture in pictures)
+        parts.append((split, SourcePictures(annotated, fields.class_names)))
+    return joined(parts)
 
 
 def splits(request: Request) -> tuple[str, ...]:

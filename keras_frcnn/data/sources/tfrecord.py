@@ -18,10 +18,11 @@ from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 
 from keras_frcnn.data.sources.annotations import AnnotatedObject, AnnotatedPicture, Problems, SourcePictures
 from keras_frcnn.data.sources.extracted import ExtractedPicture, RecordedObject, RecordedPicture, extracted
+from keras_frcnn.data.sources.image_ids import safe_image_id
 from keras_frcnn.data.sources.label_map import read_label_map
-from keras_frcnn.data.sources.named_splits import chosen_splits, safe_image_id
 from keras_frcnn.data.sources.record_files import record_files
-from keras_frcnn.data.sources.spec import ALL, Request
+from keras_frcnn.data.sources.spec import Request
+from keras_frcnn.data.sources.split_names import chosen_splits, joined
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.structures import Tensor
 
@@ -39,19 +40,21 @@ def read(request: Request, problems: Problems) -> SourcePictures:
       InputError: there is no such file or split; a record is damaged or has another schema; a number has no name; or an
         identifier occurs twice.
     """
-    pictures: dict[str, AnnotatedPicture] = {}
-    names: dict[int, str] | None = None
-    for files in chosen_splits(request, record_files(request)):
+    available = record_files(request)
+    parts = []
+    for split in chosen_splits(request, tuple(available)):
+        files = available[split]
         names = _label_map(files[0].parent)
         title = f"{request.where}, {files[0].name}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+        pictures: dict[str, AnnotatedPicture] = {}
         for picture in extracted(title, files, functools.partial(_read_files, files)):
             if picture.image_id in pictures:
-                if request.split == ALL:
-                    continue
                 problem = f"image id {picture.image_id!r} is already that of {pictures[picture.image_id].where}"
                 raise InputError(picture.where, problem, "give each picture its own image/source_id")
             pictures[picture.image_id] = _annotated(picture, names)
-    return SourcePictures(tuple(pictures.values()), None if names is None else tuple(names.values()))
+        class_names = None if names is None else tuple(names.values())
+        parts.append((split, SourcePictures(tuple(pictures.values()), class_names)))
+    return joined(parts)
 
 
 def splits(request: Request) -> tuple[str, ...]:

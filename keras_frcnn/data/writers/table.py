@@ -25,4 +25,6 @@ WRITERS = {
     "voc": Writer("keras_frcnn.data.writers.voc", "Annotations/, JPEGImages/, ImageSets/Main/"),
     "coco": Writer("keras_frcnn.data.writers.coco", "annotations/instances_SPLIT.json, SPLIT/"),
     "yolo": Writer("keras_frcnn.data.writers.yolo", "data.yaml, images/SPLIT/, labels/SPLIT/"),
+    "csv": Writer("keras_frcnn.data.writers.csv_table", "SPLIT/_annotations.csv with a header, classes.csv"),
+    "tfrecord": Writer("keras_frcnn.data.writers.tfrecord", "SPLIT-00000-of-00001.tfrecord, label_map.pbtxt"),
 }

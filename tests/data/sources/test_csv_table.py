@@ -116,7 +116,12 @@ def test_a_folder_has_a_file_for_each_split(folder):
         split: [example.image_id for example in load_dataset(spec, split).examples]
         for split in ("train", "val+train", "pictures", "all")
     }
-    assert ids == {"train": ["a"], "val+train": ["b", "a"], "pictures": ["pictures/c"], "all": ["pictures/c", "a", "b"]}
+    assert ids == {
+        "train": ["a"],
+        "val+train": ["val/b", "train/a"],
+        "pictures": ["c"],
+        "all": ["pictures/c", "train/a", "val/b"],
+    }
     with pytest.raises(InputError, match=r"split 'test': the data has no such split; use one of: pictures, train, val"):
         load_dataset(spec, "test")
     (folder / "train.csv").write_text("a.jpg,1,2,30,40,cat\n")
@@ -129,14 +134,14 @@ def test_a_picture_in_two_splits(folder):
         (folder / f"{name}.csv").write_text("a.jpg,1,2,30,40,cat\n")
     spec = DataSpec(data=f"csv:{folder}")
     assert len(load_dataset(spec, "all").examples) == 1
-    with pytest.raises(InputError, match=r"val.csv, picture a.jpg: picture already belongs to .*train.csv"):
+    with pytest.raises(InputError, match=r"val.csv, picture a.jpg: the same file as .*train.csv, picture a.jpg"):
         load_dataset(spec, "train+val")
 
 
 def test_a_single_file_has_no_splits(folder):
     read(folder, "a.jpg,1,2,30,40,cat\n")
     assert dataset_splits(DataSpec(data=f"csv:{folder}/labels.csv")) == ()
-    with pytest.raises(InputError, match=r"split 'train': the data has no such split; use the split all"):
+    with pytest.raises(InputError, match=r"split 'train': the data has no such split; use one of: all"):
         read(folder, "a.jpg,1,2,30,40,cat\n", split="train")
 
 

@@ -199,7 +199,7 @@ def test_splits_are_joined_and_listed(folder):
     write(folder / "train.tfrecord", record("a"))
     write(folder / "val.tfrecord", record("b", shade=9))
     assert dataset_splits(DataSpec(data=f"tfrecord:{folder}")) == ("train", "val")
-    for split, ids in {"val": ["b"], "val+train": ["b", "a"], "all": ["a", "b"]}.items():
+    for split, ids in {"val": ["b"], "val+train": ["val/b", "train/a"], "all": ["train/a", "val/b"]}.items():
         assert [example.image_id for example in read(folder, split).examples] == ids
     with pytest.raises(InputError, match=r"split 'test': the data has no such split; use one of: train, val"):
         read(folder, "test")
