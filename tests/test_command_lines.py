@@ -137,7 +137,7 @@ def training_options(tree, folder, steps=(2, 2, 2, 2)):
 def finished(voc_tree, tmp_path_factory):
     """A finished run: (folder, completed process)."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    return folder, run("training.alternate", *training_options(voc_tree, folder))
+    return folder, run("training.alternate", *training_options(voc_tree, folder), "--metric", "coco")
 
 
 @pytest.fixture
@@ -158,6 +158,7 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
         assert result["name"] == f"step{step}" and result["training"]["iterations"] == 2
         assert result["training"]["images"] == (2 if step in (1, 3) else 4)
         assert ("recall" in result) == (step in (1, 3)) and ("ap" in result) == (step in (2, 4))
+        assert ("coco" in result) == (step in (2, 4)) == ("COCO, 2 images" in result["table"])
         assert result["table"] in done.stdout
         assert list((folder / "logs" / f"step{step}").rglob("events.out.tfevents*"))
     for step in (1, 3):
@@ -169,6 +170,8 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
     rows = [line.split() for line in done.stdout.splitlines() if re.match(r" *step [1-4] (RPN|detector)  ", line)]
     assert [row[1:5] for row in rows] == [["1", "RPN", "2", "2"], ["2", "detector", "2", "4"],
                                           ["3", "RPN", "2", "2"], ["4", "detector", "2", "4"]]  # fmt: skip
+    (header,) = (line for line in done.stdout.splitlines() if line.startswith("training  "))
+    assert header.split()[4:] == ["recall@300", "COCO", "AP", "mAP", "11-point", "mAP", "area"]  # --metric coco
     assert not [path for path in folder.rglob(".*")]  # no temporary file is left
 
 
