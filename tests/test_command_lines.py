@@ -141,7 +141,7 @@ def training_options(tree, folder, steps=(2, 2, 2, 2)):
 def finished(voc_tree, tmp_path_factory):
     """A finished run: (folder, completed process)."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    return folder, run("training.alternate", *training_options(voc_tree, folder))
+    return folder, run("training.alternate", *training_options(voc_tree, folder), "--metric", "coco")
 
 
 @pytest.fixture
@@ -162,6 +162,7 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
         assert result["name"] == f"step{step}" and result["training"]["iterations"] == 2
         assert result["training"]["images"] == (2 if step in (1, 3) else 4)
         assert ("recall" in result) == (step in (1, 3)) and ("ap" in result) == (step in (2, 4))
+        assert ("coco" in result) == (step in (2, 4)) == ("COCO, 2 images" in result["table"])
         assert result["table"] in done.stdout
         assert list((folder / "logs" / f"step{step}").rglob("events.out.tfevents*"))
     for step in (1, 3):
@@ -173,6 +174,8 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
     rows = [line.split() for line in done.stdout.splitlines() if re.match(r" *step [1-4] (RPN|detector)  ", line)]
     assert [row[1:5] for row in rows] == [["1", "RPN", "2", "2"], ["2", "detector", "2", "4"],
                                           ["3", "RPN", "2", "2"], ["4", "detector", "2", "4"]]  # fmt: skip
+    (header,) = (line for line in done.stdout.splitlines() if line.startswith("training  "))
+    assert header.split()[4:] == ["recall@300", "COCO", "AP", "mAP", "11-point", "mAP", "area"]  # --metric coco
     assert not [path for path in folder.rglob(".*")]  # no temporary file is left
 
 
@@ -369,6 +372,105 @@ def test_evaluate_prints_and_writes_all_tables(finished, voc_tree, tmp_path, cap
     assert "Errors on voc:" in (out / "errors.html").read_text()
     assert len(list((out / "pictures").glob("*.png"))) == 2
     assert len(list((out / "voc_results").glob("comp4_det_test_*.txt"))) == len(result["ap"]["classes"])
+    assert result["metric"] == "voc07" and result["leading"]["value"] == result["ap"]["mean_ap_11point"]
+    for path in (out / "detections.json", out / "voc_results"):  # scored again without the model
+        data = ("--data", f"voc:{voc_tree}", "--class-names", *result["ap"]["classes"], "--split", "val")
+        assert evaluate("--detections", path, *data, "--out", tmp_path / "again") == 0
+        again = json.loads((tmp_path / "again" / "evaluation.json").read_text())
+        assert "recall" not in again
+        assert numbers_of(again["ap"]) == pytest.approx(numbers_of(result["ap"]), abs=1e-9)
+        assert numbers_of(again["coco"]) == pytest.approx(numbers_of(result["coco"]), abs=1e-9)
+
+
+def numbers_of(value):
+    """Every number of nested JSON objects, in their order."""
+    if isinstance(value, dict):
+        return [number for entry in value.values() for number in numbers_of(entry)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@pytest.fixture
+def perfect(voc_tree, tmp_path):
+    """A COCO results file that has every object of the validation pictures, and the number of objects."""
+    from keras_frcnn.data.sources.loading import load_dataset
+    from keras_frcnn.data.sources.spec import DataSpec
+
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "val")
+    rows = [
+        {"image_id": example.image_id, "category_id": int(number), "score": 0.5,
+         "bbox": [float(box[1]), float(box[0]), float(box[3] - box[1]), float(box[2] - box[0])]}
+        for example in dataset.examples for box, number in zip(example.boxes, example.classes, strict=True)
+    ]  # fmt: skip
+    path = tmp_path / "perfect.json"
+    path.write_text(json.dumps(rows))
+    return path, len(rows)
+
+
+@pytest.mark.parametrize("metric", ["voc07", "voc", "coco"])
+def test_detections_of_any_tool_are_scored_without_a_model(perfect, voc_tree, tmp_path, capsys, metric):
+    path, objects = perfect
+    out = tmp_path / "out"
+    options = ("--detections", path, "--data", f"voc:{voc_tree}", "--split", "val", "--metric", metric)
+    assert evaluate(*options, "--resamples", 30, "--out", out) == 0
+    printed = capsys.readouterr().out
+    title = {"voc07": "VOC mean AP, 11-point", "voc": "VOC mean AP, area", "coco": "COCO AP"}[metric]
+    (first,) = (line for line in printed.splitlines() if line.startswith(f"{title} "))
+    assert first.split()[-4:] == ["1.000", "1.000", "to", "1.000"]
+    assert printed.index(title) == min(map(printed.index, ("VOC mean", "COCO AP")))
+    assert "proposals" not in printed and "bootstrap over the images, 30 samples" in printed
+    values = json.loads((out / "evaluation.json").read_text())
+    assert values["leading"] == {"title": title, "value": 1.0, "interval": [1.0, 1.0]}
+    assert values["coco"]["ar100"] == 1 and values["ap"]["mean_ap_area"] == 1
+    assert sum(entry["objects"] for entry in values["coco"]["classes"].values()) == objects
+    assert json.loads((out / "detections.json").read_text()) == [
+        {name: row[name] for name in ("image_id", "category_id", "bbox", "score")}
+        for row in json.loads(path.read_text())
+    ]
+    assert evaluate(*options, "--resamples", 0) == 0
+    assert " to " not in capsys.readouterr().out
+
+
+def test_the_ids_of_a_coco_annotation_file_are_read_and_written(perfect, voc_tree, tmp_path):
+    from keras_frcnn.data.sources.loading import load_dataset
+    from keras_frcnn.data.sources.spec import DataSpec
+
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "val")
+    numbers = {example.image_id: 1000 + place for place, example in enumerate(dataset.examples)}
+    truth = {
+        "images": [{"id": number, "file_name": f"{image_id}.jpg"} for image_id, number in numbers.items()],
+        "categories": [{"id": 10 * n, "name": name} for n, name in enumerate(dataset.class_names, start=1)],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    rows = [
+        row | {"image_id": numbers[row["image_id"]], "category_id": 10 * row["category_id"]}
+        for row in json.loads(perfect[0].read_text())
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    options = ("--data", f"voc:{voc_tree}", "--split", "val", "--coco-annotations", tmp_path / "truth.json")
+    assert evaluate("--detections", tmp_path / "rows.json", *options, "--out", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["coco"]["ap"] == pytest.approx(1)
+    written = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [(row["image_id"], row["category_id"]) for row in written] == [
+        (row["image_id"], row["category_id"]) for row in rows
+    ]
+
+
+def test_bad_inputs_of_detections_are_one_line(perfect, voc_tree, tmp_path, capsys):
+    data = ("--data", f"voc:{voc_tree}", "--split", "val")
+    text = tmp_path / "text.json"
+    text.write_text("[")
+    for options, beginning in (
+        ((), "--model: is required; give --model, or --detections to score a file"),
+        (("--detections", perfect[0], "--model", "x"), "--detections: given beside --model; give one of the two"),
+        (("--detections", text), f"{text}: not JSON"),
+        (("--detections", tmp_path / "gone"), f"{tmp_path / 'gone'}: neither a .json file nor a folder"),
+        (("--detections", perfect[0], "--split", "train"), f"{perfect[0]}, detection 1: image_id 'val_000000' is not"),
+        (("--detections", perfect[0], "--metric", "map"), "--metric must be"),
+        (("--detections", perfect[0], "--resamples", "-1"), "--resamples must be at least 0"),
+        (("--detections", perfect[0], "--coco-annotations", text), f"{text}: not JSON"),
+    ):
+        assert evaluate(*data, *options) == 2
+        assert_one_error(capsys.readouterr().err, beginning)
 
 
 # Bad inputs.
