@@ -26,7 +26,7 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "voc": Source("keras_frcnn.data.sources.voc", "voc:PATH", "a PASCAL VOC tree"),
+    "voc": Source("keras_frcnn.data.sources.voc", "voc:PATH", "a PASCAL VOC tree, or pictures and XML files"),
     "synthetic": Source("keras_frcnn.data.sources.drawn", "synthetic[:SEED]", "drawn scenes"),
 }
 DATA_HELP = " or ".join(f"{source.usage} ({source.help})" for source in SOURCES.values())
