@@ -72,6 +72,13 @@ def test_every_class_and_the_background_are_in_all_splits_by_the_shares():
     assert [sum(not of[one] for one in members) for members in found.values()] == [40, 5, 5]
 
 
+def test_rare_classes_are_placed_before_the_splits_are_full():
+    classes = [{"often", "rare"} if n in (3, 8) else {"often"} for n in range(10)]
+    for seed in range(30):
+        found = share_out([str(n) for n in range(10)], range(10), classes, {"train": 0.5, "val": 0.5}, seed)
+        assert [len({"3", "8"} & set(members)) for members in found.values()] == [1, 1]
+
+
 def test_seeds_give_different_splits_and_mix_the_pictures():
     found = [set(share_out(*many(), SHARES, seed)["val"]) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]

@@ -26,7 +26,7 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "voc": Source("keras_frcnn.data.sources.voc", "voc:PATH", "a PASCAL VOC tree"),
+    "voc": Source("keras_frcnn.data.sources.voc", "voc:PATH", "a PASCAL VOC tree, or pictures and XML files"),
     "coco": Source("keras_frcnn.data.sources.coco", "coco:PATH", "a COCO folder or JSON file"),
     "yolo": Source("keras_frcnn.data.sources.yolo", "yolo:PATH", "a YOLO folder or data.yaml"),
     "csv": Source("keras_frcnn.data.sources.csv_table", "csv:PATH", "a CSV file, or a folder with one for each split"),

@@ -28,7 +28,7 @@ def has_image_sets(root: Path) -> bool:
         return True
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
         if next((folder / "ImageSets").rglob("*.txt"), None) is not None:
-            problem = "it has image sets, but not both Annotations and ImageSets/Main"
+            problem = "not a VOC tree: it has image sets, but not both Annotations and ImageSets/Main"
             fix = (
                 "rename the folder of the XML files to Annotations and move the image sets to ImageSets/Main, or "
                 "remove ImageSets to read all pictures"

@@ -294,7 +294,8 @@ def test_image_sets_that_cannot_be_used_are_not_passed_over(tmp_path, sets):
     (tmp_path / sets).parent.mkdir(parents=True)
     (tmp_path / sets).write_text("1\n")
     with pytest.raises(
-        InputError, match=rf"^{tmp_path}: it has image sets, but not both .*; rename the folder .*remove"
+        InputError,
+        match=rf"^{tmp_path}: not a VOC tree: it has image sets, but not both .*; rename the folder .*remove",
     ):
         load(tmp_path)
     (tmp_path / sets).unlink()
