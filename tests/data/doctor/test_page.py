@@ -30,6 +30,10 @@ def page_path(clean_tree, tmp_path_factory):
             for side, value in (("xmin", 21), ("ymin", 21), ("xmax", 80), ("ymax", 60)):
                 ET.SubElement(corners, side).text = str(value)
         annotation.write_bytes(ET.tostring(tree))
+    clipped = root / "Annotations" / "train_000005.xml"
+    tree = ET.fromstring(clipped.read_bytes())
+    tree.find("object/bndbox/xmax").text = "500"
+    clipped.write_bytes(ET.tostring(tree))
     cut = root / "JPEGImages" / "train_000003.jpg"
     cut.write_bytes(cut.read_bytes()[:1000])
     with pytest.raises(SystemExit) as ended:
@@ -57,7 +61,7 @@ def test_findings_come_with_their_fix(page):
         "warning",
         "warning: duplicate box, 2 train_000001.jpg, val_000001.jpg Fix: remove one of the two objects.",
     ) in rest
-    assert text_of(page.find("body/header/p")).startswith("1 error, 1 warning, ")
+    assert text_of(page.find("body/header/p")).startswith("1 error, 2 warnings, ")
 
 
 def test_tables_and_plots(page):
@@ -75,9 +79,10 @@ def test_tables_and_plots(page):
 def test_pictures_with_findings_come_first_and_damaged_ones_are_left_out(page):
     figures = list(page.iter("figure"))
     captions = [text_of(figure) for figure in figures]
-    assert captions[0].startswith("train_000001.jpg: duplicate box") and NAME in captions[0]
-    assert captions[1].startswith("val_000001.jpg: duplicate box")
-    assert not any("train_000003" in caption for caption in captions) and 4 <= len(figures) <= 6
+    assert captions[0].startswith("train_000005.jpg: box beyond the edge")  # its finding names the annotation
+    assert captions[1].startswith("train_000001.jpg: duplicate box") and NAME in captions[1]
+    assert captions[2].startswith("val_000001.jpg: duplicate box")
+    assert not any("train_000003" in caption for caption in captions) and 4 <= len(figures) <= 7
     encoded = base64.b64decode(figures[0].find("img").get("src").partition(",")[2])
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (96, 128, 3)
