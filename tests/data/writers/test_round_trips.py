@@ -24,8 +24,8 @@ FORMATS = ("voc", "coco", "yolo")
 # Characters that can stand in a name in all formats, and words that a format may read as something else.
 CHARACTERS = st.characters(exclude_categories=("Cc", "Cs", "Cn", "Zl", "Zp"), exclude_characters="\ufeff")
 WORDS = st.sampled_from(
-    ["no", "~", "1", "null", "a: b", "- a", "<&>\"'", "a,b", "caf\u00e9", "cafe\u0301", "\u732b", "\U0001f408", "# x", "%",
-     "x " * 300]
+    ["no", "~", "1", "null", "a: b", "- a", "<&>\"'", "a,b", "caf\u00e9", "cafe\u0301", "\u732b", "\U0001f408", "# x",
+     "%", "x " * 300]
 )  # fmt: skip
 NAMES = st.one_of(WORDS, st.text(CHARACTERS, min_size=1, max_size=8)).map(str.strip).filter(bool)
 IDS = st.one_of(
