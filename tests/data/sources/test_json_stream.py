@@ -43,6 +43,14 @@ def test_entries_make_up_what_json_reads(tmp_path_factory, value, characters, in
     assert read == value
 
 
+@pytest.mark.parametrize("characters", range(1, 40))
+def test_no_number_is_cut_where_a_piece_ends(tmp_path, monkeypatch, characters):
+    monkeypatch.setattr(json_stream, "_CHARACTERS", characters)
+    path = tmp_path / "file.json"
+    path.write_text('{"a": [12.5e+3, 125.75, -7E-2, 1234567], "b": 10.25e1 }')
+    assert assembled(path) == {"a": [12500.0, 125.75, -0.07, 1234567], "b": 102.5}
+
+
 def test_a_list_at_the_top_has_its_own_key(tmp_path):
     path = tmp_path / "file.json"
     path.write_text("\ufeff [1, {}]", "utf-8")

@@ -154,6 +154,14 @@ def test_labels_beside_the_pictures_and_a_folder_images_above(tmp_path):
     assert all(len(one.boxes) == 1 for one in data.examples)
 
 
+def test_pictures_in_subfolders_are_in_order(tmp_path):
+    names = [f"{number * 37 % 101:03d}/1" for number in range(30)]  # not in the order in which they are made
+    for name in names:
+        example_of(tmp_path, "train", "train", name)
+    write(tmp_path / "data.yaml", "train: train\nnames: [cat, dog]\n")
+    assert ids_of(tmp_path, "train") == sorted(names) != names
+
+
 def test_pictures_of_the_same_name_keep_their_suffix(tmp_path):
     for suffix in (".jpg", ".png"):
         example_of(tmp_path, "train", "train", "1", suffix=suffix)
