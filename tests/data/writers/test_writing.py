@@ -166,11 +166,14 @@ def test_coco_numbers_pictures_whose_ids_are_no_numbers(tmp_path):
     made["val"] = dataset(example(tmp_path, "07"))
     assert write_dataset("coco", made, tmp_path / "b") == [(coco.NUMBERED, 2)]  # 7 and 07: the 2 is the second picture
 
+    made["val"] = dataset(example(tmp_path, "7", "other.jpg"))  # each split counts its pictures on its own
+    assert write_dataset("coco", made, tmp_path / "c") == [(RENAMED, 1), (coco.NUMBERED, 2)]
+
     def ids(folder):
         files = (folder / "annotations" / f"instances_{split}.json" for split in made)
         return [one["id"] for file in files for one in json.loads(file.read_text())["images"]]
 
-    assert ids(tmp_path / "a") == [7, 2, 3] and ids(tmp_path / "b") == [1, 2, 3]
+    assert ids(tmp_path / "a") == [7, 2, 3] and ids(tmp_path / "b") == ids(tmp_path / "c") == [1, 2, 3]
 
 
 def test_voc_does_not_state_the_classes(tmp_path):
