@@ -193,16 +193,18 @@ def fit_box(
     """
     if corners is None:
         return None, NO_AREA
-    exact = np.array(corners, np.float64)
-    if (exact[:2] >= exact[2:]).any():
+    # Plain floats: for a single box they are several times as fast as NumPy.
+    y0, x0, y1, x1 = corners
+    if y0 >= y1 or x0 >= x1:
         return None, NO_AREA
-    clipped = np.clip(exact, 0.0, np.array([height, width, height, width], np.float64))
-    if (clipped[:2] >= clipped[2:]).any():
+    clipped = (min(max(y0, 0.0), height), min(max(x0, 0.0), width), max(min(y1, height), 0.0), max(min(x1, width), 0.0))
+    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
         return None, OUTSIDE
-    box = clipped.astype(np.float32)
-    if (box[:2] >= box[2:]).any():  # the part inside the picture is thinner than float32 can resolve
+    box = np.array(clipped, np.float32)
+    y0, x0, y1, x1 = box.tolist()
+    if y0 >= y1 or x0 >= x1:  # the part inside the picture is thinner than float32 can resolve
         return None, NO_AREA
-    return box, None if (clipped == exact).all() else CLIPPED
+    return box, None if clipped == tuple(corners) else CLIPPED
 
 
 def _oriented(picture: AnnotatedPicture, header: PictureHeader, policy: str, problems: Problems) -> PictureHeader:
@@ -268,6 +270,9 @@ def to_pixels(corners: tuple[float, float, float, float], height: int, width: in
 
 def _areas(objects: Sequence[AnnotatedObject], boxes: Sequence[np.ndarray]) -> np.ndarray:
     """(N,) float64, the stated area of each object, or that of its box."""
-    of_boxes = (float(np.prod(box[2:].astype(np.float64) - box[:2])) for box in boxes)
-    pairs = zip(objects, of_boxes, strict=True)
-    return np.array([area if one.area is None else one.area for one, area in pairs], np.float64)
+
+    def of_box(box: np.ndarray) -> float:
+        return float(np.prod(box[2:].astype(np.float64) - box[:2]))
+
+    pairs = zip(objects, boxes, strict=True)
+    return np.array([of_box(box) if one.area is None else one.area for one, box in pairs], np.float64)

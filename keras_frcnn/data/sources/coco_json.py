@@ -69,9 +69,7 @@ class _Contents:
         if image_id in self.images:
             problem = f"images[{self.images[image_id].place}] has the same id {image_id}"
             raise InputError(f"{where}, id", problem, "give each picture its own id")
-        name = _field(fields, "file_name", where)
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"{where}, file_name", f"expected a name (got {name!r})", "write the name of the picture")
+        name = _name(fields, "file_name", where)
         size = None
         if fields.get("height") is not None and fields.get("width") is not None:
             size = (_number(fields["height"], f"{where}, height"), _number(fields["width"], f"{where}, width"))
@@ -81,9 +79,7 @@ class _Contents:
         """Read an element of `categories`."""
         where = f"{self.file}, categories[{place}]"
         number = _whole(_field(fields, "id", where), f"{where}, id")
-        name = _field(fields, "name", where)
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"{where}, name", f"expected a name (got {name!r})", "write the name of the class")
+        name = _name(fields, "name", where)
         if number in self.categories:
             problem = f"category {self.categories[number].name!r} has the same id {number}"
             raise InputError(f"{where}, id", problem, "give each category its own id")
@@ -227,9 +223,22 @@ def _field(fields: Any, name: str, where: str) -> Any:
     return fields[name]
 
 
+def _name(fields: Any, name: str, where: str) -> str:
+    """A field with a text that is not blank and has only characters that can be written to a file."""
+    value = _field(fields, name, where)
+    if isinstance(value, str) and value.strip() and _is_text(value):
+        return value
+    raise InputError(f"{where}, {name}", f"expected a name (got {value!r})", "write a name")
+
+
+def _is_text(value: str) -> bool:
+    """False for half a surrogate pair, which JSON can hold and no file can, and for a null character."""
+    return "\0" not in value and value == value.encode("utf-8", "ignore").decode()
+
+
 def _image_id(value: Any, where: str) -> str:
     """The id as text: a whole number, or a name.  Files of a run are named after it, and must stay in their folder."""
-    if isinstance(value, str) and value and "\0" not in value and not value.startswith("/"):
+    if isinstance(value, str) and _is_text(value) and not value.startswith("/"):
         if not {"", ".", ".."} & set(value.replace("\\", "/").split("/")):
             return value
     elif isinstance(value, _NUMBERS) and not isinstance(value, bool):
@@ -267,7 +276,8 @@ def _corners(fields: dict[str, Any], where: str) -> tuple[float, float, float, f
     if not isinstance(box, list) or len(box) != 4:
         raise InputError(where, f"expected four numbers (got {box!r})", "write x, y, width and height")
     x, y, width, height = (_number(value, where) for value in box)
-    # Decimals such as 0.1 + 639.9 give a little more than 640.  Boxes are float32 in the end, so nothing is lost.
+    # Many tools work in float32: their x + width is a little more than the picture's width for a box that ends at the
+    # border.  Boxes become float32 in the end, so the rounding loses nothing.
     return y, x, float(np.float32(y + height)), float(np.float32(x + width))
 
 

@@ -12,6 +12,7 @@ TOP = ""  # the key of a file that is one list
 
 _CHARACTERS = 1 << 22  # read at once
 _SPACE = re.compile(r"[ \t\n\r]*")
+_BEHIND_VALUES = frozenset(",:]} \t\n\r")
 
 
 class Entry(NamedTuple):
@@ -77,7 +78,8 @@ class _Window:
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._place)
-                if end < len(self._text) or self._ended:  # else a number may have more digits
+                # Before another character, the text may end within a number: 1 of 1.5, or 1.5 of 1.5e3.
+                if self._ended or self._text[end : end + 1] in _BEHIND_VALUES:
                     self._place = end
                     return value
             except json.JSONDecodeError as error:

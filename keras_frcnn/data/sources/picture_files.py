@@ -1,5 +1,6 @@
 """Find the picture that an annotation names."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +33,7 @@ class PictureFolders:
         for candidate in dict.fromkeys((str(path) if inside else path.name, path.name)):
             for folder in self._folders:
                 found = folder / candidate
-                if candidate and found.is_file():
+                if candidate and os.path.isfile(found):  # False also for a name that no file can have
                     return found
         folders = ", ".join(str(folder) for folder in self._folders or self._named[:2])
         fix = "add the picture, or name its folder with --images-root"

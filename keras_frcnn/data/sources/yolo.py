@@ -101,7 +101,7 @@ def _pictures(place: Path, data: YoloData) -> Iterator[Path]:
         written = line.strip().replace("\\", "/")
         if written:
             candidates = (place.parent / written, data.root / written, data.file.parent / written)
-            found = next((path for path in candidates if path.is_file()), None)
+            found = next((path for path in candidates if os.path.isfile(path)), None)
             if found is None:
                 raise InputError(f"{place}, line {number}", f"picture {written!r} not found", "correct the path")
             yield found

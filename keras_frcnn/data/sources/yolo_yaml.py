@@ -1,5 +1,6 @@
 """The data.yaml of a YOLO data set: class names, and where the pictures of each split are."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,9 @@ def read_data_yaml(path: Path, problems: Problems) -> YoloData:
             if not places or not all(isinstance(one, str) for one in places):
                 raise InputError(f"{file}, {key}", f"expected a folder (got {value!r})", "write a folder or a list")
             splits[key] = places
-        elif all(isinstance(one, str) and (root / one).exists() for one in places):  # another key that names pictures
+        elif all(
+            isinstance(one, str) and os.path.exists(root / one) for one in places
+        ):  # another key that names pictures
             splits[key] = places
     if not splits:
         raise InputError(file, "names no split", "write train: FOLDER and val: FOLDER")
@@ -73,7 +76,7 @@ def find_places(data: YoloData, split: str, problems: Problems) -> tuple[Path, .
     found = []
     for written in data.splits[split]:
         candidates = list(_candidates(data, split, written))
-        place = next((path for path in candidates if path.exists()), None)
+        place = next((path for path in candidates if os.path.exists(path)), None)
         if place is None:
             tried = ", ".join(dict.fromkeys(str(path) for path in candidates[:4]))
             fix = "write the folder of the pictures, relative to the YAML file"
