@@ -69,9 +69,7 @@ def test_the_leading_metric_comes_first_after_the_recall(recall, results):
     assert list(headlines(recall | AP | {"metric": "voc"})) == ["recall@300", "mAP area", "mAP 11-point"]
     coco = {"name": "y", "title": "step 4", "training": TRAINING, "table": "text", "metric": "coco"}
     coco |= AP | {"coco": {"ap": 0.25}}
-    assert headlines(coco) == pytest.approx(
-        {"COCO AP": 0.25, "mAP 11-point": 0.5, "mAP area": math.nan}, nan_ok=True
-    )
+    assert headlines(coco) == pytest.approx({"COCO AP": 0.25, "mAP 11-point": 0.5, "mAP area": math.nan}, nan_ok=True)
     table = training_table([read_result(results[0]), read_result(coco)])
     assert table.header[4:] == ("recall@300", "COCO AP", "mAP 11-point", "mAP area")
     assert [row[4:] for row in table.rows] == [("0.750", "", "", ""), ("", "0.250", "0.500", "-")]
