@@ -62,9 +62,7 @@ def interpolated_ap(found: np.ndarray, envelope: np.ndarray, total: np.ndarray, 
         return np.where(total > 0, 0.0, np.nan)
     # The objects needed to reach each threshold, as whole numbers: found / total >= threshold in float64.
     needed = np.floor(thresholds * total[:, None]).astype(np.int64)
-    needed = np.maximum(needed - 1, 0)
-    for _ in range(2):
-        needed += divide(needed, total[:, None]) < thresholds
+    needed += divide(needed, total[:, None]) < thresholds
     # One search for all sets: each has its own range of numbers.
     span = int(total.max(initial=0)) + 3
     offsets = np.arange(sets)[:, None] * span

@@ -63,7 +63,21 @@ def one_sample(places, count):
 
 @pytest.fixture(scope="module")
 def split():
-    return pictures(3, 30)
+    """30 pictures; in some, twelve stray detections rank above all others, so that limits of 1 and 10 count."""
+    examples, records = pictures(3, 30)
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 400, (30, 12, 2))
+    strays = np.concatenate([corners, corners + 60], axis=2)
+    crowded = [
+        ImageDetections(
+            image_id=record.image_id,
+            boxes=np.concatenate([record.boxes, boxes]),
+            classes=np.concatenate([record.classes, rng.integers(1, 3) * np.ones(12, int)]),
+            scores=np.concatenate([record.scores, rng.uniform(5, 6, 12)]),
+        )
+        for record, boxes in zip(records, strays, strict=True)
+    ]
+    return examples, [*crowded[:8], *records[8:]]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,7 +97,7 @@ def test_a_sample_has_the_figures_of_really_repeated_pictures(split, seed):
     for entry, truth in zip(coco.classes, expected.classes, strict=True):
         values = intervals._coco_values(entry, weights)
         np.testing.assert_allclose(values, [entry.figures, truth.figures], rtol=0, atol=1e-12)
-        assert not np.isnan(values).any()
+        assert not np.isnan(values).any() and entry.figures.ar1 < entry.figures.ar10 < entry.figures.ar100
 
 
 def test_a_sample_has_the_recall_of_really_repeated_pictures(split):
