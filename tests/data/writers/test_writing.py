@@ -183,6 +183,14 @@ def test_voc_does_not_state_the_classes(tmp_path):
         assert losses == ({voc.CLASSES: 2} if number else {})
 
 
+def test_a_corner_too_close_to_the_border_for_the_1_of_voc_is_counted(tmp_path):
+    one = example(tmp_path, "1", boxes=((1e-10, 0.5, 20, 25), (0.125, 0.1, 20, 25)))
+    assert write_dataset("voc", {"train": dataset(one)}, tmp_path / "out") == [(voc.ROUNDED, 1)]
+    (read,) = load_dataset(DataSpec(data=f"voc:{tmp_path / 'out'}"), "train").examples
+    assert read.boxes[1].tobytes() == one.boxes[1].tobytes()
+    assert read.boxes[0].tobytes() != one.boxes[0].tobytes() and abs(read.boxes[0] - one.boxes[0]).max() < 1e-15
+
+
 def turned(folder, orientation, apply):
     """A data set whose boxes refer to turned pictures (`apply`), or to the stored ones."""
     one = example(folder, "1", f"{orientation}.jpg", orientation)
