@@ -14,7 +14,7 @@ from PIL import Image
 
 import keras_frcnn
 from keras_frcnn.api.drawing import draw_ground_truth
-from keras_frcnn.data.picture_files import read_example
+from keras_frcnn.data.pictures.files import read_example
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 

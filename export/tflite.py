@@ -8,8 +8,8 @@ a few seconds more for each picture that calibrates or is compared.  A file that
 the exit status is 1.  `export/tflite_sample.py` shows how to use the file.
 
 The file does not resize.  SIZE is the size at which the network runs, and the app resizes its pictures to it.
-`keras_frcnn.data.images.resized_size` is the rule of training.  If all pictures of a data set have one size, this rule
-gives one SIZE for all of them.
+`keras_frcnn.data.pictures.images.resized_size` is the rule of training.  If all pictures of a data set have one size,
+this rule gives one SIZE for all of them.
 """
 
 import argparse

@@ -111,7 +111,7 @@ def stored_turned():
 @pytest.fixture(scope="session")
 def voc_tree(tmp_path_factory):
     """A VOC tree of drawn scenes, 4 pictures to train on and 2 to measure on, 64 x 96 pixels; not to be changed."""
-    from keras_frcnn.data.sources.drawn import write_synthetic
+    from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
 
     directory = tmp_path_factory.mktemp("voc") / "tree"
     write_synthetic(directory, {"train": 4, "val": 2}, seed=0, size=(64, 96))

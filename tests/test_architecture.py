@@ -217,7 +217,13 @@ def test_detection_evaluation_and_exports_need_no_data_packages():
     extras = config["options.extras_require"]
     packages = declared([extras["data"]]) - declared([extras["export"]])
     paths = {module_name(path): path for path in sources(*OWN)}
-    roots = ("keras_frcnn.api", "keras_frcnn.detect", "keras_frcnn.evaluation", "keras_frcnn.data.pipeline", "export")
+    roots = (
+        "keras_frcnn.api",
+        "keras_frcnn.detect",
+        "keras_frcnn.evaluation",
+        "keras_frcnn.data.stream.pipeline",
+        "export",
+    )
     reached, waiting = set(), [name for name in paths if name.startswith(roots)]
     while waiting:
         name = waiting.pop()

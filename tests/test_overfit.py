@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_frcnn.data.sources.drawn import write_synthetic
+from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT.parent / "shared" / "weights" / "vgg16_imagenet_notop.h5"

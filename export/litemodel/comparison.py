@@ -13,7 +13,7 @@ from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.parity import ParityError, PictureDetections, Tolerance, check, compare, format_parity
 from export.shared.pictures import resize_picture
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.images import normalise
+from keras_frcnn.data.pictures.images import normalise
 from keras_frcnn.network.model import FasterRCNN
 
 # By quantisation.  With few bits, rounding sometimes makes NMS keep another of two proposals, and the detection moves.

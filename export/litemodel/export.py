@@ -15,7 +15,7 @@ from export.shared.destination import check_free
 from export.shared.loading import load_for_export
 from export.shared.pictures import given_images, images_to_compare, resize_picture
 from export.shared.running import run_export
-from keras_frcnn.data.images import LEAST_SIDE
+from keras_frcnn.data.pictures.images import LEAST_SIDE
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
 

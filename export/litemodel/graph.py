@@ -10,7 +10,7 @@ from ai_edge_litert.schema_py_generated import BufferT, BuiltinOperator, ModelT,
 
 from export.litemodel.flatbuffer import pack, unpack
 from export.shared.convention import detection_outputs
-from keras_frcnn.data.images import normalise
+from keras_frcnn.data.pictures.images import normalise
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.network import forward

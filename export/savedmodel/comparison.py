@@ -13,7 +13,7 @@ from PIL import Image
 from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.parity import ParityError, PictureDetections, Tolerance, check, compare, format_parity
 from export.shared.reference import reference_detections, reference_proposals
-from keras_frcnn.data.orientation import apply_orientation
+from keras_frcnn.data.pictures.orientation import apply_orientation
 from keras_frcnn.network.model import FasterRCNN
 
 PROPOSAL_OUTPUTS = ("proposal_boxes", "proposal_scores", "num_proposals")

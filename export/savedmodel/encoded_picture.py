@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_frcnn.data.images import decode_image, encoded_size, prepare
-from keras_frcnn.data.orientation import AS_STORED, apply_orientation, exif_orientation
-from keras_frcnn.data.tuning import untuned
+from keras_frcnn.data.pictures.images import decode_image, encoded_size, prepare
+from keras_frcnn.data.pictures.orientation import AS_STORED, apply_orientation, exif_orientation
+from keras_frcnn.data.stream.tuning import untuned
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.structures import Tensor
 

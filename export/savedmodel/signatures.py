@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from export.savedmodel.encoded_picture import read_encoded
 from export.shared import convention
-from keras_frcnn.data.images import prepare
+from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.network import forward

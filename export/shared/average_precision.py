@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from export.shared.parity import PictureDetections
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.picture_files import read_example
+from keras_frcnn.data.pictures.files import read_example
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
-from keras_frcnn.evaluation.detections_record import ImageDetections
-from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.evaluation.detections.record import ImageDetections
+from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
 from keras_frcnn.network.model import FasterRCNN
 
 

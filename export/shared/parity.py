@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_frcnn.evaluation.overlap import pairwise_iou
+from keras_frcnn.evaluation.matching.overlap import pairwise_iou
 from keras_frcnn.facts.config import TestConfig
 
 LEAST_OVERLAP = 0.5  # IoU; detections that overlap less are of different objects

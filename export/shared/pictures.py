@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.api.pictures import Path
-from keras_frcnn.data.images import resize
-from keras_frcnn.data.picture_files import read_picture
-from keras_frcnn.data.sources.scenes import draw_scene
+from keras_frcnn.data.pictures.files import read_picture
+from keras_frcnn.data.pictures.images import resize
+from keras_frcnn.data.sources.synthetic.scenes import draw_scene
 from keras_frcnn.facts.config import ImageConfig
 
 SYNTHETIC_COUNT = 4

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_frcnn.data.images import prepare
-from keras_frcnn.data.orientation import apply_orientation
-from keras_frcnn.data.picture_files import read_picture
-from keras_frcnn.data.sources.picture_header import AS_STORED, orientation_of
+from keras_frcnn.data.pictures.files import read_picture
+from keras_frcnn.data.pictures.images import prepare
+from keras_frcnn.data.pictures.orientation import apply_orientation
+from keras_frcnn.data.sources.shared.picture_header import AS_STORED, orientation_of
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.structures import Detections, Tensor

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_frcnn.api.drawing import draw_detections
-from keras_frcnn.data.picture_files import read_picture
+from keras_frcnn.data.pictures.files import read_picture
 from keras_frcnn.facts.errors import InputError
 
 

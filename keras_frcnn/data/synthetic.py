@@ -32,7 +32,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; see the top of this file."""
     options = parse_arguments(arguments)
-    from keras_frcnn.data.sources.drawn import write_synthetic  # deferred: --help needs neither NumPy nor OpenCV
+    from keras_frcnn.data.sources.synthetic.drawn import (
+        write_synthetic,  # deferred: --help needs neither NumPy nor OpenCV
+    )
 
     counts = {"train": options.train, "val": options.val, "test": options.test}
     requested = {split: count for split, count in counts.items() if count != 0}

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 import keras_frcnn
 from keras_frcnn.api.pictures import detect_pixels, to_pixels
-from keras_frcnn.data.images import decode_image, prepare
+from keras_frcnn.data.pictures.images import decode_image, prepare
 from keras_frcnn.facts.errors import InputError
 
 SCORE = 0.311  # between the scores of the small model's detections

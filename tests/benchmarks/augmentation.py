@@ -14,10 +14,10 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the input pipeline runs on the CPU
 
 from rounds import interleaved_seconds
 
-from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.presets import PRESETS
+from keras_frcnn.data.augmentation.presets import PRESETS
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.facts.config import ImageConfig
 
 PICTURES, ROUNDS = 60, 5

@@ -18,9 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from rounds import interleaved_seconds
 
-from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN

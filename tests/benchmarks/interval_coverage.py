@@ -12,9 +12,9 @@ import argparse
 
 import numpy as np
 
-from keras_frcnn.evaluation.intervals import draw_samples
-from keras_frcnn.evaluation.matches import ClassMatches
-from keras_frcnn.evaluation.weighted_ap import COCO_THRESHOLDS, area_ap, interpolated_ap, weighted_curves
+from keras_frcnn.evaluation.intervals.bootstrap import draw_samples
+from keras_frcnn.evaluation.intervals.weighted_ap import COCO_THRESHOLDS, area_ap, interpolated_ap, weighted_curves
+from keras_frcnn.evaluation.matching.matches import ClassMatches
 
 POOL = 20_000
 DESIGNS = ((87, 1.0, 3), (300, 1.0, 3), (300, 0.1, 10), (1000, 1.0, 3))  # images, objects of a class in one, classes

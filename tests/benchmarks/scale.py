@@ -105,10 +105,10 @@ def measure_pycocotools(folder: Path, clock: Clock) -> None:
 
 def measure_start(folder: Path, clock: Clock) -> None:
     """What `training.run` does from its start to the first batch, without the model."""
-    from keras_frcnn.data.order import training_items
-    from keras_frcnn.data.pipeline import training_batches
     from keras_frcnn.data.sources.loading import load_dataset
     from keras_frcnn.data.sources.spec import DataSpec
+    from keras_frcnn.data.stream.order import training_items
+    from keras_frcnn.data.stream.pipeline import training_batches
     from keras_frcnn.facts.config import ImageConfig
     from training.run.fingerprint import fingerprint
     from training.run.folder import open_folder

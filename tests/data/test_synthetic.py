@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from keras_frcnn.data.sources.loading import load_dataset
-from keras_frcnn.data.sources.scenes import CLASS_NAMES
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.sources.synthetic.scenes import CLASS_NAMES
 from keras_frcnn.data.synthetic import main
 
 

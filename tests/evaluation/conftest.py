@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections, read_voc_results
+from keras_frcnn.evaluation.detections.record import ImageDetections, read_voc_results
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "voc_eval"
 

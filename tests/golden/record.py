@@ -75,9 +75,9 @@ def record_functions(tree: Path) -> Iterator[tuple[str, object]]:
     """Batches, losses, gradients, proposals and detections, computed in this process."""
     import tensorflow as tf
 
-    from keras_frcnn.data.pipeline import training_batches
     from keras_frcnn.data.sources.loading import load_dataset
     from keras_frcnn.data.sources.spec import DataSpec
+    from keras_frcnn.data.stream.pipeline import training_batches
     from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig, TestConfig
     from keras_frcnn.network.model import FasterRCNN
     from training.engine.objectives import head_losses, joint_losses, rpn_losses
@@ -215,7 +215,7 @@ def answers_of_exports(saved: Path, lite: Path, picture: Path) -> Iterator[tuple
 def collect() -> dict[str, dict]:
     import tensorflow as tf
 
-    from keras_frcnn.data.sources.drawn import write_synthetic
+    from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
 
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.threading.set_intra_op_parallelism_threads(1)

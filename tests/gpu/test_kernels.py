@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.data import images
+from keras_frcnn.data.pictures import images
 from keras_frcnn.facts.structures import GroundTruth, HeadOutput, Proposals, RoITargets, RPNOutput, RPNTargets
 from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.geometry import randomness

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.presets import PRESETS
+from keras_frcnn.data.augmentation.presets import PRESETS
+from keras_frcnn.data.stream.pipeline import training_batches
 from training.alternate import main
 
 OPTIONS = "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none --quiet".split()

@@ -12,8 +12,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.order import Share
-from keras_frcnn.data.pipeline import evaluation_batches
+from keras_frcnn.data.stream.order import Share
+from keras_frcnn.data.stream.pipeline import evaluation_batches
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.structures import Batch

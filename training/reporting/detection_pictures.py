@@ -7,8 +7,8 @@ import cv2
 
 from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.picture_files import read_example
-from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.data.pictures.files import read_example
+from keras_frcnn.evaluation.detections.record import ImageDetections
 
 
 def write_pictures(

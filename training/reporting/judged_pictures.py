@@ -10,9 +10,9 @@ import numpy as np
 
 from keras_frcnn.api.drawing import MAX_ENLARGEMENT, MIN_SHORT_SIDE, SHOWN_SCORE, draw_detections
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.picture_files import read_example
-from keras_frcnn.evaluation.detections_record import ImageDetections
-from keras_frcnn.evaluation.voc_ap import judge_image
+from keras_frcnn.data.pictures.files import read_example
+from keras_frcnn.evaluation.detections.record import ImageDetections
+from keras_frcnn.evaluation.metrics.voc_ap import judge_image
 
 SHOWN_PICTURES = 6  # the most images among the best, and among the worst
 PICTURE_SIDE = 480  # the most pixels of the longer side

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from keras_frcnn.evaluation.error_analysis.costs import ErrorCost
-from keras_frcnn.evaluation.recall import RecallResult
-from keras_frcnn.evaluation.tables import recall_columns
-from keras_frcnn.evaluation.voc_ap import ClassAP
+from keras_frcnn.evaluation.metrics.recall import RecallResult
+from keras_frcnn.evaluation.metrics.voc_ap import ClassAP
+from keras_frcnn.evaluation.results.tables import recall_columns
 from keras_frcnn.facts.pages.plots import SMALL, WIDE, svg_plot
 from training.reporting.curves import Curve, thin
 

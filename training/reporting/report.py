@@ -13,10 +13,10 @@ import numpy as np
 
 from keras_frcnn.api.drawing import SHOWN_SCORE
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.evaluation.detections_record import ImageDetections
-from keras_frcnn.evaluation.recall import RecallResult
-from keras_frcnn.evaluation.tables import ap_table, class_recall_table, recall_table
-from keras_frcnn.evaluation.voc_ap import ClassAP, VOCResult
+from keras_frcnn.evaluation.detections.record import ImageDetections
+from keras_frcnn.evaluation.metrics.recall import RecallResult
+from keras_frcnn.evaluation.metrics.voc_ap import ClassAP, VOCResult
+from keras_frcnn.evaluation.results.tables import ap_table, class_recall_table, recall_table
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.facts.pages.rendering import MISSING, write_page
 from keras_frcnn.facts.pages.tables import Table

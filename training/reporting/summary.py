@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from keras_frcnn.evaluation.recall import RecallResult
-from keras_frcnn.evaluation.tables import recall_from_json
-from keras_frcnn.evaluation.voc_ap import VOCResult
+from keras_frcnn.evaluation.metrics.recall import RecallResult
+from keras_frcnn.evaluation.metrics.voc_ap import VOCResult
+from keras_frcnn.evaluation.results.tables import recall_from_json
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 SUMMARY_PROPOSALS = 300  # proposals per image of the recall column: the paper's number at test time

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections, draw_proposals
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.picture_files import read_example
-from keras_frcnn.data.pipeline import evaluation_batches
+from keras_frcnn.data.pictures.files import read_example
+from keras_frcnn.data.stream.pipeline import evaluation_batches
 from keras_frcnn.facts.structures import Batch, Detections, Proposals
 from keras_frcnn.network.forward import detection_counts
 from keras_frcnn.network.model import FasterRCNN

@@ -9,16 +9,22 @@ import numpy as np
 
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pipeline import naming_undecodable
 from keras_frcnn.data.sources.loading import describe_problems, load_dataset
-from keras_frcnn.evaluation.coco_results import COCOIds, annotation_ids, own_ids, read_detections, write_coco_results
-from keras_frcnn.evaluation.detections_record import ImageDetections, write_voc_results
+from keras_frcnn.data.stream.pipeline import naming_undecodable
+from keras_frcnn.evaluation.detections.coco_results import (
+    COCOIds,
+    annotation_ids,
+    own_ids,
+    read_detections,
+    write_coco_results,
+)
+from keras_frcnn.evaluation.detections.record import ImageDetections, write_voc_results
 from keras_frcnn.evaluation.error_analysis.analysis import ErrorAnalysis, error_analysis
 from keras_frcnn.evaluation.error_analysis.labels import Thresholds
 from keras_frcnn.evaluation.error_analysis.tables import errors_to_json, format_error_analysis
-from keras_frcnn.evaluation.measurement import Measurement, measure
-from keras_frcnn.evaluation.measurement_tables import format_measurement, measurement_to_json
-from keras_frcnn.evaluation.recall import COUNTS, RecallResult
+from keras_frcnn.evaluation.metrics.recall import COUNTS, RecallResult
+from keras_frcnn.evaluation.results.measurement import Measurement, measure
+from keras_frcnn.evaluation.results.measurement_tables import format_measurement, measurement_to_json
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.forward import detection_counts

@@ -6,7 +6,7 @@ This module imports nothing heavy, so that `--help` stays fast.
 from dataclasses import dataclass
 
 from keras_frcnn.data.sources.spec import DataSpec
-from keras_frcnn.evaluation.metric_names import METRIC_HELP, METRICS
+from keras_frcnn.evaluation.metrics.names import METRIC_HELP, METRICS
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import setting
 

@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import Sequence
 
-from keras_frcnn.data.pipeline import naming_undecodable
-from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.data.stream.pipeline import naming_undecodable
+from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
 from keras_frcnn.facts.files import write_atomically
 from keras_frcnn.network.model import FasterRCNN
 from training.reporting.detection_pictures import write_pictures

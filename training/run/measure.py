@@ -6,12 +6,12 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.stored_features import FeatureFiles
-from keras_frcnn.evaluation.coco_ap import evaluate_coco
-from keras_frcnn.evaluation.measurement_tables import coco_to_json, format_coco
-from keras_frcnn.evaluation.recall import COUNTS
-from keras_frcnn.evaluation.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
-from keras_frcnn.evaluation.voc_ap import VOCResult, evaluate_voc
+from keras_frcnn.data.stream.stored_features import FeatureFiles
+from keras_frcnn.evaluation.metrics.coco_ap import evaluate_coco
+from keras_frcnn.evaluation.metrics.recall import COUNTS
+from keras_frcnn.evaluation.metrics.voc_ap import VOCResult, evaluate_voc
+from keras_frcnn.evaluation.results.measurement_tables import coco_to_json, format_coco
+from keras_frcnn.evaluation.results.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
 from keras_frcnn.facts.files import read_json, write_json
 from keras_frcnn.network.forward import Counts, detection_counts, detector_training_counts
 from keras_frcnn.network.model import FasterRCNN

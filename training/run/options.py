@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from keras_frcnn.data.presets import PRESETS
+from keras_frcnn.data.augmentation.presets import PRESETS
 from keras_frcnn.data.sources.spec import DataSpec
-from keras_frcnn.evaluation.metric_names import METRIC_HELP, METRICS
+from keras_frcnn.evaluation.metrics.names import METRIC_HELP, METRICS
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
 from keras_frcnn.facts.options import add_options, given_options

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pipeline import naming_undecodable
-from keras_frcnn.data.sources.split_by import Splits
+from keras_frcnn.data.sources.shared.split_by import Splits
+from keras_frcnn.data.stream.pipeline import naming_undecodable
 from training.engine.distribution import is_chief
 from training.run.options import TrainingOptions
 from training.run.start import Run, locked, open_run

@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Iterable
 
 from keras_frcnn.data.sources.loading import divide_data
+from keras_frcnn.data.sources.shared.split_by import Divided
 from keras_frcnn.data.sources.spec import DataSpec
-from keras_frcnn.data.sources.split_by import Divided
 from training.engine.distribution import progress_bar
 
 SPLITS_FILE = "splits.json"  # in the run folder

@@ -17,7 +17,7 @@ from keras_frcnn.data.doctor.examine import quick_findings
 from keras_frcnn.data.doctor.findings import finding_line
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources.loading import describe_problems, load_dataset
-from keras_frcnn.data.sources.split_by import Splits, write_splits
+from keras_frcnn.data.sources.shared.split_by import Splits, write_splits
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import remove_halves

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_frcnn.data.order import Share, training_items
-from keras_frcnn.data.pipeline import training_batches
-from keras_frcnn.data.presets import PRESETS
+from keras_frcnn.data.augmentation.presets import PRESETS
+from keras_frcnn.data.stream.order import Share, training_items
+from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.checkpoints import Checkpoints

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.stored_features import FeatureFiles
-from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.data.stream.stored_features import FeatureFiles
+from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.facts.structures import Batch, Tensor
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import detect_in_batch

@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.images import DECODING, resized_size
-from keras_frcnn.data.stored_features import FeatureFiles, read_features, write_features
+from keras_frcnn.data.pictures.images import DECODING, resized_size
+from keras_frcnn.data.stream.stored_features import FeatureFiles, read_features, write_features
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
 from keras_frcnn.facts.structures import Batch, Tensor

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.stored_features import FeatureFiles
-from keras_frcnn.evaluation.recall import RecallResult, proposal_recall
+from keras_frcnn.data.stream.stored_features import FeatureFiles
+from keras_frcnn.evaluation.metrics.recall import RecallResult, proposal_recall
 from keras_frcnn.facts.structures import Batch, Tensor
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN

@@ -6,7 +6,8 @@ from keras_frcnn.data.doctor import findings
 from keras_frcnn.data.doctor.findings import Finding, in_files
 from keras_frcnn.data.doctor.objects import Objects
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources import annotations, class_map, voc_pictures
+from keras_frcnn.data.sources.shared import annotations, class_map
+from keras_frcnn.data.sources.voc import pictures as voc_pictures
 
 NEARLY_IDENTICAL = 0.95  # the IoU over which two boxes of one class are probably one object
 

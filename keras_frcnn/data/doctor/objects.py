@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.images import resized_size
+from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.config import ImageConfig
 
 

@@ -8,7 +8,7 @@ from keras_frcnn.data.doctor import findings
 from keras_frcnn.data.doctor.findings import Finding, in_files
 from keras_frcnn.data.doctor.pictures import PictureFacts
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.near_duplicates import near_duplicate_groups
+from keras_frcnn.data.pictures.near_duplicates import near_duplicate_groups
 
 _SHOWN = 3  # groups of copies in a line, and files of each group
 

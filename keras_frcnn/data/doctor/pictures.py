@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_frcnn.data.images import JPEG_START, decode_image
-from keras_frcnn.data.near_duplicates import picture_hash
+from keras_frcnn.data.pictures.images import JPEG_START, decode_image
+from keras_frcnn.data.pictures.near_duplicates import picture_hash
 
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 _PADDING = b"\x00"  # that some cameras write after the end of a JPEG

@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras_frcnn.data.doctor.findings import NOTE, Finding
 from keras_frcnn.data.doctor.objects import Objects
 from keras_frcnn.data.example import Example
-from keras_frcnn.data.images import decode_image
-from keras_frcnn.data.orientation import apply_orientation
+from keras_frcnn.data.pictures.images import decode_image
+from keras_frcnn.data.pictures.orientation import apply_orientation
 from keras_frcnn.facts.pages.plots import COLOURS
 
 MOST_SAMPLES = 12

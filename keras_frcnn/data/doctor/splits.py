@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from keras_frcnn.data.doctor import findings
 from keras_frcnn.data.doctor.findings import Finding
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.annotations import Problems, SourcePictures, make_dataset
 from keras_frcnn.data.sources.loading import dataset_splits, read_pictures
+from keras_frcnn.data.sources.shared.annotations import Problems, SourcePictures, make_dataset
 from keras_frcnn.data.sources.spec import ALL, DataSpec
 from keras_frcnn.facts.errors import InputError
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.annotations import Problems, SourcePictures, make_dataset
-from keras_frcnn.data.sources.class_map import map_classes, map_names, read_class_map
+from keras_frcnn.data.sources.shared.annotations import Problems, SourcePictures, make_dataset
+from keras_frcnn.data.sources.shared.class_map import map_classes, map_names, read_class_map
+from keras_frcnn.data.sources.shared.split_by import Divided, Progress, divide, members_of, split_names
 from keras_frcnn.data.sources.spec import ALL, DataSpec, Request, requests
-from keras_frcnn.data.sources.split_by import Divided, Progress, divide, members_of, split_names
 from keras_frcnn.data.sources.table import SOURCES
 from keras_frcnn.facts.errors import OWN_PACKAGES, InputError
 

@@ -26,12 +26,18 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "voc": Source("keras_frcnn.data.sources.voc", "voc:PATH", "a PASCAL VOC tree, or pictures and XML files"),
-    "coco": Source("keras_frcnn.data.sources.coco", "coco:PATH", "a COCO folder or JSON file"),
-    "yolo": Source("keras_frcnn.data.sources.yolo", "yolo:PATH", "a YOLO folder or data.yaml"),
-    "csv": Source("keras_frcnn.data.sources.csv_table", "csv:PATH", "a CSV file, or a folder with one for each split"),
-    "tfrecord": Source("keras_frcnn.data.sources.tfrecord", "tfrecord:GLOB", "record files of the TF detection tools"),
-    "tfds": Source("keras_frcnn.data.sources.tfds_set", "tfds:NAME[/CONFIG][:VERSION]", "a TensorFlow data set"),
-    "synthetic": Source("keras_frcnn.data.sources.drawn", "synthetic[:SEED]", "drawn scenes"),
+    "voc": Source("keras_frcnn.data.sources.voc.reading", "voc:PATH", "a PASCAL VOC tree, or pictures and XML files"),
+    "coco": Source("keras_frcnn.data.sources.coco.reading", "coco:PATH", "a COCO folder or JSON file"),
+    "yolo": Source("keras_frcnn.data.sources.yolo.reading", "yolo:PATH", "a YOLO folder or data.yaml"),
+    "csv": Source(
+        "keras_frcnn.data.sources.csv.reading", "csv:PATH", "a CSV file, or a folder with one for each split"
+    ),
+    "tfrecord": Source(
+        "keras_frcnn.data.sources.records.tfrecord", "tfrecord:GLOB", "record files of the TF detection tools"
+    ),
+    "tfds": Source(
+        "keras_frcnn.data.sources.records.tfds_set", "tfds:NAME[/CONFIG][:VERSION]", "a TensorFlow data set"
+    ),
+    "synthetic": Source("keras_frcnn.data.sources.synthetic.drawn", "synthetic[:SEED]", "drawn scenes"),
 }
 DATA_HELP = " or ".join(f"{source.usage} ({source.help})" for source in SOURCES.values())

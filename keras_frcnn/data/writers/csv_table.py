@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.sources.csv_columns import TENSORFLOW
-from keras_frcnn.data.sources.voc_xml import continuous_corners
+from keras_frcnn.data.sources.csv.columns import TENSORFLOW
+from keras_frcnn.data.sources.voc.xml import continuous_corners
 from keras_frcnn.data.writers.losses import Loss, Losses, count_exif
 from keras_frcnn.data.writers.naming import all_class_names, place_picture, safe_names, safe_splits
 

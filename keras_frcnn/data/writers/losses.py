@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.annotations import EXIF_IGNORED
-from keras_frcnn.data.sources.picture_header import read_picture_header
+from keras_frcnn.data.sources.shared.annotations import EXIF_IGNORED
+from keras_frcnn.data.sources.shared.picture_header import read_picture_header
 
 RENAMED = "image ids that are not safe file names: changed"
 EXIF_POLICY = "pictures with an EXIF orientation that the boxes do not refer to: read with --exif ignore"

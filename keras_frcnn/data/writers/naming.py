@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.picture_files import SUFFIXES
+from keras_frcnn.data.sources.shared.picture_folders import SUFFIXES
 from keras_frcnn.data.writers.losses import RENAMED, Losses
 
 _UNSAFE = re.compile(r"[^\w.-]+")  # keeps the letters of all languages

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.evaluation.error_analysis.best_f1 import BestF1, best_f1_thresholds
 from keras_frcnn.evaluation.error_analysis.confusion import confusion_matrix
 from keras_frcnn.evaluation.error_analysis.costs import (
@@ -18,7 +18,7 @@ from keras_frcnn.evaluation.error_analysis.costs import (
     mean_of_classes,
 )
 from keras_frcnn.evaluation.error_analysis.labels import KINDS, Thresholds, label_false_positives, label_misses
-from keras_frcnn.evaluation.matching import join_images
+from keras_frcnn.evaluation.matching.judging import join_images
 
 FALLBACK_SCORE = 0.5  # the score threshold where no threshold gives an F1 above 0
 

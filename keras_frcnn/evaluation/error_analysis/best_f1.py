@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.evaluation.error_analysis.labels import FalsePositives
-from keras_frcnn.evaluation.matching import Objects, RankedDetections
+from keras_frcnn.evaluation.matching.judging import Objects, RankedDetections
 
 ALL_CLASSES = "all classes"
 

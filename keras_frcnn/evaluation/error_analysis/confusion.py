@@ -6,7 +6,7 @@ Axes: D detections by descending score; K classes; row and column 0 of the matri
 import numpy as np
 
 from keras_frcnn.evaluation.error_analysis.labels import FalsePositives
-from keras_frcnn.evaluation.matching import Objects, RankedDetections
+from keras_frcnn.evaluation.matching.judging import Objects, RankedDetections
 
 
 def confusion_matrix(

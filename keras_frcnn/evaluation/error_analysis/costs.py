@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.evaluation.error_analysis.labels import KINDS, MISSED, FalsePositives, Misses
-from keras_frcnn.evaluation.matching import Objects, RankedDetections
-from keras_frcnn.evaluation.voc_ap import average_precision_area
+from keras_frcnn.evaluation.matching.judging import Objects, RankedDetections
+from keras_frcnn.evaluation.metrics.voc_ap import average_precision_area
 
 
 class ErrorCost(NamedTuple):

@@ -29,8 +29,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.matching import Objects, RankedDetections, best_objects, judge, rows_by_image
-from keras_frcnn.evaluation.overlap import pairwise_iou
+from keras_frcnn.evaluation.matching.judging import Objects, RankedDetections, best_objects, judge, rows_by_image
+from keras_frcnn.evaluation.matching.overlap import pairwise_iou
 from keras_frcnn.facts.errors import InputError
 
 FALSE_POSITIVES = ("localisation", "confusion", "both", "duplicate", "background")

@@ -5,7 +5,7 @@ import numpy as np
 from keras_frcnn.evaluation.error_analysis.analysis import ErrorAnalysis
 from keras_frcnn.evaluation.error_analysis.best_f1 import BestF1
 from keras_frcnn.evaluation.error_analysis.labels import CAUSES, KINDS, SIZES, object_sizes
-from keras_frcnn.evaluation.tables import to_json
+from keras_frcnn.evaluation.results.tables import to_json
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 

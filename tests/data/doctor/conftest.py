@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_frcnn.data.sources.drawn import write_synthetic
+from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
 
 
 class Tree:

@@ -9,7 +9,7 @@ from keras_frcnn.data.doctor.coverage import anchor_coverage, best_ious
 from keras_frcnn.data.doctor.objects import gather_objects
 from keras_frcnn.data.doctor.suggestion import MOST_ANCHORS, SHAPES, suggest_anchors
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.images import resized_size
+from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.config import AnchorConfig, ImageConfig
 from keras_frcnn.geometry import anchors as anchor_rules
 from keras_frcnn.geometry import boxes as box_ops

@@ -6,8 +6,8 @@ import pytest
 
 from keras_frcnn.data.doctor import pictures
 from keras_frcnn.data.doctor.pictures import read_picture, read_pictures
-from keras_frcnn.data.near_duplicates import picture_hash
-from keras_frcnn.data.sources.drawn import draw_picture
+from keras_frcnn.data.pictures.near_duplicates import picture_hash
+from keras_frcnn.data.sources.synthetic.drawn import draw_picture
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources import drawn
-from keras_frcnn.data.sources.class_map import UNUSED
 from keras_frcnn.data.sources.loading import dataset_splits, describe_problems, load_dataset
-from keras_frcnn.data.sources.scenes import CLASS_NAMES
+from keras_frcnn.data.sources.shared.class_map import UNUSED
 from keras_frcnn.data.sources.spec import ALL, DataSpec, requests
+from keras_frcnn.data.sources.synthetic import drawn
+from keras_frcnn.data.sources.synthetic.scenes import CLASS_NAMES
 from keras_frcnn.facts.errors import InputError
 
 COUNTS = {"train": 3, "val": 2, "test": 1}

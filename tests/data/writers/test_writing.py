@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.sources.annotations import EXIF_IGNORED
 from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.shared.annotations import EXIF_IGNORED
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.writers import coco, naming, voc
 from keras_frcnn.data.writers.losses import EXIF_POLICY, RENAMED, Losses

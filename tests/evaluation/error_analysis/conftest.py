@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.detections.record import ImageDetections
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.evaluation.error_analysis.analysis import error_analysis
 from keras_frcnn.evaluation.error_analysis.labels import CAUSES, FALSE_POSITIVES, KINDS, SIZES
-from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
 
 NAMES = ("cat", "dog", "hen")
 CORNERS = st.integers(0, 6)

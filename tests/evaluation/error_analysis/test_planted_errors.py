@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections_record import ImageDetections
+from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.evaluation.error_analysis.analysis import error_analysis
-from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
 
 CELL = 400  # pixels
 SIDES = {"small": (12, 31), "medium": (33, 95), "large": (97, 150)}

@@ -3,7 +3,7 @@
 import pytest
 
 from keras_frcnn.evaluation.error_analysis.analysis import error_analysis
-from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
 
 # tidecv 1.0.1 on the same detections and objects, with max_dets above their number: counts, and costs in points of mAP.
 COUNTS = {

@@ -14,7 +14,7 @@ from PIL import Image
 from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.pictures import synthetic_images
 from export.shared.reference import reference_detections
-from keras_frcnn.data.images import decode_image
+from keras_frcnn.data.pictures.images import decode_image
 
 
 def chunk(kind, content):

@@ -18,8 +18,8 @@ from export.shared.parity import ParityError
 from export.shared.pictures import synthetic_images
 from export.shared.reference import reference_detections
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.images import denormalise
-from keras_frcnn.data.pipeline import evaluation_batches
+from keras_frcnn.data.pictures.images import denormalise
+from keras_frcnn.data.stream.pipeline import evaluation_batches
 from keras_frcnn.network.model import FasterRCNN
 
 SIZE = (64, 96)  # of the picture as viewers show it; the small model does not resize it

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_frcnn.data.order import Share
-from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.stream.order import Share
+from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.facts.errors import InputError
 from training.engine.distribution import make_strategy, map_images
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.data.tuning import untuned
+from keras_frcnn.data.stream.tuning import untuned
 from training.engine.checkpoints import Checkpoints
 from training.engine.interruption import deferred
 from training.engine.loop import train

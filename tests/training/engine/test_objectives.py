@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.data.pipeline import evaluation_batches, training_batches
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.stream.pipeline import evaluation_batches, training_batches
 from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals
 from keras_frcnn.network.forward import joint_training_counts, propose
 from training.engine.inference import detect_in_batch, fixed_features, image_features

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.data.pipeline import training_batches
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN

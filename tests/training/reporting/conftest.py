@@ -29,7 +29,7 @@ def make_example():
 @pytest.fixture(scope="session")
 def make_record():
     """Build a record of detections (box, class, score)."""
-    from keras_frcnn.evaluation.detections_record import ImageDetections
+    from keras_frcnn.evaluation.detections.record import ImageDetections
 
     def make(image_id, found=()):
         boxes, classes, scores = zip(*found, strict=True) if found else ((), (), ())
@@ -88,9 +88,9 @@ def make_run():
 
     The proposals are the left parts of the true boxes and overlap them with an IoU of 0.52.
     """
-    from keras_frcnn.evaluation.recall import proposal_recall
-    from keras_frcnn.evaluation.tables import ap_to_json, recall_to_json
-    from keras_frcnn.evaluation.voc_ap import evaluate_voc
+    from keras_frcnn.evaluation.metrics.recall import proposal_recall
+    from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
+    from keras_frcnn.evaluation.results.tables import ap_to_json, recall_to_json
     from keras_frcnn.facts.files import write_json
     from training.reporting.summary import read_result
 

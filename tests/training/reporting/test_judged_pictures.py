@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_frcnn.evaluation.voc_ap import evaluate_voc
+from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
 from training.reporting.judged_pictures import (
     PictureJudgement,
     choose_pictures,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from keras_frcnn.evaluation.error_analysis.costs import ErrorCost
-from keras_frcnn.evaluation.matches import ClassMatches
-from keras_frcnn.evaluation.recall import RecallResult
-from keras_frcnn.evaluation.voc_ap import ClassAP
+from keras_frcnn.evaluation.matching.matches import ClassMatches
+from keras_frcnn.evaluation.metrics.recall import RecallResult
+from keras_frcnn.evaluation.metrics.voc_ap import ClassAP
 from training.reporting.curves import Curve
 from training.reporting.plots import CURVE_POINTS, curves_plot, error_cost_plot, precision_recall_plot, recall_plot
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.recall import proposal_recall
-from keras_frcnn.evaluation.tables import recall_to_json
+from keras_frcnn.evaluation.metrics.recall import proposal_recall
+from keras_frcnn.evaluation.results.tables import recall_to_json
 from training.reporting.summary import headlines, read_result, summary_table, training_table
 
 TRAINING = {"iterations": 8, "images": 16, "minutes": 1.26}

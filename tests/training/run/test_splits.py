@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_frcnn.data.sources import split_by
-from keras_frcnn.data.sources.drawn import write_synthetic
+from keras_frcnn.data.sources.shared import split_by
+from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
 from keras_frcnn.facts.errors import InputError
 from training.alternate import parse_arguments
 from training.run.start import open_run, read_data

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.data.order import training_items
-from keras_frcnn.data.pipeline import evaluation_batches, training_batches
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.stream.order import training_items
+from keras_frcnn.data.stream.pipeline import evaluation_batches, training_batches
 from keras_frcnn.network.forward import Counts
 from training.engine.inference import fixed_features, image_features
 from training.engine.objectives import head_losses, rpn_losses

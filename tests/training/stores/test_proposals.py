@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_frcnn.data.pipeline import evaluation_batches
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.stream.pipeline import evaluation_batches
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.network.forward import Counts, propose
