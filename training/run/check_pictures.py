@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from keras_frcnn.data.doctor.pictures import PictureFacts, read_pictures
+from keras_frcnn.data.doctor.checks.decoding import PictureFacts, read_pictures
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.errors import InputError
 from training.engine.distribution import progress_bar

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from keras_frcnn.data.doctor import findings
-from keras_frcnn.data.doctor.box_checks import duplicate_boxes, problem_findings, tiny_boxes
-from keras_frcnn.data.doctor.class_checks import class_findings
-from keras_frcnn.data.doctor.counts import SplitCounts, count_split
-from keras_frcnn.data.doctor.coverage import COVERAGE_IOUS, Coverage, anchor_coverage
+from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS, Coverage, anchor_coverage
+from keras_frcnn.data.doctor.anchors.suggestion import ENOUGH_OBJECTS, suggest_anchors
+from keras_frcnn.data.doctor.checks.boxes import duplicate_boxes, problem_findings, tiny_boxes
+from keras_frcnn.data.doctor.checks.classes import class_findings
+from keras_frcnn.data.doctor.checks.counts import SplitCounts, count_split
+from keras_frcnn.data.doctor.checks.decoding import Progress, read_pictures
+from keras_frcnn.data.doctor.checks.objects import Objects, gather_objects
+from keras_frcnn.data.doctor.checks.pictures import copy_findings, decoding_findings, id_findings
 from keras_frcnn.data.doctor.findings import Finding, in_files, in_order
-from keras_frcnn.data.doctor.objects import Objects, gather_objects
-from keras_frcnn.data.doctor.picture_checks import copy_findings, decoding_findings, id_findings
-from keras_frcnn.data.doctor.pictures import Progress, read_pictures
-from keras_frcnn.data.doctor.suggestion import ENOUGH_OBJECTS, suggest_anchors
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.config import AnchorConfig, DetectorConfig
 

@@ -2,8 +2,8 @@
 
 import math
 
-from keras_frcnn.data.doctor.counts import counts_table
-from keras_frcnn.data.doctor.coverage import COVERAGE_IOUS, Coverage
+from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS, Coverage
+from keras_frcnn.data.doctor.checks.counts import counts_table
 from keras_frcnn.data.doctor.examine import AnchorCheck, Examination, anchor_options
 from keras_frcnn.data.doctor.findings import finding_line, summary_line, to_json
 from keras_frcnn.facts.pages.tables import Table, format_table, number

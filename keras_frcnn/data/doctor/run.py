@@ -37,7 +37,7 @@ def run_doctor(spec: DataSpec, config: DetectorConfig, options: argparse.Namespa
         if options.json:
             write_json(options.json, as_json(spec.data, examination))
         if options.out:
-            from keras_frcnn.data.doctor.page import write_doctor_page  # needs Jinja2 and Matplotlib
+            from keras_frcnn.data.doctor.page.page import write_doctor_page  # needs Jinja2 and Matplotlib
 
             path = Path(options.out) / PAGE
             write_doctor_page(path, spec.data, examination)

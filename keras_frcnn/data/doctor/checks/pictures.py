@@ -5,8 +5,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from keras_frcnn.data.doctor import findings
+from keras_frcnn.data.doctor.checks.decoding import PictureFacts
 from keras_frcnn.data.doctor.findings import Finding, in_files
-from keras_frcnn.data.doctor.pictures import PictureFacts
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pictures.near_duplicates import near_duplicate_groups
 

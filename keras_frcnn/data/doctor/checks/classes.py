@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from keras_frcnn.data.doctor import findings
-from keras_frcnn.data.doctor.counts import SplitCounts
+from keras_frcnn.data.doctor.checks.counts import SplitCounts
 from keras_frcnn.data.doctor.findings import Finding
 
 FEW_OBJECTS = 10  # a class with fewer in the first split is rare

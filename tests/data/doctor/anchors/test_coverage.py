@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_frcnn.data.doctor import coverage
-from keras_frcnn.data.doctor.coverage import anchor_coverage, best_ious
-from keras_frcnn.data.doctor.objects import gather_objects
-from keras_frcnn.data.doctor.suggestion import MOST_ANCHORS, SHAPES, suggest_anchors
+from keras_frcnn.data.doctor.anchors import coverage
+from keras_frcnn.data.doctor.anchors.coverage import anchor_coverage, best_ious
+from keras_frcnn.data.doctor.anchors.suggestion import MOST_ANCHORS, SHAPES, suggest_anchors
+from keras_frcnn.data.doctor.checks.objects import gather_objects
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.config import AnchorConfig, ImageConfig

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_frcnn.data.doctor import pictures
-from keras_frcnn.data.doctor.pictures import read_picture, read_pictures
+from keras_frcnn.data.doctor.checks import decoding as pictures
+from keras_frcnn.data.doctor.checks.decoding import read_picture, read_pictures
 from keras_frcnn.data.pictures.near_duplicates import picture_hash
 from keras_frcnn.data.sources.synthetic.drawn import draw_picture
 

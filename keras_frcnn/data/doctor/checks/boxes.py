@@ -3,8 +3,8 @@
 import numpy as np
 
 from keras_frcnn.data.doctor import findings
+from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.data.doctor.findings import Finding, in_files
-from keras_frcnn.data.doctor.objects import Objects
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.sources.shared import annotations, class_map
 from keras_frcnn.data.sources.voc import pictures as voc_pictures

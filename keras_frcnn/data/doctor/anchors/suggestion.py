@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_frcnn.data.doctor.coverage import COVERAGE_IOUS, best_ious
-from keras_frcnn.data.doctor.objects import Objects
+from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS, best_ious
+from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.facts.config import AnchorConfig
 
 MOST_ANCHORS = 12  # of a cell; the paper has 9

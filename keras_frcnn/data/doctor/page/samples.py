@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.data.doctor.findings import NOTE, Finding
-from keras_frcnn.data.doctor.objects import Objects
 from keras_frcnn.data.example import Example
 from keras_frcnn.data.pictures.images import decode_image
 from keras_frcnn.data.pictures.orientation import apply_orientation

@@ -3,8 +3,8 @@
 import pytest
 
 from keras_frcnn.data.doctor import findings
-from keras_frcnn.data.doctor.class_checks import class_findings, name_variants
-from keras_frcnn.data.doctor.counts import SplitCounts
+from keras_frcnn.data.doctor.checks.classes import class_findings, name_variants
+from keras_frcnn.data.doctor.checks.counts import SplitCounts
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_frcnn.data.doctor.counts import SplitCounts, counts_table
-from keras_frcnn.data.doctor.coverage import COVERAGE_IOUS
+from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS
+from keras_frcnn.data.doctor.checks.counts import SplitCounts, counts_table
 from keras_frcnn.data.doctor.examine import AnchorCheck, Examination, anchor_options
 from keras_frcnn.data.doctor.findings import Finding, named_files, summary_line
-from keras_frcnn.data.doctor.plots import MOST_CLASSES, counts_plot, coverage_plot, sizes_plot
+from keras_frcnn.data.doctor.page.plots import MOST_CLASSES, counts_plot, coverage_plot, sizes_plot
+from keras_frcnn.data.doctor.page.samples import Sample, sample_pictures
 from keras_frcnn.data.doctor.report import coverage_table
-from keras_frcnn.data.doctor.samples import Sample, sample_pictures
 from keras_frcnn.facts.pages.rendering import MISSING, write_page
 from keras_frcnn.facts.pages.tables import Table
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from keras_frcnn.data.doctor.counts import SplitCounts
-from keras_frcnn.data.doctor.coverage import COVERAGE_IOUS
+from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS
+from keras_frcnn.data.doctor.checks.counts import SplitCounts
+from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.data.doctor.examine import AnchorCheck
-from keras_frcnn.data.doctor.objects import Objects
 from keras_frcnn.facts.pages.plots import COLOURS, WIDE, plain_text, svg_plot
 
 MOST_CLASSES = 30  # in the plot of the counts; the table has all

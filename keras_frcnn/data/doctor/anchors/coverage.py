@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_frcnn.data.doctor.objects import Objects
+from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.facts.config import AnchorConfig
 from keras_frcnn.geometry.anchors import base_anchors, base_areas
 
