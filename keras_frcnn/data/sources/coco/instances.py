@@ -65,20 +65,20 @@ class _Contents:
     def add_image(self, place: int, fields: Any) -> None:
         """Read an element of `images`."""
         where = f"{self.file}, images[{place}]"
-        image_id = _image_id(_field(fields, "id", where), f"{where}, id")
+        image_id = _image_id(_field(fields, "id", where), where, "id")
         if image_id in self.images:
             problem = f"images[{self.images[image_id].place}] has the same id {image_id}"
             raise InputError(f"{where}, id", problem, "give each picture its own id")
         name = _name(fields, "file_name", where)
         size = None
         if fields.get("height") is not None and fields.get("width") is not None:
-            size = (_number(fields["height"], f"{where}, height"), _number(fields["width"], f"{where}, width"))
+            size = (_number(fields["height"], where, "height"), _number(fields["width"], where, "width"))
         self.images[image_id] = _Image(place, name, size)
 
     def add_category(self, place: int, fields: Any) -> None:
         """Read an element of `categories`."""
         where = f"{self.file}, categories[{place}]"
-        number = _whole(_field(fields, "id", where), f"{where}, id")
+        number = _whole(_field(fields, "id", where), where, "id")
         name = _name(fields, "name", where)
         if number in self.categories:
             problem = f"category {self.categories[number].name!r} has the same id {number}"
@@ -90,7 +90,7 @@ class _Contents:
     def add_annotation(self, place: int, fields: Any) -> None:
         """Read an element of `annotations`."""
         where = f"{self.file}, annotations[{place}]"
-        image_id = _image_id(_field(fields, "image_id", where), f"{where}, image_id")
+        image_id = _image_id(_field(fields, "image_id", where), where, "image_id")
         number = fields.get("id")
         if isinstance(number, int | str):
             if number in self._annotation_ids:
@@ -98,11 +98,11 @@ class _Contents:
             self._annotation_ids.add(number)
         one = _Object(
             place,
-            _whole(_field(fields, "category_id", where), f"{where}, category_id"),
+            _whole(_field(fields, "category_id", where), where, "category_id"),
             _corners(fields, where),
             _flag(fields, "iscrowd", where),
             _flag(fields, "ignore", where),
-            None if fields.get("area") is None else _number(fields["area"], f"{where}, area"),
+            None if fields.get("area") is None else _number(fields["area"], where, "area"),
         )
         self.objects.setdefault(image_id, []).append(one)
 
@@ -236,26 +236,26 @@ def _is_text(value: str) -> bool:
     return "\0" not in value and value == value.encode("utf-8", "ignore").decode()
 
 
-def _image_id(value: Any, where: str) -> str:
+def _image_id(value: Any, where: str, field: str) -> str:
     """The id as text: a whole number, or a name.  Files of a run are named after it, and must stay in their folder."""
     if isinstance(value, str) and _is_text(value) and not value.startswith("/"):
         if not {"", ".", ".."} & set(value.replace("\\", "/").split("/")):
             return value
     elif isinstance(value, _NUMBERS) and not isinstance(value, bool):
-        return str(_whole(value, where))
-    raise InputError(where, f"expected a whole number or a name (got {value!r})", "write a whole number")
+        return str(_whole(value, where, field))
+    raise InputError(f"{where}, {field}", f"expected a whole number or a name (got {value!r})", "write a whole number")
 
 
-def _whole(value: Any, where: str) -> int:
+def _whole(value: Any, where: str, field: str) -> int:
     if isinstance(value, _NUMBERS) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
         return int(value)
-    raise InputError(where, f"expected a whole number (got {value!r})", "write a whole number")
+    raise InputError(f"{where}, {field}", f"expected a whole number (got {value!r})", "write a whole number")
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, where: str, field: str) -> float:
     if isinstance(value, _NUMBERS) and not isinstance(value, bool) and abs(value) < 1e300:  # False for NaN
         return float(value)
-    raise InputError(where, f"expected a finite number (got {value!r})", "write a number")
+    raise InputError(f"{where}, {field}", f"expected a finite number (got {value!r})", "write a number")
 
 
 def _flag(fields: dict[str, Any], name: str, where: str) -> bool:
@@ -269,13 +269,12 @@ def _corners(fields: dict[str, Any], where: str) -> tuple[float, float, float, f
     """The box of an annotation, y0 x0 y1 x1; without `bbox` that of its polygons."""
     box = fields.get("bbox")
     if box is None and isinstance(fields.get("segmentation"), list) and fields["segmentation"]:
-        return _around(fields["segmentation"], f"{where}, segmentation")
-    where = f"{where}, bbox"
+        return _around(fields["segmentation"], where)
     if box is None:
-        raise InputError(where, "missing field", "add it, or use an instances file")
+        raise InputError(f"{where}, bbox", "missing field", "add it, or use an instances file")
     if not isinstance(box, list) or len(box) != 4:
-        raise InputError(where, f"expected four numbers (got {box!r})", "write x, y, width and height")
-    x, y, width, height = (_number(value, where) for value in box)
+        raise InputError(f"{where}, bbox", f"expected four numbers (got {box!r})", "write x, y, width and height")
+    x, y, width, height = [_number(value, where, "bbox") for value in box]
     # Many tools work in float32: their x + width is a little more than the picture's width for a box that ends at the
     # border.  Boxes become float32 in the end, so the rounding loses nothing.
     return y, x, float(np.float32(y + height)), float(np.float32(x + width))
@@ -283,8 +282,10 @@ def _corners(fields: dict[str, Any], where: str) -> tuple[float, float, float, f
 
 def _around(polygons: list[Any], where: str) -> tuple[float, float, float, float]:
     """The box around polygons of x1 y1 x2 y2 ..., as y0 x0 y1 x1."""
+    field = "segmentation"
     if not all(isinstance(one, list) and len(one) >= 6 and len(one) % 2 == 0 for one in polygons):
-        raise InputError(where, "expected polygons of at least three points", "write x1, y1, x2, y2, ... for each")
-    numbers = [[_number(value, where) for value in one] for one in polygons]
+        fix = "write x1, y1, x2, y2, ... for each"
+        raise InputError(f"{where}, {field}", "expected polygons of at least three points", fix)
+    numbers = [[_number(value, where, field) for value in one] for one in polygons]
     xs, ys = ([value for one in numbers for value in one[start::2]] for start in (0, 1))
     return min(ys), min(xs), max(ys), max(xs)
