@@ -8,8 +8,11 @@ from pathlib import Path
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.writers.losses import Loss
+from keras_frcnn.data.writers.naming import safe_splits
 from keras_frcnn.data.writers.table import WRITERS
 from keras_frcnn.facts.errors import InputError
+
+SPLITS = "split names that are not safe file names: changed"
 
 
 def write_dataset(kind: str, datasets: Mapping[str, Dataset], out: Path, link: bool = False) -> list[Loss]:
@@ -42,6 +45,10 @@ def write_dataset(kind: str, datasets: Mapping[str, Dataset], out: Path, link: b
     except OSError as error:
         fix = "free some space, or use a folder that you can write to"
         raise InputError(out, f"cannot be written ({error.strerror})", fix) from None
+    renamed = {split: name for split, name in safe_splits(datasets).items() if split != name}
+    if renamed:
+        names = ", ".join(f"{split} is {name}" for split, name in renamed.items())
+        losses.append(Loss(f"{SPLITS} ({names})", len(renamed)))
     return losses
 
 

@@ -18,7 +18,7 @@ from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.writers import coco, naming, voc
 from keras_frcnn.data.writers.losses import EXIF_POLICY, RENAMED, Losses
 from keras_frcnn.data.writers.table import WRITERS
-from keras_frcnn.data.writers.writing import write_dataset
+from keras_frcnn.data.writers.writing import SPLITS, write_dataset
 from keras_frcnn.facts.errors import InputError
 
 HEIGHT, WIDTH = 30, 50
@@ -71,6 +71,12 @@ def test_only_a_new_or_empty_folder_is_written(tmp_path):
         with pytest.raises(InputError, match=f"{taken}: already exists and is not an empty folder; use a new folder"):
             write_dataset("voc", {"train": one}, tmp_path / taken)
     assert sorted((tmp_path / "empty").rglob("*")) == before
+
+
+def test_a_split_whose_name_is_no_file_name_is_renamed(tmp_path):
+    losses = write_dataset("voc", {"VOC2007/val": dataset(example(tmp_path, "a"))}, tmp_path / "out")
+    assert losses == [(f"{SPLITS} (VOC2007/val is VOC2007_val)", 1)]
+    assert len(load_dataset(DataSpec(data=f"voc:{tmp_path / 'out'}"), "VOC2007_val").examples) == 1
 
 
 def test_a_picture_in_two_splits_is_refused(tmp_path):
@@ -181,6 +187,14 @@ def test_voc_does_not_state_the_classes(tmp_path):
         made = dataset(example(tmp_path, "1"), names=names)
         losses = dict(write_dataset("voc", {"train": made}, tmp_path / f"out{number}"))
         assert losses == ({voc.CLASSES: 2} if number else {})
+
+
+def test_a_corner_too_close_to_the_border_for_the_1_of_voc_is_counted(tmp_path):
+    one = example(tmp_path, "1", boxes=((1e-10, 0.5, 20, 25), (0.125, 0.1, 20, 25)))
+    assert write_dataset("voc", {"train": dataset(one)}, tmp_path / "out") == [(voc.ROUNDED, 1)]
+    (read,) = load_dataset(DataSpec(data=f"voc:{tmp_path / 'out'}"), "train").examples
+    assert read.boxes[1].tobytes() == one.boxes[1].tobytes()
+    assert read.boxes[0].tobytes() != one.boxes[0].tobytes() and abs(read.boxes[0] - one.boxes[0]).max() < 1e-15
 
 
 def turned(folder, orientation, apply):
