@@ -5,6 +5,7 @@
 Boxes are float32 fractions of the picture's sides.  The pictures are stored with the bytes of their files.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,9 +40,7 @@ def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
         shards = list(_shards(dataset.examples))
         for number, examples in enumerate(shards):
             file = out / f"{name}-{number:05d}-of-{len(shards):05d}.tfrecord"
-            with tf.io.TFRecordWriter(str(file)) as writer:
-                for example in examples:
-                    writer.write(_record(example, dataset.class_names, numbers, losses).SerializeToString())
+            _write_shard(file, (_record(example, dataset.class_names, numbers, losses) for example in examples))
     (out / "label_map.pbtxt").write_text(format_label_map(class_names), encoding="utf-8")
     return losses.listed()
 
@@ -59,6 +58,16 @@ def _shards(examples: Sequence[Example]) -> Iterator[list[Example]]:
         size += more
     if shard:
         yield shard
+
+
+def _write_shard(file: Path, records: Iterable[tf.train.Example]) -> None:
+    """Write a record file; raises OSError, where TensorFlow raises errors of its own."""
+    try:
+        with tf.io.TFRecordWriter(str(file)) as writer:
+            for record in records:
+                writer.write(record.SerializeToString())
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message) from None
 
 
 def _record(example: Example, class_names: Sequence[str], numbers: Sequence[int], losses: Losses) -> tf.train.Example:

@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from PIL import Image
 
@@ -15,6 +16,7 @@ from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.writers import csv_table, tfrecord
 from keras_frcnn.data.writers.losses import RENAMED
 from keras_frcnn.data.writers.writing import write_dataset
+from keras_frcnn.facts.errors import InputError
 
 SIZES = ((5, 7), (40, 60), (3, 4000), (500, 333))  # height, width
 KINDS = ("csv", "tfrecord")
@@ -215,6 +217,16 @@ def test_records_are_sharded_by_number_and_size(pictures, tmp_path, monkeypatch)
     monkeypatch.setattr(tfrecord, "_SHARD_BYTES", size * 2.5)
     write_dataset("tfrecord", datasets, tmp_path / "smaller")
     assert len(list((tmp_path / "smaller").glob("*.tfrecord"))) == 4
+
+
+def test_a_full_disk_is_an_error_of_the_folder(pictures, tmp_path, monkeypatch):
+    def full(path):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", full)
+    with pytest.raises(InputError, match=r"out: cannot be written \(No space left on device\); free some space"):
+        write_dataset("tfrecord", one_picture(pictures), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_are_quoted_and_numbers_are_not(pictures, tmp_path):

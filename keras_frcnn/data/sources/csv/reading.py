@@ -5,6 +5,7 @@ neighbours.  A file of `name,id` rows beside the annotations, e.g. `classes.csv`
 """
 
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -146,9 +147,7 @@ def _read_file(file: Path, images_root: Path, problems: Problems) -> list[Annota
         raise InputError(file, "the file is empty", "write one object per row")
     columns = find_columns(first[1], str(file), problems)
     pictures: dict[str, _Picture] = {}
-    if not columns.header:
-        _add_row(pictures, first[1], columns, file, first[0], problems)
-    for line, row in rows:
+    for line, row in rows if columns.header else itertools.chain([first], rows):
         with problems.skipping():
             _add_row(pictures, row, columns, file, line, problems)
     found = []

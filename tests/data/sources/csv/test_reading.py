@@ -164,6 +164,7 @@ def test_rows_with_other_sizes_are_counted(folder):
             "a.jpg,1,2,30,40,cat\n\nb.jpg,1,2,x,40,cat\n",
             r"labels.csv, line 3, x2: expected a finite .* \(got .x.\)",
         ),
+        ('"c\nd.jpg",1,2,30,40,cat\nb.jpg,1,2,x,40,cat\n', r"labels.csv, line 3, x2: expected a finite number"),
         ("a.jpg,1,2,30,40,cat\nb.jpg,1,2,nan,40,cat\n", r"labels.csv, line 2, x2: expected a finite number"),
         ("a.jpg,1,2,30,40,cat\nb.jpg,1,,30,40,cat\n", r"labels.csv, line 2, y1: expected a finite number \(got ''\)"),
         ("a.jpg,1,2,30,40,cat\nb.jpg,1,2,30,40,\n", r"labels.csv, line 2, class: the field is empty"),
