@@ -211,7 +211,7 @@ def test_what_is_imported_is_declared(room):
 
 
 def test_detection_evaluation_and_exports_need_no_data_packages():
-    """What detection, evaluation and the exports import, directly or not, needs no package of `data` alone."""
+    """What these parts import, directly or not, needs no package that only the extra `data` has."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_frcnn.data.sources.records import tfrecord
 from keras_frcnn.data.sources.loading import dataset_splits, load_dataset
+from keras_frcnn.data.sources.records import tfrecord
 from keras_frcnn.data.sources.records.label_map import format_label_map, read_label_map
 from keras_frcnn.data.sources.records.record_files import record_files
 from keras_frcnn.data.sources.spec import DataSpec, Request
