@@ -83,7 +83,6 @@ EXIF_IGNORED = Kind(
 MAPPED_TO_NULL = Kind("object dropped by the class map", NOTE, "nothing to do if that is intended")
 RARE_CLASS = Kind("class with few objects", NOTE, "add pictures of it")
 BETTER_ANCHORS = Kind("other anchors fit better", NOTE, "set --anchor-scales and --anchor-ratios")
-UNION_SPLIT = Kind("split made of other splits", NOTE, "nothing to do; its pictures are examined with those splits")
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:

@@ -2,8 +2,9 @@
 
 from PIL import Image
 
-from keras_frcnn.data.doctor import findings
+from keras_frcnn.data.doctor import findings, splits
 from keras_frcnn.data.doctor.splits import load_splits
+from keras_frcnn.data.sources.loading import divide_data
 from keras_frcnn.data.sources.spec import DataSpec
 
 
@@ -18,17 +19,6 @@ def write_split(tree, name, lines):
 
 def ids(split, count, start=0):
     return [f"{split}_{number:06d}" for number in range(start, start + count)]
-
-
-def test_only_exact_unions_of_smaller_splits_are_left_out(tree):
-    write_split(tree, "train", ids("train", 10))
-    write_split(tree, "a_test", ids("train", 10, 10))
-    write_split(tree, "trainval", ids("train", 10) + ids("val", 14))  # left out
-    write_split(tree, "same_as_val", ids("val", 14))  # no union: a fault, which must be seen
-    write_split(tree, "whole", ids("train", 30) + ids("val", 14))  # has more than the others together
-    sizes, found = load(tree)
-    assert list(sizes.items()) == [("train", 10), ("a_test", 10), ("same_as_val", 14), ("val", 14), ("whole", 44)]
-    assert [(finding.kind, finding.detail) for finding in found] == [(findings.UNION_SPLIT, "trainval")]
 
 
 def test_named_splits_are_all_examined_in_their_order(tree):
@@ -71,3 +61,13 @@ def test_classes_of_a_split_without_objects(tree):
     tree.edit("val_000001", lambda root: [root.remove(element) for element in root.findall("object")])
     datasets, found = load_splits(DataSpec(data=f"voc:{tree.root}"), ["train", "val"], "auto")
     assert datasets["val"].class_names == datasets["train"].class_names and not found
+
+
+def test_shares_divide_the_data_once(tree, monkeypatch):
+    """Dividing compares all pictures, so it must not be repeated for each split."""
+    calls = []
+    monkeypatch.setattr(splits, "divide_data", lambda *a, **k: calls.append(1) or divide_data(*a, **k))
+    datasets, found = load_splits(DataSpec(data=f"voc:{tree.root}", split_by="0.5/0.5"), None, "auto")
+    sizes = {name: len(dataset.examples) for name, dataset in datasets.items()}
+    assert list(sizes) == ["train", "val"] and sum(sizes.values()) == 44 and min(sizes.values()) > 15
+    assert len(calls) == 1 and not found
