@@ -1,7 +1,7 @@
 """From the bytes of a picture to the network's input: decode, resize, normalise.
 
-Training, detection and both exports use these functions.  None of them applies the EXIF orientation: boxes refer to the
-pixels as the file stores them.
+Training, detection and both exports use these functions.  `orientation.py` applies the EXIF orientation to what
+`decode_image` returns.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def decode_image(encoded: Tensor) -> Tensor:
         encoded: () string, the bytes of the file.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB, as the file stores the pixels.
 
     Raises:
         tf.errors.InvalidArgumentError: The bytes are damaged or have another format.
@@ -40,7 +40,7 @@ def decode_image(encoded: Tensor) -> Tensor:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
     # decode_image also decodes JPEG, but has no dct_method.  decode_jpeg rejects BMP and animated GIF.
-    image = tf.cond(_starts_with(encoded, JPEG_START), decode_jpeg, decode_other)
+    image = tf.cond(starts_with(encoded, JPEG_START), decode_jpeg, decode_other)
     return tf.ensure_shape(image, [None, None, 3])
 
 
@@ -53,7 +53,7 @@ def encoded_size(encoded: Tensor) -> Tensor:
         encoded: () string, the bytes of the file.
 
     Returns:
-        (2,) int64, height and width in pixels; (0, 0) for bytes that are neither JPEG nor PNG.
+        (2,) int64, height and width in pixels as stored; (0, 0) for bytes that are neither JPEG nor PNG.
 
     Raises:
         tf.errors.InvalidArgumentError: The header of the JPEG is damaged.
@@ -66,14 +66,14 @@ def encoded_size(encoded: Tensor) -> Tensor:
 
     return tf.case(
         [
-            (_starts_with(encoded, PNG_START), of_png),
-            (_starts_with(encoded, JPEG_START), lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[:2]),
+            (starts_with(encoded, PNG_START), of_png),
+            (starts_with(encoded, JPEG_START), lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[:2]),
         ],
         default=lambda: tf.zeros([2], tf.int64),
     )
 
 
-def _starts_with(encoded: Tensor, start: bytes) -> Tensor:
+def starts_with(encoded: Tensor, start: bytes) -> Tensor:
     """Return whether the () string `encoded` starts with `start`: () bool."""
     return tf.equal(tf.strings.substr(encoded, 0, len(start)), start)
 
@@ -85,7 +85,7 @@ def resized_size(original_size: Tensor, short_side: int, long_side: int) -> Tens
     pixels and are at least LEAST_SIDE; apart from that, the aspect ratio is kept.
 
     Args:
-        original_size: (2,) integers, height and width in pixels of the stored picture, at least 1.
+        original_size: (2,) integers, height and width of the picture in pixels, at least 1.
         short_side: In pixels.
         long_side: In pixels.
 

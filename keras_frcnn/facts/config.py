@@ -32,7 +32,7 @@ class AnchorConfig:
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Images: the size to which they are resized, at one scale (section 3.3)."""
+    """Images: how they are read, and the size to which they are resized, at one scale (section 3.3)."""
 
     short_side: int = setting(
         600, "shorter side of the resized image, in pixels", source="section 3.3", option="--short-side", more_than=0
@@ -42,10 +42,20 @@ class ImageConfig:
         source="Girshick 2015, released code", option="--long-side", more_than=0,
     )  # fmt: skip
     exif: str = setting(
-        "auto", "whether pictures are turned by their EXIF orientation: apply, ignore, or auto, which lets training "
-        "decide from the data; a model that still has auto ignores it",
-        option="--exif", choices=("auto", "apply", "ignore"),
+        "auto",
+        "EXIF orientation of the pictures: apply turns them as it says, and boxes are in pixels of the turned "
+        "picture; ignore takes the pixels as stored; auto decides by the training data",
+        source="the Exif standard, tag 274", option="--exif", choices=("auto", "apply", "ignore"),
     )  # fmt: skip
+
+    @property
+    def applies_exif(self) -> bool:
+        """Whether a model turns pictures as their EXIF orientation says.
+
+        Training replaces "auto" by what it decides.  A model that still says "auto" was trained before this setting
+        existed, or not at all, and takes the pixels as stored.
+        """
+        return self.exif == "apply"
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def test_the_first_frame_of_an_animation():
     np.testing.assert_array_equal(image, np.broadcast_to(np.uint8([255, 0, 0]), (3, 4, 3)))
 
 
-def test_the_exif_orientation_is_ignored():
+def test_decoding_gives_the_pixels_as_stored():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by 90 degrees
     image = decode_image(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif))

@@ -19,7 +19,7 @@ from keras_frcnn.facts.errors import InputError
 
 PAPER = {
     "anchors": {"scales": [128.0, 256.0, 512.0], "ratios": [0.5, 1.0, 2.0]},
-    "image": {"short_side": 600, "long_side": 1000},
+    "image": {"short_side": 600, "long_side": 1000, "exif": "auto"},
     "rpn": {
         "channels": 512,
         "positive_iou": 0.7,
@@ -64,7 +64,7 @@ def changed():
     """A configuration in which no field has its default."""
     return DetectorConfig(
         anchors=AnchorConfig(scales=(64.0,), ratios=(1.0, 3.0)),
-        image=ImageConfig(320, 480),
+        image=ImageConfig(320, 480, "apply"),
         rpn=RPNConfig(64, 0.6, 0.2, 32, 0.25, 2.0, 1.0, 4.0, 0.8, 500, 100, 300),
         head=HeadConfig(3, 32, 0.1, 16, 0.5, 0.6, 0.1, 3.0, 2.0, (0.2, 0.3, 0.4, 0.5)),
         test=TestConfig(50, 20, 0.5, 0.4, 7),
@@ -88,6 +88,14 @@ def test_every_field_was_changed():
 def test_a_missing_field_takes_its_default():
     assert config_from_dict({}) == DetectorConfig()
     assert config_from_dict({"rpn": {"channels": 64}}) == DetectorConfig(rpn=RPNConfig(channels=64))
+
+
+def test_a_model_turns_pictures_only_if_training_decided_so():
+    of_old_file = config_from_dict({"image": {"short_side": 600, "long_side": 1000}}).image
+    assert of_old_file.exif == "auto" and not of_old_file.applies_exif
+    assert [ImageConfig(exif=exif).applies_exif for exif in ("apply", "ignore")] == [True, False]
+    with pytest.raises(InputError, match=r"^m, field image\.exif must be one of auto, apply, ignore \(got 'turn'\)\.$"):
+        config_from_dict({"image": {"exif": "turn"}}, "m")
 
 
 def test_an_unknown_section_is_named():

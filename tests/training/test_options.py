@@ -203,7 +203,7 @@ def test_a_required_option_may_come_from_the_file_and_is_asked_for_by_name(tmp_p
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"options": {"sead": 1}}', "{path}, field options.sead: no such field; use one of data, train, val,"),
+        ('{"options": {"sead": 1}}', "{path}, field options.sead: no such field; use one of data, class_names,"),
         ('{"detector": {"rpn": {"chanels": 1}}}', "{path}, field detector.rpn.chanels: no such field; use one of"),
         ('{"detector": {"optimiser": {}}}', "{path}, field detector.optimiser: no such field; use one of anchors"),
         ('{"seed": 1}', "{path}, field seed: no such section; use one of options, detector"),

@@ -1,7 +1,8 @@
 """Size and EXIF orientation of a picture file, read without decoding the pixels."""
 
+import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import Image
 
@@ -10,7 +11,10 @@ from keras_frcnn.facts.errors import InputError
 AS_STORED = 1  # the EXIF orientation of a picture that viewers show as it is stored
 
 _FORMATS = ("JPEG", "MPO", "PNG")  # MPO: a JPEG with a second picture behind the first, written by some cameras
-_EXIF_ORIENTATION = 0x0112
+_PREFIX = re.compile(rb"\A(Exif\0\0){1,2}")  # some writers write it twice
+_ENTRY = 12  # bytes of one tag: number, type, count, value
+_ORIENTATION = 0x0112  # the number of the tag
+_SIZES = {3: 2, 4: 4}  # bytes of a value by the types that an orientation may have: SHORT and LONG
 
 
 class PictureHeader(NamedTuple):
@@ -36,16 +40,28 @@ def read_picture_header(path: Path) -> PictureHeader:
         raise InputError(path, f"cannot be read as a picture ({error})", "replace it with a JPEG or PNG file") from None
     if image_format not in _FORMATS:
         raise InputError(path, f"unsupported picture format {image_format}", "convert the picture to JPEG or PNG")
-    return PictureHeader(height, width, _exif_orientation(exif))
+    return PictureHeader(height, width, orientation_of(exif))
 
 
-def _exif_orientation(exif: bytes | None) -> int:
-    """The orientation in a block of EXIF data; AS_STORED if it is missing or unreadable."""
-    if not exif:
+def orientation_of(exif: bytes | None) -> int:
+    """The orientation that a block of EXIF data states, 1 to 8.
+
+    `exif` is what Pillow gives as `image.info["exif"]`.  The result is AS_STORED if there are no EXIF data, or if they
+    are damaged.  The rules are those of `data.orientation`, which reads encoded pictures in a graph.
+    """
+    exif = _PREFIX.sub(b"", exif or b"")
+    byte_order: Literal["little", "big"] = "big" if exif[:4] == b"MM\0*" else "little"
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(exif[start : start + size].ljust(size, b"\0"), byte_order)
+
+    if exif[:4] not in (b"II*\0", b"MM\0*"):
         return AS_STORED
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        return tags.get(_EXIF_ORIENTATION, AS_STORED)
-    except Exception:  # Pillow raises many types for damaged EXIF data; only a count of problems depends on the value
-        return AS_STORED
+    directory = number(4, 4)
+    count = min(number(directory, 2), (len(exif) - directory - 2) // _ENTRY)  # the directory may be cut off
+    for start in range(directory + 2, directory + 2 + _ENTRY * count, _ENTRY):
+        tag, kind, values = number(start, 2), number(start + 2, 2), number(start + 4, 4)
+        if tag == _ORIENTATION and kind in _SIZES and values == 1:
+            orientation = number(start + 8, _SIZES[kind])
+            return orientation if 1 <= orientation <= 8 else AS_STORED
+    return AS_STORED
