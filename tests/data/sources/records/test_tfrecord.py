@@ -216,7 +216,7 @@ def test_pictures_are_extracted_once_and_again_when_the_records_change(folder, c
     assert line in capsys.readouterr().err
     times = [Path(example.image_path).stat().st_mtime_ns for example in first.examples]
     with monkeypatch.context() as patch:
-        patch.setattr(tfrecord, "_read_files", None)  # the records are not read again
+        patch.setattr(tfrecord, "_read_files", lambda files: pytest.fail("the records are read again"))
         again = read(folder)
     assert capsys.readouterr().err == ""
     assert [example.image_path for example in again.examples] == [example.image_path for example in first.examples]
