@@ -28,7 +28,7 @@ def tutorial(pictures: int, iterations: str, weights: str) -> tuple[str, ...]:
         f"python -m keras_frcnn.data.synthetic --out drawn --train {pictures} --val 0 --test 0",
         "python -m keras_frcnn.data.convert voc:drawn shapes --to yolo",
         # 1. Look at the data before you train on them.
-        "python -m keras_frcnn.data.validate --data yolo:shapes --out check",
+        "python -m keras_frcnn.data.validate yolo:shapes --out check",
         # 2. Train.  The pictures have no validation set, so the run makes one and writes it down.
         f"python -m training.alternate --data yolo:shapes {split} --weights {weights} --run run --augment light "
         f"--iterations {iterations} {SMALL}",

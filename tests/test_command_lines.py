@@ -103,7 +103,7 @@ EXTRA_PACKAGES = {
 @pytest.mark.parametrize(
     ("extra", "module", "arguments"),
     [
-        ("data", "keras_frcnn.data.validate", "--data synthetic --out {folder}"),
+        ("data", "keras_frcnn.data.validate", "synthetic --out {folder}"),
         ("train", "training.alternate", "--data synthetic --weights none --run {folder}/run"),
         ("train", "training.joint", "--data synthetic --weights none --run {folder}/run"),
         ("train", "training.evaluate", "--data synthetic --model {folder}"),

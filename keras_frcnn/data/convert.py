@@ -13,9 +13,12 @@ from pathlib import Path
 from keras_frcnn.data.sources.spec import ALL, DataSpec
 from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.data.writers.table import WRITERS
+from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import exit_on_input_error
-from keras_frcnn.facts.options import add_options, from_options
+from keras_frcnn.facts.options import add_options, from_options, given_options
 from keras_frcnn.facts.settings import settings_of
+
+_EXIF = [one for one in settings_of(ImageConfig) if one.name == "exif"]
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,13 +33,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--to", required=True, choices=WRITERS, help=f"the format ({formats})")
     parser.add_argument("--split", nargs="+", metavar="NAME", help="splits to write (default: all that the data has)")
     parser.add_argument("--link", action="store_true", help="make hard links to the pictures instead of copies")
-    parser.add_argument(
-        "--exif",
-        choices=("auto", "apply", "ignore"),
-        default="auto",
-        help="whether the boxes refer to pictures with their EXIF orientation applied (default: auto, by stated sizes)",
-    )
     add_options(parser, [one for one in settings_of(DataSpec) if one.key != "data"])
+    add_options(parser, _EXIF)
     return parser.parse_args(arguments)
 
 
@@ -44,14 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; see the top of this file."""
     options = parse_arguments(arguments)
     # Deferred: --help needs neither NumPy nor OpenCV.
-    from keras_frcnn.data.sources.loading import dataset_splits, describe_problems, load_dataset
+    from keras_frcnn.data.sources.loading import dataset_splits, describe_problems, divide_data, load_dataset
     from keras_frcnn.data.writers.writing import check_new, write_dataset
 
     with exit_on_input_error():
         spec = from_options(DataSpec, options)
         check_new(options.out)
         splits = options.split or dataset_splits(spec) or (ALL,)
-        datasets = {split: load_dataset(spec, split, options.exif) for split in splits}
+        exif = given_options(options, _EXIF).get("exif", "auto")
+        divided = None if spec.split_by is None else divide_data(spec)
+        datasets = {split: load_dataset(spec, split, exif, divided) for split in splits}
         for dataset in datasets.values():
             for line in describe_problems(dataset):
                 print(f"warning: {line}")

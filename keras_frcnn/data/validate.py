@@ -1,6 +1,6 @@
 """Examine a data set before training: faults in its annotations and pictures, and how well the anchors fit.
 
-    python -m keras_frcnn.data.validate --data voc:DIR --out report
+    python -m keras_frcnn.data.validate voc:DIR --out report
 
 prints counts, the coverage of the anchors and one line for each finding, with its fix.  It reads every picture once.
 With --out it also writes a page with plots and pictures.  The exit status is 1 if there are errors, and 2 for an input
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import exit_on_input_error
 from keras_frcnn.facts.options import add_options, from_options, given_options
@@ -30,6 +31,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         prog="python -m keras_frcnn.data.validate", description="Examine a data set before training."
     )
+    parser.add_argument("data", metavar="SPEC", help=f"the data: {DATA_HELP}; join several with +")
     parser.add_argument(
         "--split", nargs="+", metavar="SPLIT",
         help="splits to examine, the one to train on first (default: all that the data set has)",
@@ -41,7 +43,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="threads that read pictures (default: one for each processor)",
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
-    add_options(parser, settings_of(DataSpec))
+    add_options(parser, [one for one in settings_of(DataSpec) if one.key != "data"])
     add_options(parser, _detector_settings())
     return parser.parse_args(arguments)
 

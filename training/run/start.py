@@ -101,7 +101,7 @@ def _log_findings(options: TrainingOptions, train_set: Dataset, val_set: Dataset
     for finding in findings[:_SHOWN_FINDINGS]:
         _log.info("%s", finding_line(finding))
     if findings:
-        _log.info("all checks of the data: python -m keras_frcnn.data.validate --data %s", options.data)
+        _log.info("all checks of the data: python -m keras_frcnn.data.validate %s", options.data)
 
 
 @contextlib.contextmanager

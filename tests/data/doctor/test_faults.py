@@ -202,7 +202,7 @@ def test_all_faults_at_once_by_the_command_line(tree, tmp_path, capsys):
     for seed, name in zip(FAULTS, names, strict=True):
         seed(tree, name)
     with pytest.raises(SystemExit) as ended:
-        main(["--data", f"voc:{tree.root}", "--json", str(tmp_path / "doctor.json"), "--quiet"])
+        main([f"voc:{tree.root}", "--json", str(tmp_path / "doctor.json"), "--quiet"])
     assert ended.value.code == 1
     answer = json.loads((tmp_path / "doctor.json").read_text())
     found = {finding["kind"] for finding in answer["findings"]}
@@ -213,7 +213,7 @@ def test_all_faults_at_once_by_the_command_line(tree, tmp_path, capsys):
 
 def test_the_exit_status_of_clean_and_of_bad_input(clean_tree, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["--data", f"voc:{clean_tree}", "--split", "train", "--quiet"])
+        main([f"voc:{clean_tree}", "--split", "train", "--quiet"])
     assert ended.value.code == 0 and "0 errors, 0 warnings" in capsys.readouterr().out
     for bad in (["--data", f"voc:{tmp_path}/none", "--split", "train"], ["--data", "synthetic", "--jobs", "0"], []):
         with pytest.raises(SystemExit) as ended:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not BCCD.is_dir(), reason="no blood cells beside
 def answer(tmp_path_factory):
     path = tmp_path_factory.mktemp("bccd") / "doctor.json"
     with pytest.raises(SystemExit) as ended:
-        main(["--data", f"voc:{BCCD}", "--short-side", "480", "--json", str(path), "--quiet"])
+        main([f"voc:{BCCD}", "--short-side", "480", "--json", str(path), "--quiet"])
     assert ended.value.code == 1
     return json.loads(path.read_text())
 

@@ -46,7 +46,7 @@ def test_the_doctor_is_heard_at_the_start(voc_tree, tmp_path, capsys):
         pass
     shown = capsys.readouterr().out
     assert "warning: duplicate box: " in shown and "; remove one of the two objects" in shown
-    assert f"all checks of the data: python -m keras_frcnn.data.validate --data voc:{voc_tree}\n" in shown
+    assert f"all checks of the data: python -m keras_frcnn.data.validate voc:{voc_tree}\n" in shown
 
 
 def test_a_handler_of_the_root_logger_does_not_print_the_lines_again(voc_tree, tmp_path, caplog):

@@ -37,7 +37,7 @@ def page_path(clean_tree, tmp_path_factory):
     cut = root / "JPEGImages" / "train_000003.jpg"
     cut.write_bytes(cut.read_bytes()[:1000])
     with pytest.raises(SystemExit) as ended:
-        main(["--data", f"voc:{root}", "--out", str(folder / "out"), "--quiet"])
+        main([f"voc:{root}", "--out", str(folder / "out"), "--quiet"])
     assert ended.value.code == 1
     return folder / "out" / "data-doctor.html"
 
