@@ -67,7 +67,7 @@ def test_boxes_are_edges_in_fractions(tmp_path):
     assert first.classes.tolist() == [2, 1] and second.boxes.shape == (0, 4)
     assert first.difficult.tolist() == [True, True] and first.crowd.tolist() == [False, True]
     assert first.areas.tolist() == [7, 9]
-    assert [example.image_id for example in dataset.examples] == ["31", "32"]
+    assert [example.image_id for example in dataset.examples] == ["train/31", "validation/32"]
     with open(first.image_path, "rb") as stream:
         assert stream.read() == (tmp_path / "picture.png").read_bytes()
     for name in ("tfds:made:1.2.0", "tfds:made"):
