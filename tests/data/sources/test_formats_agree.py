@@ -4,6 +4,7 @@ The files are written here as the tools of each format write them, and not with 
 """
 
 import csv
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -94,6 +95,45 @@ def test_csv_of_tensorflow(voc_set, names, tmp_path):
     dataset = load_dataset(spec, "train")
     assert_same(dataset, voc_set, names, difficult=False)
     assert dataset.class_names == voc_set.class_names and not dataset.problems
+
+
+def test_coco(voc_set, names, tmp_path):
+    """One JSON file: corner, width and height from 0, and category ids with gaps."""
+    ids = {name: 3 * at for at, name in enumerate(voc_set.class_names, start=1)}
+    pictures, annotations = [], []
+    for number, name in enumerate(names, start=1):
+        width, height, objects = annotated(name)
+        pictures.append({"id": number, "file_name": f"{name}.jpg", "width": width, "height": height})
+        for label, xmin, ymin, xmax, ymax, _ in objects:
+            box = [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]
+            one = {"image_id": number, "category_id": ids[label], "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            annotations.append({"id": len(annotations) + 1, **one})
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    values = {"images": pictures, "annotations": annotations, "categories": categories}
+    (tmp_path / "few.json").write_text(json.dumps(values))
+    dataset = load_dataset(DataSpec(data=f"coco:{tmp_path}/few.json", images_root=str(VOC / "JPEGImages")), "all")
+    named = [one._replace(image_id=names[int(one.image_id) - 1]) for one in dataset.examples]
+    assert_same(dataset._replace(examples=tuple(named)), voc_set, names, difficult=False)
+    assert dataset.class_names == voc_set.class_names and not dataset.problems
+
+
+def test_yolo(voc_set, names, tmp_path):
+    """Centre and size as fractions in six decimals; rounding to 1/1024 pixel brings the exact boxes back."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for name in names:
+        (tmp_path / "images" / f"{name}.jpg").symlink_to(VOC / "JPEGImages" / f"{name}.jpg")
+        width, height, objects = annotated(name)
+        lines = []
+        for label, xmin, ymin, xmax, ymax, _ in objects:
+            centre = (xmin - 1 + xmax) / 2 / width, (ymin - 1 + ymax) / 2 / height
+            fractions = (*centre, (xmax - xmin + 1) / width, (ymax - ymin + 1) / height)
+            lines.append(" ".join([str(voc_set.class_names.index(label)), *(f"{one:.6f}" for one in fractions)]) + "\n")
+        (tmp_path / "labels" / f"{name}.txt").write_text("".join(lines))
+    (tmp_path / "data.yaml").write_text(f"train: images\nnames: {list(voc_set.class_names)}\n")
+    dataset = load_dataset(DataSpec(data=f"yolo:{tmp_path}"), "train")
+    assert_same(dataset, voc_set, sorted(names), difficult=False)
+    assert dataset.class_names == voc_set.class_names
 
 
 @pytest.mark.parametrize("with_names", [True, False])
