@@ -197,7 +197,8 @@ def fit_box(
     y0, x0, y1, x1 = corners
     if y0 >= y1 or x0 >= x1:
         return None, NO_AREA
-    clipped = (min(max(y0, 0.0), height), min(max(x0, 0.0), width), max(min(y1, height), 0.0), max(min(x1, width), 0.0))
+    # With 0.0 as the first argument, -0.0 becomes 0.0.
+    clipped = (min(max(0.0, y0), height), min(max(0.0, x0), width), max(0.0, min(y1, height)), max(0.0, min(x1, width)))
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
         return None, OUTSIDE
     box = np.array(clipped, np.float32)

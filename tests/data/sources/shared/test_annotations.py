@@ -96,6 +96,12 @@ def test_any_box_ends_inside_the_picture_or_is_dropped_and_counted(y0, x0, y1, x
         np.testing.assert_allclose(box, [y0, x0, y1, x1], rtol=1e-6, atol=1e-30)  # float32 keeps few digits near 0
 
 
+def test_minus_zero_becomes_zero():
+    """Else the same box from two formats would differ in a bit."""
+    box, kind = fit_box((-0.0, -0.0, 5.0, 9.0), HEIGHT, WIDTH)
+    assert kind is None and not np.signbit(box).any()
+
+
 def test_each_fault_is_counted_once_per_object(make):
     dataset = make(("cat", None), ("cat", None), ("cat", (0, -1, 9, 9)), ("dog", (1, 1, 9, 9)))
     assert dataset.problems == {NO_AREA: ("/d/a.xml", "/d/a.xml"), CLIPPED: ("/d/a.xml",)}
