@@ -5,11 +5,11 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 from keras_frcnn.data.doctor.checks.decoding import PictureFacts, read_pictures
-from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.errors import InputError
 from training.engine.distribution import progress_bar
 from training.four_steps import Step
 from training.run.options import TrainingOptions
+from training.run.start import RunData
 
 # Training decodes a picture each time that it uses it.  Decoding all pictures once is cheap if it adds at most this
 # share to what training itself decodes.
@@ -18,12 +18,13 @@ CHEAP_SHARE = 0.05
 _NAMED = 3  # files in the message
 
 
-def check_pictures(options: TrainingOptions, steps: Sequence[Step], train_set: Dataset, val_set: Dataset) -> None:
+def check_pictures(options: TrainingOptions, steps: Sequence[Step], data: RunData) -> None:
     """Decode every picture with --check-data, or if that is cheap and the run is new.
 
     Raises InputError, which names the first files, if a picture cannot be decoded.
     """
-    paths = list(dict.fromkeys(example.image_path for dataset in (train_set, val_set) for example in dataset.examples))
+    examples = (*data.train_set.examples, *data.val_set.examples)
+    paths = list(dict.fromkeys(example.image_path for example in examples))
     uses = sum(step.iterations * step.images for step in steps)
     is_new = not (pathlib.Path(options.run) / "config.json").exists()
     if not options.check_data and not (is_new and len(paths) <= CHEAP_SHARE * uses):

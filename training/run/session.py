@@ -10,20 +10,16 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.shared.split_by import Splits
 from keras_frcnn.data.stream.pipeline import naming_undecodable
 from training.engine.distribution import is_chief
 from training.run.options import TrainingOptions
-from training.run.start import Run, locked, open_run
+from training.run.start import Run, RunData, locked, open_run
 
 _ROOM = "training"  # the parent of all loggers of this program
 
 
 @contextlib.contextmanager
-def open_session(
-    options: TrainingOptions, train_set: Dataset, val_set: Dataset, splits: Splits | None = None
-) -> Iterator[Run]:
+def open_session(options: TrainingOptions, data: RunData) -> Iterator[Run]:
     """Open the run folder for this process alone, and keep the log.  Enter it in the scope of the strategy.
 
     Raises InputError if the folder belongs to other options or data, if another process uses it, or if an image of the
@@ -31,7 +27,7 @@ def open_session(
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_handling(_terminal_handlers() if is_chief() else [logging.NullHandler()]))
-        run = open_run(options, train_set, val_set, splits)
+        run = open_run(options, data)
         stack.enter_context(locked(run.folder))
         if is_chief():
             stack.enter_context(_handling([_file_handler(run.folder / "logs" / "train.log")]))

@@ -67,12 +67,13 @@ def read_data(options: TrainingOptions) -> RunData:
     return RunData(train_set, val_set, None if divided is None else divided.splits)
 
 
-def open_run(options: TrainingOptions, train_set: Dataset, val_set: Dataset, splits: Splits | None = None) -> Run:
+def open_run(options: TrainingOptions, data: RunData) -> Run:
     """Create the run folder, or check that the one that exists has these options and this data; raises InputError."""
     if not is_chief():
         wait_for_all()  # until the chief has created the folder
-    data = fingerprint(train_set, val_set)
-    folder = open_folder(options.run, to_configuration(options), data, changeable_fields(options))
+    train_set, val_set, splits = data
+    stamp = fingerprint(train_set, val_set)
+    folder = open_folder(options.run, to_configuration(options), stamp, changeable_fields(options))
     if is_chief():
         if splits is not None and not (folder / SPLITS_FILE).exists():
             write_splits(folder / SPLITS_FILE, splits)

@@ -46,9 +46,9 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
     # Validate user input first, before touching devices or the run folder.
     start = load_start(options.weights)
     data = read_data(options)
-    check_pictures(options, steps, data.train_set, data.val_set)
+    check_pictures(options, steps, data)
     stop_if_asked()
-    with make_strategy().scope(), open_session(options, *data) as run:
+    with make_strategy().scope(), open_session(options, data) as run:
         chief = is_chief()
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         if isinstance(start, TrainedDetector):

@@ -45,7 +45,13 @@ def apply_orientation(image: Tensor, orientation: Tensor | int) -> Tensor:
         wanted = tf.reduce_any(tf.equal(orientation, orientations))
         return tf.cond(wanted, lambda: tf.reverse(image, [axis]), lambda: image)
 
-    turned = tf.cond(tf.greater(orientation, 4), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    def transposed() -> Tensor:
+        # A gather, because tf.transpose of uint8 prints an error on CPUs without AVX-512.
+        height, width = tf.unstack(tf.shape(image)[:2])
+        positions = tf.range(height)[None, :] * width + tf.range(width)[:, None]  # (W, H)
+        return tf.gather(tf.reshape(image, [height * width, image.shape[-1]]), positions)
+
+    turned = tf.cond(tf.greater(orientation, 4), transposed, lambda: image)
     turned = mirrored(turned, axis=1, orientations=[2, 3, 6, 7])
     return mirrored(turned, axis=0, orientations=[3, 4, 7, 8])
 

@@ -25,44 +25,45 @@ def steps(uses):
 @pytest.fixture
 def data(options, tmp_path):
     """The data sets of `options`, one picture of the validation set cut off in the middle."""
-    train_set, val_set = read_data(options)
+    read = read_data(options)
+    val_set = read.val_set
     last = val_set.examples[-1]
     encoded = open(last.image_path, "rb").read()
     cut = tmp_path / "cut.png"
     cut.write_bytes(encoded[: len(encoded) // 2])
-    return train_set, val_set._replace(examples=(*val_set.examples[:-1], last._replace(image_path=str(cut))))
+    damaged = (*val_set.examples[:-1], last._replace(image_path=str(cut)))
+    return read._replace(val_set=val_set._replace(examples=damaged))
 
 
 def test_a_damaged_picture_is_named_where_checking_is_cheap(options, data):
     with pytest.raises(InputError, match=r"cut\.png: cannot be decoded \(the end of the file is missing\); replace it"):
-        check_pictures(options, steps(ENOUGH), *data)
+        check_pictures(options, steps(ENOUGH), data)
 
 
 def test_a_short_training_reads_no_picture(options, data, monkeypatch):
     monkeypatch.setattr(checks, "read_pictures", None)
-    check_pictures(options, steps(ENOUGH - 1), *data)
+    check_pictures(options, steps(ENOUGH - 1), data)
 
 
 def test_check_data_reads_them_anyway(options, data):
     asked = parse_arguments(["--data", options.data, "--run", options.run, "--weights", "none", "--check-data"])
     with pytest.raises(InputError, match="cut"):
-        check_pictures(asked, steps(ENOUGH - 1), *data)
+        check_pictures(asked, steps(ENOUGH - 1), data)
 
 
 def test_a_resumed_run_reads_none(options, data, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
     monkeypatch.setattr(checks, "read_pictures", None)
-    check_pictures(options, steps(ENOUGH), *data)
+    check_pictures(options, steps(ENOUGH), data)
 
 
 def test_all_pictures_whole(options):
-    check_pictures(options, steps(ENOUGH), *read_data(options))
+    check_pictures(options, steps(ENOUGH), read_data(options))
 
 
 def test_several_damaged_pictures(options, data):
-    train_set, val_set = data
-    example = val_set.examples[0]
+    example = data.val_set.examples[0]
     missing = tuple(example._replace(image_path=f"gone{number}.jpg") for number in range(4))
     with pytest.raises(InputError, match=r"gone0\.jpg: .*; 4 such pictures, also gone1\.jpg, gone2\.jpg; replace"):
-        check_pictures(options, steps(1000), train_set, val_set._replace(examples=missing))
+        check_pictures(options, steps(1000), data._replace(val_set=data.val_set._replace(examples=missing)))

@@ -23,7 +23,7 @@ def log_at_every_level():
 
 def test_the_terminal_shows_messages_and_the_file_keeps_all(voc_tree, tmp_path, capsys):
     options = options_of(voc_tree, tmp_path / "run")
-    with open_session(options, *read_data(options)) as run:
+    with open_session(options, read_data(options)) as run:
         assert run.folder == tmp_path / "run"
         log_at_every_level()
     log_at_every_level()  # after the session, nothing shows it
@@ -38,11 +38,13 @@ def test_the_terminal_shows_messages_and_the_file_keeps_all(voc_tree, tmp_path, 
 
 def test_the_doctor_is_heard_at_the_start(voc_tree, tmp_path, capsys):
     options = options_of(voc_tree, tmp_path / "run")
-    train_set, val_set = read_data(options)
+    data = read_data(options)
+    train_set = data.train_set
     boxes = train_set.examples[0].boxes.copy()
     boxes[:] = boxes[0]
     twice = train_set.examples[0]._replace(boxes=boxes, classes=boxes[:, 0].astype("int32") * 0 + 1)
-    with open_session(options, train_set._replace(examples=(twice, *train_set.examples[1:])), val_set):
+    changed = train_set._replace(examples=(twice, *train_set.examples[1:]))
+    with open_session(options, data._replace(train_set=changed)):
         pass
     shown = capsys.readouterr().out
     assert "warning: duplicate box: " in shown and "; remove one of the two objects" in shown
@@ -52,7 +54,7 @@ def test_the_doctor_is_heard_at_the_start(voc_tree, tmp_path, capsys):
 def test_a_handler_of_the_root_logger_does_not_print_the_lines_again(voc_tree, tmp_path, caplog):
     """Imported libraries install such a handler."""
     options = options_of(voc_tree, tmp_path / "run")
-    with caplog.at_level("DEBUG"), open_session(options, *read_data(options)):
+    with caplog.at_level("DEBUG"), open_session(options, read_data(options)):
         log_at_every_level()
     assert "a message" not in caplog.text
     LOGGER.warning("after the session")
@@ -62,7 +64,7 @@ def test_a_handler_of_the_root_logger_does_not_print_the_lines_again(voc_tree, t
 def test_the_log_of_a_resumed_run_is_appended(voc_tree, tmp_path):
     options = options_of(voc_tree, tmp_path / "run")
     for _ in range(2):
-        with open_session(options, *read_data(options)):
+        with open_session(options, read_data(options)):
             LOGGER.info("here")
     assert (tmp_path / "run" / "logs" / "train.log").read_text() == "here\nhere\n"
 
@@ -71,13 +73,13 @@ def test_other_workers_are_silent(voc_tree, tmp_path, capsys, monkeypatch):
     options = options_of(voc_tree, tmp_path / "run")
     for module in (session, start):
         monkeypatch.setattr(module, "is_chief", lambda: False)
-    with open_session(options, *read_data(options)):
+    with open_session(options, read_data(options)):
         log_at_every_level()
     assert capsys.readouterr() == ("", "") and not (tmp_path / "run" / "logs").exists()
 
 
 def test_handlers_are_removed_after_an_error(voc_tree, tmp_path):
     options = options_of(voc_tree, tmp_path / "run")
-    with pytest.raises(ZeroDivisionError), open_session(options, *read_data(options)):
+    with pytest.raises(ZeroDivisionError), open_session(options, read_data(options)):
         raise ZeroDivisionError
     assert not logging.getLogger("training").handlers

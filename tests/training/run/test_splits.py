@@ -40,7 +40,7 @@ def opened(folder, *arguments):
     """The run of these options in the folder `run` beside the data."""
     run = folder.parent / "run"
     options = parse_arguments(["--data", f"voc:{folder}", "--run", str(run), "--weights", "none", *arguments])
-    return open_run(options, *read_data(options))
+    return open_run(options, read_data(options))
 
 
 def ids(dataset):

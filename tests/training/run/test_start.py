@@ -23,8 +23,9 @@ def opened(tree: Path, *more: str, exif: str = "ignore"):
     """The run of these options, with data of which a check decided `exif`."""
     given = ("--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", *more)
     options = parse_arguments(given)
-    train_set, val_set = (dataset._replace(exif=exif) for dataset in read_data(options))
-    return open_run(options, train_set, val_set)
+    data = read_data(options)
+    decided = {"train_set": data.train_set._replace(exif=exif), "val_set": data.val_set._replace(exif=exif)}
+    return open_run(options, data._replace(**decided))
 
 
 def refused(tree: Path, change: str):
@@ -96,7 +97,7 @@ def test_pictures_stored_turned_are_recognised(tree, stored_turned, forced, poli
     options = parse_arguments(
         ("--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", *forced)
     )
-    run = open_run(options, *read_data(options))
+    run = open_run(options, read_data(options))
     assert run.config.image.exif == policy
     for dataset in (run.train_set, run.val_set):
         assert dataset.exif == policy and {example.orientation for example in dataset.examples} == {orientation}
