@@ -130,7 +130,7 @@ def assert_equal(one, other):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_what_a_format_can_hold_comes_back(kind, pictures, data):
     flags = st.just(False) if kind == "csv" else st.booleans()
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +145,7 @@ def test_what_a_format_can_hold_comes_back(kind, pictures, data):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_every_box_that_a_format_changes_is_counted(kind, pictures, data):
     with tempfile.TemporaryDirectory() as folder:
         datasets = data.draw(splits_of(any_boxes, st.just(False), most=1))(pictures, Path(folder))

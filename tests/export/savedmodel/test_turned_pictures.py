@@ -141,6 +141,7 @@ def test_a_model_without_the_policy_turns_nothing(
     assert_parity(model, reference_detections(model, [stored]), [rows(outputs)], least=5)
 
 
+@pytest.mark.slow
 def test_the_comparison_refuses_another_policy(with_policy):
     images = synthetic_images(2, SIZE)
     for policy, other in (("apply", "ignore"), ("ignore", "apply")):
@@ -169,6 +170,7 @@ print(image_bytes(image_bytes=tf.constant([open(sys.argv[2], "rb").read()]))["im
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_this_project_turns_pictures(turning_export, files, tmp_path):
     command = [sys.executable, "-I", "-c", BARE, turning_export, files[7]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
