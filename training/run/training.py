@@ -43,12 +43,13 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
       InputError: something that the user gave is wrong.
       KeyboardInterrupt: the user interrupted the run.
     """
-    # Validate user input first, before touching devices or the run folder.
+    # Validate user input first, before touching the run folder.
     start = load_start(options.weights)
+    strategy = make_strategy()  # before data is read: several machines must connect before TensorFlow runs anything
     data = read_data(options)
     check_pictures(options, steps, data)
     stop_if_asked()
-    with make_strategy().scope(), open_session(options, data) as run:
+    with strategy.scope(), open_session(options, data) as run:
         chief = is_chief()
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         if isinstance(start, TrainedDetector):
