@@ -61,6 +61,9 @@ def _digest(example: Example) -> str:
     # Fixed types and byte order: the same on every machine.
     for values, dtype in ((example.boxes, "<f4"), (example.classes, "<i4"), (example.difficult, "u1")):
         digest.update(np.asarray(values).astype(dtype).tobytes())
+    for name, optional, dtype in (("crowd", example.crowd, "u1"), ("areas", example.areas, "<f8")):
+        if optional is not None:
+            digest.update(f"{name}\n".encode() + np.asarray(optional).astype(dtype).tobytes())
     return digest.hexdigest()[:16]
 
 

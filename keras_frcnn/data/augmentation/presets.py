@@ -1,6 +1,6 @@
 """The presets of `--augment`: how strongly training pictures are changed at random.
 
-This module imports only the standard library, so that `--help` stays fast.  `augmentation.py` applies a preset.
+This module imports only the standard library, so that `--help` stays fast.  `changes.py` applies a preset.
 """
 
 from typing import NamedTuple

@@ -20,7 +20,7 @@ from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.config import AnchorConfig, DetectorConfig
 
 POOR_SHARE = 0.5  # a class is poorly covered if the anchors cover fewer of its objects than this at an IoU of 0.5
-WORTHWHILE_GAIN = 0.2  # other anchors are named if they cover this share of all objects more at an IoU of 0.7
+WORTHWHILE_GAIN = 0.2  # other anchors are suggested if they cover this much more of all objects at an IoU of 0.7
 
 
 class AnchorCheck(NamedTuple):
@@ -31,12 +31,12 @@ class AnchorCheck(NamedTuple):
     suggested: Coverage | None  # by the suggested anchors; None if there is no suggestion that covers more
 
     def parts(self) -> dict[str, Coverage]:
-        """The coverages by what they are called: "configured", and "suggested" if there is one."""
+        """The coverages by their names: "configured", and "suggested" if there is one."""
         return {"configured": self.coverage} | ({"suggested": self.suggested} if self.suggested else {})
 
 
 class Examination(NamedTuple):
-    """What the doctor says about a data set."""
+    """The result of all checks of a data set."""
 
     counts: tuple[SplitCounts, ...]
     anchors: AnchorCheck
@@ -51,7 +51,7 @@ def examine(datasets: Mapping[str, Dataset], config: DetectorConfig, jobs: int, 
       datasets: the splits by name; the first one is taken as the one to train on.
       config: of the detector that is to be trained.
       jobs: number of threads that read pictures.
-      progress: see `pictures.Progress`.
+      progress: shows how many pictures are read, see `decoding.Progress`.
     """
     objects = gather_objects(datasets.values(), config.image)
     counts = tuple(count_split(name, dataset) for name, dataset in datasets.items())
@@ -67,8 +67,8 @@ def examine(datasets: Mapping[str, Dataset], config: DetectorConfig, jobs: int, 
 def quick_findings(train_set: Dataset, val_set: Dataset, config: DetectorConfig) -> list[Finding]:
     """The errors and warnings of the checks that read no picture, errors first.
 
-    What was repaired while the data was read is left out: `describe_problems` tells it.  The splits are called "train"
-    and "val".
+    What was repaired while the data was read is left out; `describe_problems` lists it.  The splits have the names
+    "train" and "val".
     """
     datasets = {"train": train_set, "val": val_set}
     objects = gather_objects(datasets.values(), config.image)

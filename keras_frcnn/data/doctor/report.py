@@ -1,4 +1,4 @@
-"""The doctor's answer as text and as JSON."""
+"""The doctor's findings as text and as JSON."""
 
 import math
 

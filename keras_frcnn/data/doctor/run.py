@@ -1,4 +1,4 @@
-"""The doctor's visit: load the splits, examine them, print and write the answer."""
+"""Run the doctor: load the splits, examine them, print and write the findings."""
 
 import argparse
 from pathlib import Path
@@ -18,13 +18,13 @@ PAGE = "data-doctor.html"
 
 
 def run_doctor(spec: DataSpec, config: DetectorConfig, options: argparse.Namespace) -> int:
-    """Examine a data set; `options` are the others of the command line of `keras_frcnn.data.validate`.
+    """Examine a data set; `options` is the command line of `keras_frcnn.data.validate`.
 
     Returns:
       The exit status: 1 if there are errors, else 0.
 
     Raises:
-      InputError: the data cannot be read, or the answer cannot be written.
+      InputError: the data cannot be read, or a file cannot be written.
     """
     datasets, found = load_splits(spec, options.split, config.image.exif)
     examination = examine(
@@ -44,5 +44,6 @@ def run_doctor(spec: DataSpec, config: DetectorConfig, options: argparse.Namespa
             print(f"Page: {path}")
     except OSError as error:
         where = error.filename or options.out or options.json
-        raise InputError(where, f"cannot be written ({error.strerror})", "use a place that you can write to") from error
+        fix = "use a folder that you can write to"
+        raise InputError(where, f"cannot be written ({error.strerror})", fix) from error
     return 1 if has_errors(examination.findings) else 0

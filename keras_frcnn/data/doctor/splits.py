@@ -1,4 +1,4 @@
-"""Loading the splits that are examined: faults become findings, and the other pictures are examined all the same."""
+"""Load the splits that are examined.  A picture that cannot be read becomes a finding, and the others are examined."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,7 +20,7 @@ def load_splits(spec: DataSpec, names: Sequence[str] | None, exif: str) -> tuple
     Args:
       spec: what to read.
       names: the splits; None takes all that the data set has, or all pictures where it has no splits.
-      exif: as in `make_dataset`.  What is decided for the first split holds for all, as in training.
+      exif: as in `make_dataset`.  The decision for the first split holds for all splits, as in training.
 
     Returns:
       The splits by name, and what was found while they were read.

@@ -1,7 +1,7 @@
 """The EXIF orientation of a picture: read from the bytes of its file, and applied to its pixels.
 
-All functions work in a TensorFlow graph, so that a SavedModel turns pictures as training does.  The rules for reading
-are those of `sources/picture_header.py`, which reads files without TensorFlow.
+All functions work in a TensorFlow graph, so that a SavedModel turns pictures as training does.
+`sources/shared/picture_header.py` applies the same rules without TensorFlow.
 
 Sources: the Exif standard (CIPA DC-008), tag 274, Orientation; the PNG specification, third edition, chunk eXIf.
 """

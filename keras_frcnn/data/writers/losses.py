@@ -1,4 +1,4 @@
-"""What a format cannot hold, counted while a data set is written."""
+"""Counts of the information that a format cannot hold."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -62,6 +62,13 @@ def test_equal_data_has_no_changes_wherever_its_files_are():
     assert changes(TRAIN._replace(examples=wide)) == []
 
 
+def test_other_areas_and_other_crowd_regions_are_changes():
+    flags, areas = np.array([False, True]), np.array([100.0, 200.0])
+    before = fingerprint(changed(crowd=flags, areas=areas), VAL)
+    assert describe_changes(before, fingerprint(changed(crowd=flags, areas=areas + 1), VAL))
+    assert describe_changes(before, fingerprint(changed(crowd=~flags, areas=areas), VAL))
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -72,6 +79,8 @@ def test_equal_data_has_no_changes_wherever_its_files_are():
         {"boxes": np.float32([[5, 6, 50, 60], [1, 2, 30, 40]])},
         {"classes": np.int32([2, 2])},
         {"difficult": np.array([True, True])},
+        {"crowd": np.array([False, True])},
+        {"areas": np.array([100.0, 200.0])},
         {"boxes": np.zeros((0, 4), np.float32), "classes": np.int32([]), "difficult": np.array([], bool)},
     ],
 )

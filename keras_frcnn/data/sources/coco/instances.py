@@ -94,7 +94,8 @@ class _Contents:
         number = fields.get("id")
         if isinstance(number, int | str):
             if number in self._annotation_ids:
-                self.problems.repaired(SAME_ID, str(self.file), f"annotations[{place}], id", "number them anew")
+                fix = "give each annotation its own id"
+                self.problems.repaired(SAME_ID, str(self.file), f"annotations[{place}], id", fix)
             self._annotation_ids.add(number)
         one = _Object(
             place,

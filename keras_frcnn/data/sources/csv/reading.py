@@ -1,4 +1,4 @@
-"""CSV files with one object per row, in the dialects of `csv_columns`.
+"""CSV files with one object per row, in the dialects of `columns.py`.
 
 A picture without objects has one row whose coordinates and class are empty.  The rows of a picture need not be
 neighbours.  A file of `name,id` rows beside the annotations, e.g. `classes.csv`, gives the order of the classes.

@@ -22,8 +22,8 @@ def record_files(request: Request) -> dict[str, tuple[Path, ...]]:
 
     - a folder: its record files, and those of its subfolders.  The split is the name of the subfolder, or the name of
       the file without the number of the shard and the suffix: `train-00000-of-00003.tfrecord` belongs to `train`;
-    - a file or a pattern with `*` and `?`: the files that match; the split is the name of the file as above;
-    - a pattern with `{split}`, e.g. `records/{split}_*.record`: the split is what stands there.
+    - a file or a pattern with `*` and `?`: the files that match; the split is found in the name of the file as above;
+    - a pattern with `{split}`, e.g. `records/{split}_*.record`: the split is the text in its place.
 
     Raises:
       InputError: there is no such file, or a shard is missing.
@@ -55,7 +55,7 @@ def _split_of(file: Path) -> str:
 
 
 def _glob(pattern: str) -> list[Path]:
-    """The files that match a pattern, or the file of that very name."""
+    """The files that match a pattern, or the file whose name is exactly the pattern."""
     path = Path(pattern)
     if path.is_file():
         return [path]
@@ -72,7 +72,7 @@ def _by_placeholder(pattern: str) -> list[tuple[str, Path]]:
 
 
 def _check_shards(files: list[Path]) -> None:
-    """Raise InputError if the names of some shards say that there are more."""
+    """Raise InputError if the names of the shards state a larger number of shards."""
     shards: dict[tuple[str, int], set[int]] = {}
     for file in files:
         match = _NAME.match(file.name)

@@ -4,8 +4,8 @@ Each source reads its own file format into `AnnotatedPicture`s.  `make_dataset` 
 share: it numbers the classes, compares the stated picture sizes with the files, and fits the boxes into the pictures.
 
 Some cameras store a picture turned, with an EXIF orientation that tells viewers how to turn it back.  Some annotation
-tools show the turned picture, others the stored one, and the boxes refer to what the tool showed.  `make_dataset` finds
-out which from the stated sizes.
+tools show the turned picture and others the stored one.  The boxes refer to the picture that the tool showed.
+`make_dataset` finds out which from the stated sizes.
 
 Axes: N objects of one picture.
 """
@@ -59,7 +59,7 @@ class AnnotatedPicture(NamedTuple):
 
 
 class SourcePictures(NamedTuple):
-    """What a source gives for one split."""
+    """The pictures of one split, as a source reads them."""
 
     pictures: tuple[AnnotatedPicture, ...]
     class_names: tuple[str, ...] | None = None  # in the order that the data declares; None: it declares no classes

@@ -47,7 +47,7 @@ def orientation_of(exif: bytes | None) -> int:
     """The orientation that a block of EXIF data states, 1 to 8.
 
     `exif` is what Pillow gives as `image.info["exif"]`.  The result is AS_STORED if there are no EXIF data, or if they
-    are damaged.  The rules are those of `data.orientation`, which reads encoded pictures in a graph.
+    are damaged.  `pictures/orientation.py` applies the same rules to encoded pictures in a TensorFlow graph.
     """
     exif = _PREFIX.sub(b"", exif or b"")
     byte_order: Literal["little", "big"] = "big" if exif[:4] == b"MM\0*" else "little"

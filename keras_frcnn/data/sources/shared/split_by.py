@@ -64,7 +64,7 @@ def parse_shares(text: str) -> dict[str, float] | None:
 
 
 def divide(spec: DataSpec, read: SourcePictures, own_splits: Sequence[str], progress: Progress | None = None) -> Splits:
-    """The splits that `--split-by` gives to the pictures; shares need a look at the pixels of each picture.
+    """The splits that `--split-by` gives to the pictures; for shares, each picture is decoded and hashed.
 
     Args:
       spec: holds `split_by` and `split_seed`.
@@ -112,7 +112,7 @@ def _make(
     lines = [f"--split-by {spec.split_by}, seed {spec.split_seed}: {_counts(members)}"]
     if own_splits:
         lines.append(
-            f"--split-by replaces the splits that the data has ({_shortened(own_splits)}): it shares out all pictures"
+            f"--split-by replaces the splits that the data has ({_shortened(own_splits)}): it divides all pictures"
         )
     if group_sizes:
         count = "1 group" if len(group_sizes) == 1 else f"{len(group_sizes)} groups"
@@ -177,7 +177,7 @@ def _hash_picture(path: Path) -> int | None:
         with Image.open(path) as image:
             image.draft("RGB", (_DECODED, _DECODED))  # of a JPEG, only the low frequencies
             return picture_hash(np.asarray(image.convert("RGB")))
-    except Exception:  # Pillow raises many types for damaged files; what uses the picture reports it
+    except Exception:  # Pillow raises many types for damaged files; the code that uses the picture reports it
         return None
 
 

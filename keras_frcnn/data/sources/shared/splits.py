@@ -1,8 +1,8 @@
-"""Share pictures out to splits: seeded, with near-duplicates together, and each class in all splits.
+"""Divide pictures among splits: seeded, with near-duplicates together, and each class in all splits.
 
 Source: Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011: a picture goes to the split
-that lacks most pictures of its rarest class.  Here groups of pictures are placed, and a split that is full takes no
-more.
+that lacks most pictures of its rarest class.  Here, groups of pictures are placed instead of single pictures, and a
+full split takes no more.
 
 Axes: N pictures.
 """
@@ -31,7 +31,7 @@ def share_out(
       groups: (N,) the group of each picture; pictures of one group stay together.
       classes: (N,) the names of the classes in each picture.
       shares: the share of each split, over 0; they add up to 1.
-      seed: chooses among the ways to share the pictures out.
+      seed: another seed gives another division.
 
     Returns:
       The image ids of each split, in the order in which they are given.
@@ -49,14 +49,14 @@ def share_out(
             {name for position in positions for name in strata[position]}, key=lambda name: (frequency[name], name)
         )
 
-    def turn(positions: Sequence[int]) -> tuple[int, int, bytes]:
-        """Sorts the groups: large ones first, then rare classes, then as the seed says."""
+    def rank(positions: Sequence[int]) -> tuple[int, int, bytes]:
+        """The place of a group in the order: large groups first, then rare classes, then by a hash with the seed."""
         first = min(ids[position] for position in positions)
         digest = hashlib.sha256(f"{seed} {first}".encode(errors="surrogateescape")).digest()
         return -len(positions), frequency[rarest(positions)], digest
 
     split_of: dict[int, str] = {}
-    for positions in sorted(members.values(), key=turn):
+    for positions in sorted(members.values(), key=rank):
         # A split that lacks fewer pictures takes the group only if no split lacks as many: this bounds the error.
         free = [name for name in shares if missing[name] >= len(positions)]
         of_class = missing_of_class[rarest(positions)]

@@ -80,7 +80,7 @@ def list_folders(root: Path, split: str, images_root: Path | None) -> Listing:
 
 
 def folder_splits(root: Path, images_root: Path | None) -> tuple[str, ...]:
-    """The names of the folders that set pictures apart, e.g. `train` and `valid`, sorted; empty if there are none."""
+    """The names of the folders that divide the pictures, e.g. `train` and `valid`, sorted; empty if there are none."""
     return _split_names(_scan(root, images_root)[0])
 
 
@@ -116,7 +116,7 @@ def _identifiers(annotations: Sequence[_Annotation]) -> dict[Place, str]:
 
 
 def _split_names(annotations: Sequence[_Annotation]) -> tuple[str, ...]:
-    """For each annotation the first folder on the way to it, or to its picture, that not all others have."""
+    """For each annotation the first folder in its path, or in that of its picture, that not all others have."""
     pairs = {one.folders for one in annotations}
     if len(pairs) == 1:
         ((folder, of_picture),) = pairs

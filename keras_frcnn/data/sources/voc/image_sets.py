@@ -79,7 +79,10 @@ def set_splits(root: Path) -> tuple[str, ...]:
 
 
 def _list_all(root: Path, images_root: Path | None) -> Listing:
-    """The pictures of all image sets of all years, each once; what has only one of XML and line is left out."""
+    """The pictures of all image sets of all years, each once.
+
+    A picture without XML, or without a line in an image set, is left out.
+    """
     listed: list[Listed] = []
     left_out: list[tuple[str, Path]] = []
     indexes: dict[str, FileIndex] = {}

@@ -1,6 +1,6 @@
 """PASCAL VOC annotations: trees with image sets, and pictures with XML files in folders of any names.
 
-`voc_sets.py` and `voc_folders.py` list the annotation files of a split; this module reads them.
+`image_sets.py` and `folders.py` list the annotation files of a split; this module reads them.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ def read(request: Request, problems: Problems) -> SourcePictures:
     """Read one split of `voc:PATH`.
 
     In a tree with image sets, a split is `IMAGESET` or `YEARDIR/IMAGESET`, and the identifier of a picture is `ID` or
-    `YEARDIR/ID` accordingly.  In folders without image sets, a split is the name of a folder, see `voc_folders`.
+    `YEARDIR/ID` accordingly.  In folders without image sets, a split is the name of a folder, see `folders.py`.
     Several splits joined with `+` are read in order, e.g. `VOC2007/trainval+VOC2012/trainval`.
 
     The classes are not declared; the sorted names of all objects of PASCAL VOC are the official order of its twenty
@@ -45,7 +45,7 @@ def read_tree(root: Path, split: str, problems: Problems, images_root: Path | No
 
 
 def splits(request: Request) -> tuple[str, ...]:
-    """The image sets of the tree without those of single classes, or else the folders that set pictures apart.
+    """The image sets of the tree without those of single classes, or else the folders that divide the pictures.
 
     Raises:
       InputError: as in `read`.

@@ -124,7 +124,7 @@ def test_data_with_splits_of_its_own_are_shared_out_anew(tmp_path):
     assert dataset_splits(spec) == ("train", "val")
     splits = divide_data(spec).splits
     assert [len(members) for members in splits.members.values()] == [6, 6]
-    line = "--split-by replaces the splits that the data has (a, test, train and 1 more): it shares out all pictures"
+    line = "--split-by replaces the splits that the data has (a, test, train and 1 more): it divides all pictures"
     assert splits.lines[1:] == (line,)
 
 
