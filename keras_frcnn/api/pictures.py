@@ -1,8 +1,9 @@
 """From a picture, as a caller has it, to pixels and to detections in those pixels.
 
-A picture is a file, a PIL image or an array.  All three become what `data.orientation.decode_picture` makes of a file:
-(H, W, 3) uint8 RGB, without alpha.  If the model applies the EXIF orientation (`ImageConfig.applies_exif`), files and
-PIL images are turned as theirs says.  Arrays have none and are taken as they are.
+A picture is a file, a PIL image or an array.  All three become what `decode_picture` of `data/pictures/orientation.py`
+makes of a file: (H, W, 3) uint8 RGB, without alpha.  If the model applies the EXIF orientation
+(`ImageConfig.applies_exif`), files and PIL images are turned as theirs says.  Arrays have none and are taken as they
+are.
 
 Axes: H W pixels of a picture, B pictures of one batch, h w pixels of a resized picture, N detections in one picture.
 """

@@ -22,7 +22,7 @@ AREAS = "areas that are not those of the boxes: left out"
 ROUNDED = "boxes in smaller parts of a pixel: rounded to 1/1024 pixel"
 THIN = "boxes thinner than 1/1024 pixel: left out"
 
-_FRACTIONS_PER_PIXEL = 1024  # as in sources/annotations.py, which rounds to it
+_FRACTIONS_PER_PIXEL = 1024  # as in sources/shared/annotations.py, which rounds to it
 
 
 def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:

@@ -82,7 +82,7 @@ def _files(request: Request) -> tuple[Path, dict[str, Path]]:
         raise InputError(request.where, "not found", "use a CSV file, or a folder with one CSV file per split")
     found: dict[str, Path] = {}
     for file in sorted([*path.glob("*.csv"), *path.glob("*/*.csv")]):
-        if file.stem.lower() in _CLASS_FILES:
+        if file.stem.lower() in _CLASS_FILES or file.name.startswith("."):  # macOS leaves hidden copies ._NAME
             continue
         name = _split_name(file.stem) if file.parent == path else file.parent.name
         if name in found:

@@ -32,7 +32,8 @@ def record_files(request: Request) -> dict[str, tuple[Path, ...]]:
         raise InputError("--data tfrecord", "the path is missing", "use tfrecord:GLOB or tfrecord:FOLDER")
     pattern = Path(request.argument).expanduser()
     if pattern.is_dir():
-        files = [file for glob in ("*", "*/*") for file in pattern.glob(glob) if _IS_RECORD.search(file.name)]
+        inside = (file for glob in ("[!.]*", "*/[!.]*") for file in pattern.glob(glob))  # macOS leaves copies ._NAME
+        files = [file for file in inside if _IS_RECORD.search(file.name) and file.is_file()]
         named = [(_split_of(file) if file.parent == pattern else file.parent.name, file) for file in files]
     elif _PLACEHOLDER in str(pattern):
         named = _by_placeholder(str(pattern))

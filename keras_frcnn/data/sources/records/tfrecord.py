@@ -64,7 +64,7 @@ def splits(request: Request) -> tuple[str, ...]:
 
 def _label_map(folder: Path) -> dict[int, str] | None:
     """The label map in the folder of the records or the one above; None if there is none."""
-    files = next((found for each in (folder, folder.parent) if (found := sorted(each.glob("*.pbtxt")))), [])
+    files = next((found for each in (folder, folder.parent) if (found := sorted(each.glob("[!.]*.pbtxt")))), [])
     if len(files) > 1:
         problem = f"{len(files)} label maps: {', '.join(file.name for file in files)}"
         raise InputError(folder, problem, "keep the one that belongs to the records")

@@ -11,6 +11,7 @@ Axes: N objects of one picture.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -239,6 +240,9 @@ def _make_example(
                 "correct the name, or add the class to the class names",
             )
         corners = annotated.corners
+        if corners is not None and not all(map(math.isfinite, corners)):
+            where = f"{picture.where}, {annotated.where}"
+            raise InputError(where, f"the box {corners} is not finite", "correct the box or remove the object")
         if picture.in_fractions and corners is not None:
             corners = to_pixels(corners, height, width)
         box, kind = fit_box(corners, height, width)

@@ -27,7 +27,7 @@ def has_image_sets(root: Path) -> bool:
     if _trees(root):
         return True
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        if next((folder / "ImageSets").rglob("*.txt"), None) is not None:
+        if next((folder / "ImageSets").rglob("[!.]*.txt"), None) is not None:
             problem = "not a VOC tree: it has image sets, but not both Annotations and ImageSets/Main"
             fix = (
                 "rename the folder of the XML files to Annotations and move the image sets to ImageSets/Main, or "
@@ -144,7 +144,7 @@ def _trees(root: Path) -> dict[str, Path]:
 
 
 def _is_tree(path: Path) -> bool:
-    return (path / "Annotations").is_dir() and any(_sets_folder(path).glob("*.txt"))
+    return (path / "Annotations").is_dir() and any(_sets_folder(path).glob("[!.]*.txt"))
 
 
 def _sets_folder(tree: Path) -> Path:
@@ -153,7 +153,7 @@ def _sets_folder(tree: Path) -> Path:
 
 def _general_sets(tree: Path) -> list[Path]:
     """The image sets that are not of a single class, sorted."""
-    files = {file.stem: file for file in sorted(_sets_folder(tree).glob("*.txt"))}
+    files = {file.stem: file for file in sorted(_sets_folder(tree).glob("[!.]*.txt"))}
     return [file for stem, file in files.items() if not _is_of_class(stem, file, files)]
 
 
@@ -171,7 +171,7 @@ def _has_flag(line: str) -> bool:
 def _read_image_set(file: Path, may_be_empty: bool = False) -> list[tuple[int, str]]:
     """The picture names in an image-set file, with their line numbers."""
     if not file.is_file():
-        others = ", ".join(sorted(path.stem for path in file.parent.glob("*.txt"))) or "none"
+        others = ", ".join(sorted(path.stem for path in file.parent.glob("[!.]*.txt"))) or "none"
         raise InputError(file, "image set not found", f"use one of the image sets of this folder: {others}")
     names = _names(file)
     if not names and not may_be_empty:

@@ -89,7 +89,9 @@ def _pictures(place: Path, data: YoloData) -> Iterator[Path]:
     if place.is_dir():
         for folder, folders, files in os.walk(place):
             folders.sort()
-            yield from (Path(folder, name) for name in sorted(files) if name.lower().endswith(SUFFIXES))
+            # macOS leaves a hidden file ._NAME beside each file that it copies.
+            shown = (name for name in sorted(files) if not name.startswith("."))
+            yield from (Path(folder, name) for name in shown if name.lower().endswith(SUFFIXES))
         return
     try:
         lines = place.read_text(encoding="utf-8-sig").splitlines()

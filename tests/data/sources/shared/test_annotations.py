@@ -102,6 +102,14 @@ def test_minus_zero_becomes_zero():
     assert kind is None and not np.signbit(box).any()
 
 
+@pytest.mark.parametrize("in_fractions", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_box_that_is_not_finite_is_named(make, value, in_fractions):
+    """Clipping would turn NaN into a box that looks right."""
+    with pytest.raises(InputError, match=r"^/d/a\.xml, object 1: the box .* is not finite; correct the box"):
+        make(("cat", (value, 0.1, 0.5, 0.9)), in_fractions=in_fractions)
+
+
 def test_each_fault_is_counted_once_per_object(make):
     dataset = make(("cat", None), ("cat", None), ("cat", (0, -1, 9, 9)), ("dog", (1, 1, 9, 9)))
     assert dataset.problems == {NO_AREA: ("/d/a.xml", "/d/a.xml"), CLIPPED: ("/d/a.xml",)}
