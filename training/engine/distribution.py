@@ -22,9 +22,17 @@ Item = tuple[int, bool]  # an image: its index in the data set, and whether it i
 
 
 def make_strategy() -> tf.distribute.Strategy:
-    """The strategy for several machines if TF_CONFIG names them, else for all GPUs, else for one device.
+    """The strategy for several machines if TF_CONFIG names them, else for the devices of this one.
 
     Raises InputError if TF_CONFIG cannot be read.
+    """
+    return connect_machines() or local_strategy()
+
+
+def connect_machines() -> tf.distribute.Strategy | None:
+    """Connect to the other machines of TF_CONFIG; None if there are no others.
+
+    TensorFlow allows this only before it runs its first operation.  Raises InputError if TF_CONFIG cannot be read.
     """
     if "TF_CONFIG" in os.environ:
         try:
@@ -34,6 +42,11 @@ def make_strategy() -> tf.distribute.Strategy:
             raise InputError("TF_CONFIG", f"cannot be read ({error})", f"set it to {form}, or unset it") from error
         if len(workers) > 1:
             return tf.distribute.MultiWorkerMirroredStrategy()
+    return None
+
+
+def local_strategy() -> tf.distribute.Strategy:
+    """The strategy for all GPUs of this machine, or for its one device."""
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()

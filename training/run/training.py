@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.warm_start import TrainedDetector, new_layers
-from training.engine.distribution import is_chief, make_strategy
+from training.engine.distribution import connect_machines, is_chief, local_strategy
 from training.engine.interruption import stop_if_asked
 from training.engine.progress import RunProgress
 from training.engine.trainer import NonFiniteLoss
@@ -43,13 +43,13 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
       InputError: something that the user gave is wrong.
       KeyboardInterrupt: the user interrupted the run.
     """
-    # Validate user input first, before touching the run folder.
+    # Validate user input first, before touching devices or the run folder.
     start = load_start(options.weights)
-    strategy = make_strategy()  # before data is read: several machines must connect before TensorFlow runs anything
+    machines = connect_machines()  # some data sources run TensorFlow operations, and then it would be too late
     data = read_data(options)
     check_pictures(options, steps, data)
     stop_if_asked()
-    with strategy.scope(), open_session(options, data) as run:
+    with (machines or local_strategy()).scope(), open_session(options, data) as run:
         chief = is_chief()
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         if isinstance(start, TrainedDetector):
