@@ -13,13 +13,13 @@ from keras_frcnn.network.model import FasterRCNN
 
 
 def propose_in_batch(model: FasterRCNN, batch: Batch, counts: forward.Counts) -> Proposals:
-    """The model's proposals for each image of a batch, boxes in pixels of the stored images."""
+    """The model's proposals for each image of a batch, boxes in pixels of the images before resizing."""
     proposals = forward.propose(model.parts, fixed_features(model, batch), batch.image_sizes, counts)
     return proposals._replace(boxes=to_original_pixels(proposals.boxes, batch.image_sizes, batch.original_sizes))
 
 
 def detect_in_batch(model: FasterRCNN, batch: Batch, with_stored_proposals: bool) -> Detections:
-    """The model's detections in each image of a batch, boxes in pixels of the stored images.
+    """The model's detections in each image of a batch, boxes in pixels of the images before resizing.
 
     They are made from the model's own proposals or, `with_stored_proposals`, from the first `config.test.post_nms_topk`
     proposals stored with the batch.  Step 2 needs stored ones: its detector does not share a backbone with the RPN.

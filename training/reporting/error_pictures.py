@@ -90,7 +90,7 @@ def shown_misses(analysis: ErrorAnalysis) -> np.ndarray:
 def marked_errors(analysis: ErrorAnalysis, position: int) -> list[MarkedBox]:
     """The frames of one image: errors first, as they are drawn on top, then right detections without a label.
 
-    Misses are dashed.  Boxes are in pixels of the stored image.
+    Misses are dashed.  Boxes are in pixels of the image before resizing.
     """
     objects, ranked, false_positives, misses = analysis.errors
     names = [" ".join(name.split()) for name in analysis.class_names]  # a label is one line

@@ -54,6 +54,8 @@ def evaluate(options: EvaluationOptions) -> None:
 
     Raises InputError.
     """
+    if options.out is not None:
+        _create_folder(options.out)  # first: a place that cannot be written must not cost an evaluation
     found = _read_detections(options) if options.model is None else _detect(options, options.model)
     dataset, detections = found.dataset, found.detections
     measurement = measure(dataset, detections, found.recall, options.metric, options.iou, options.resamples)
@@ -64,6 +66,14 @@ def evaluate(options: EvaluationOptions) -> None:
     if options.out is not None:
         _write(pathlib.Path(options.out), found, measurement, errors)
         print(f"written to {options.out}")
+
+
+def _create_folder(out: str) -> None:
+    try:
+        pathlib.Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "give a folder that can be created"
+        raise InputError(f"--out {out}", f"cannot be created ({error.strerror})", fix) from error
 
 
 def _write(folder: pathlib.Path, found: _Found, measurement: Measurement, errors: ErrorAnalysis) -> None:

@@ -33,7 +33,7 @@ class EvaluationOptions(DataSpec):
     )
     out: str | None = setting(
         None,
-        "a folder for evaluation.json, detections.json, pictures and VOC result files",
+        "a folder for evaluation.json, errors.html, detections.json, VOC result files and pictures",
         none_text="only print",
     )
 

@@ -39,7 +39,7 @@ def store_proposals(
 
 
 def load_proposals(directory: str | pathlib.Path, dataset: Dataset, count: int) -> dict[str, np.ndarray]:
-    """The best `count` proposals stored for each image: image id -> (P, 4) boxes, pixels of the stored image."""
+    """The best `count` proposals of each image: image id -> (P, 4) boxes, in pixels of the image before resizing."""
     stored = zip(dataset.examples, load_rows(directory, dataset), strict=True)
     return {example.image_id: rows[:count, :4] for example, rows in stored}
 

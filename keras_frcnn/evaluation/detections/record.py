@@ -21,7 +21,7 @@ class ImageDetections(NamedTuple):
     """The detections of one image, without padding."""
 
     image_id: str
-    boxes: np.ndarray  # (D, 4) yxyx, pixels of the stored picture, 0-based continuous corners
+    boxes: np.ndarray  # (D, 4) yxyx, pixels of the picture before resizing, 0-based continuous corners
     classes: np.ndarray  # (D,) int, 1..len(class_names)
     scores: np.ndarray  # (D,)
 

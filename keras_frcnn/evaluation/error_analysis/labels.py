@@ -136,8 +136,8 @@ def label_misses(
       ranked: the detections of all images, with the low scores that count for AP.
       false_positives: the labels of the detections.
       thresholds: t_f and the IoU of NMS.
-      proposals: image id -> (P, 4) boxes, yxyx, continuous corners, pixels of the stored picture: those that the
-        detector classified.  An image without proposals needs an empty array.
+      proposals: image id -> (P, 4) boxes that the detector classified, yxyx, continuous corners, pixels of the picture
+        before resizing.  An image without proposals needs an empty array.
 
     Raises:
       InputError: an image has no entry in `proposals`.

@@ -51,7 +51,7 @@ def join_images(
     Args:
       examples: all images of the split.
       detections: at most one record per image; an image without a record has no detections.  As in the examples, boxes
-        are yxyx, continuous corners, pixels of the stored picture.
+        are yxyx, continuous corners, pixels of the picture before resizing.
       class_count: the number of classes without background.
 
     Raises:

@@ -60,8 +60,8 @@ def proposal_recall(
 
     Args:
       examples: the images of the split.
-      proposals_by_image: image id -> (P, 4) boxes, best first, yxyx, continuous corners, pixels of the stored picture.
-        An image without proposals needs an empty array.
+      proposals_by_image: image id -> (P, 4) boxes, best first, yxyx, continuous corners, pixels of the picture before
+        resizing.  An image without proposals needs an empty array.
       class_names: the classes without background; class i is `class_names[i - 1]`.
       counts: the numbers of proposals N.
       iou_thresholds: the thresholds T.

@@ -66,7 +66,7 @@ def evaluate_voc(
     Args:
       examples: all images of the split.
       detections: at most one record per image; an image without a record has no detections.  As in the examples, boxes
-        are yxyx, continuous corners, pixels of the stored picture.
+        are yxyx, continuous corners, pixels of the picture before resizing.
       class_names: the K classes without background; class i is `class_names[i - 1]`.
       iou_threshold: the IoU that a detection must exceed to match an object.
 

@@ -53,7 +53,7 @@ def measure(
 
     Args:
       dataset: the split.
-      detections: at most one record per image, boxes in pixels of the stored picture.
+      detections: at most one record per image, boxes in pixels of the picture before resizing.
       recall: the recall of the proposals; None if there are none.
       metric: the metric that leads, of METRICS.
       iou_threshold: of VOC's metrics.
