@@ -84,7 +84,7 @@ def options_page() -> str:
         "This page is generated from the code. It lists the options of training with their defaults, ranges and "
         "sources. Below them is the help text of each command. *Field* is the name of an option in `config.json`.",
     ]
-    declared = importlib.import_module("training.run.options")
+    declared = importlib.import_module("training.run.options.declared")
     if hasattr(declared, "reference"):
         parts.append(tables_to_definitions(declared.reference()))
     parts.append("## Commands")

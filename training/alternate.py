@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 
 from keras_frcnn.facts.errors import exit_on_input_error
 from training.four_steps import four_steps, with_table
-from training.run.options import AlternationOptions, exit_with, parse_options
+from training.run.command import exit_with
+from training.run.options.declared import AlternationOptions
+from training.run.options.reading import parse_options
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> AlternationOptions:

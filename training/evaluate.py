@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from keras_frcnn.facts.errors import exit_on_input_error
 from keras_frcnn.facts.options import add_options, from_options
 from keras_frcnn.facts.settings import settings_of
-from training.run.evaluation_options import EvaluationOptions
+from training.run.options.evaluation import EvaluationOptions
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

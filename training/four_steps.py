@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
-from training.run.options import AlternationOptions, JointOptions
+from training.run.options.declared import AlternationOptions, JointOptions
 
 # Each step has its own seed, for its own order of images and its own random choices: 4 * seed of the run + number of
 # the step.  A fifth step of seed s would share its seed with step 1 of seed s + 1.  That is harmless, as they train

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 from keras_frcnn.facts.errors import exit_on_input_error
 from training.four_steps import joint_training
-from training.run.options import JointOptions, exit_with, parse_options
+from training.run.command import exit_with
+from training.run.options.declared import JointOptions
+from training.run.options.reading import parse_options
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> JointOptions:

@@ -28,9 +28,9 @@ from keras_frcnn.network.weights.pretrained import apply_pretrained, load_pretra
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.schedules import StepDecay
 from training.engine.trainer import Optimisation, Trainer
-from training.stores.features import FeatureCache
-from training.stores.proposals import store_proposals
-from training.stores.rows import row_paths
+from training.run.stores.features import FeatureCache
+from training.run.stores.proposals import store_proposals
+from training.run.stores.rows import row_paths
 
 PICTURES, ITERATIONS, ROUNDS = 12, 3, 5
 SCHEDULE = {"rpn": 80000, "head": 40000}  # default iterations of steps 3 and 4

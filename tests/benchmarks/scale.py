@@ -110,7 +110,7 @@ def measure_start(folder: Path, clock: Clock) -> None:
     from keras_frcnn.data.stream.order import training_items
     from keras_frcnn.data.stream.pipeline import training_batches
     from keras_frcnn.facts.config import ImageConfig
-    from training.run.fingerprint import fingerprint
+    from training.run.data.fingerprint import fingerprint
     from training.run.folder import open_folder
 
     clock.lap("imports")

@@ -236,7 +236,7 @@ def test_a_field_of_the_detector_has_a_range_a_source_and_a_help(one):
 
 def test_the_reference_of_training_needs_no_installed_package():
     """-S hides site-packages."""
-    code = "from training.run.options import reference; print(reference())"
+    code = "from training.run.options.declared import reference; print(reference())"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )

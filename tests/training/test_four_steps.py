@@ -8,7 +8,7 @@ from keras_frcnn.facts.settings import settings_of
 from training.alternate import parse_arguments
 from training.four_steps import FOUR_STEPS, JOINT_TRAINING, four_steps, joint_training
 from training.joint import parse_arguments as parse_joint_arguments
-from training.run.options import AlternationSchedule
+from training.run.options.declared import AlternationSchedule
 
 REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 

@@ -11,7 +11,8 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import Limits, settings_of
 from training import alternate, joint
 from training.four_steps import FOUR_STEPS
-from training.run.options import SECTION, AlternationOptions, JointOptions, changeable_fields, to_configuration
+from training.run.options.declared import SECTION, AlternationOptions, JointOptions
+from training.run.options.reading import changeable_fields, to_configuration
 
 REQUIRED = ("--data", "synthetic", "--run", "r", "--weights", "none")
 KINDS = {AlternationOptions: alternate.parse_arguments, JointOptions: joint.parse_arguments}

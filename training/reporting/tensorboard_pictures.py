@@ -13,7 +13,7 @@ from keras_frcnn.facts.structures import Batch, Detections, Proposals
 from keras_frcnn.network.forward import detection_counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import detect_in_batch, propose_in_batch
-from training.stores.rows import row_paths
+from training.run.stores.rows import row_paths
 
 PICTURES = 2  # images that are drawn
 PROPOSALS = 30  # proposals that are drawn on each

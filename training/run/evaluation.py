@@ -30,10 +30,10 @@ from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.forward import detection_counts
 from training.reporting.detection_pictures import write_pictures
 from training.reporting.error_page import write_error_page
-from training.run.evaluation_options import EvaluationOptions
-from training.run.splits import divided_data
-from training.stores.detections import detect_dataset
-from training.stores.proposals import load_proposals, measure_recall, store_proposals
+from training.run.data.splits import divided_data
+from training.run.options.evaluation import EvaluationOptions
+from training.run.stores.detections import detect_dataset
+from training.run.stores.proposals import load_proposals, measure_recall, store_proposals
 
 PICTURES = 12  # images that are drawn
 

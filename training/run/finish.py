@@ -11,8 +11,8 @@ from training.reporting.detection_pictures import write_pictures
 from training.reporting.report import write_report
 from training.reporting.summary import TrainingResult, summary_table
 from training.run.start import Run, detection_directory, feature_folder
-from training.stores.detections import detect_dataset
-from training.stores.features import delete_features
+from training.run.stores.detections import detect_dataset
+from training.run.stores.features import delete_features
 
 PICTURES = 12  # images that are drawn
 

@@ -29,7 +29,7 @@ import numpy as np
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
 from keras_frcnn.network.model import FasterRCNN
-from training.run.fingerprint import describe_changes
+from training.run.data.fingerprint import describe_changes
 
 _RESTORE = "restore it from a backup, or give another folder with --run"
 

@@ -19,10 +19,10 @@ from training.engine.distribution import is_chief, wait_for_all
 from training.four_steps import Step
 from training.reporting.summary import TrainingResult, read_result
 from training.run.start import Run, detection_directory, proposal_directory
-from training.stores.detections import detect_dataset
-from training.stores.features import FeatureCache, stored_features
-from training.stores.proposals import measure_recall, store_proposals
-from training.stores.rows import is_complete
+from training.run.stores.detections import detect_dataset
+from training.run.stores.features import FeatureCache, stored_features
+from training.run.stores.proposals import measure_recall, store_proposals
+from training.run.stores.rows import is_complete
 
 _log = logging.getLogger(__name__)
 

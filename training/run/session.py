@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from keras_frcnn.data.stream.pipeline import naming_undecodable
 from training.engine.distribution import is_chief
-from training.run.options import TrainingOptions
+from training.run.options.declared import TrainingOptions
 from training.run.start import Run, RunData, locked, open_run
 
 _ROOM = "training"  # the parent of all loggers of this program

@@ -25,11 +25,12 @@ from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.pretrained import PretrainedVGG16, apply_pretrained, load_pretrained
 from keras_frcnn.network.weights.warm_start import TrainedDetector, read_detector, warm_start
 from training.engine.distribution import is_chief, wait_for_all
-from training.run.fingerprint import fingerprint
+from training.run.data.fingerprint import fingerprint
+from training.run.data.splits import SPLITS_FILE, divided_data
 from training.run.folder import open_folder
-from training.run.options import TrainingOptions, changeable_fields, to_configuration
-from training.run.splits import SPLITS_FILE, divided_data
-from training.stores.features import FeatureCache
+from training.run.options.declared import TrainingOptions
+from training.run.options.reading import changeable_fields, to_configuration
+from training.run.stores.features import FeatureCache
 
 _log = logging.getLogger(__name__)
 

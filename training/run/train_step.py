@@ -23,10 +23,10 @@ from training.engine.trainer import Optimisation, Trainer
 from training.four_steps import Step
 from training.reporting.tensorboard_pictures import picture_writer
 from training.run.folder import save_parts, weights_path
-from training.run.options import TrainingOptions
+from training.run.options.declared import TrainingOptions
 from training.run.start import Run, proposal_directory
-from training.stores.features import FeatureCache, stored_features
-from training.stores.rows import row_paths
+from training.run.stores.features import FeatureCache, stored_features
+from training.run.stores.rows import row_paths
 
 _log = logging.getLogger(__name__)
 

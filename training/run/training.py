@@ -19,11 +19,11 @@ from training.engine.progress import RunProgress
 from training.engine.trainer import NonFiniteLoss
 from training.four_steps import Step
 from training.reporting.summary import TrainingResult
-from training.run.check_pictures import check_pictures
+from training.run.data.check_pictures import check_pictures
 from training.run.finish import finish
 from training.run.folder import load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
-from training.run.options import TrainingOptions
+from training.run.options.declared import TrainingOptions
 from training.run.session import open_session
 from training.run.start import Run, Start, feature_cache, load_start, new_model, read_data
 from training.run.train_step import train_step

@@ -25,8 +25,8 @@ from training.engine.distribution import make_strategy, spread
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.schedules import StepDecay
 from training.engine.trainer import Optimisation, Trainer
-from training.stores.proposals import store_proposals
-from training.stores.rows import row_paths
+from training.run.stores.proposals import store_proposals
+from training.run.stores.rows import row_paths
 
 ITERATIONS = 20
 CONFIG = DetectorConfig(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_frcnn.data.example import Dataset, Example
-from training.run.fingerprint import describe_changes, fingerprint
+from training.run.data.fingerprint import describe_changes, fingerprint
 
 
 def example(name: str, **changes) -> Example:

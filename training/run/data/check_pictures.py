@@ -8,7 +8,7 @@ from keras_frcnn.data.doctor.checks.decoding import PictureFacts, read_pictures
 from keras_frcnn.facts.errors import InputError
 from training.engine.distribution import progress_bar
 from training.four_steps import Step
-from training.run.options import TrainingOptions
+from training.run.options.declared import TrainingOptions
 from training.run.start import RunData
 
 # Training decodes a picture each time that it uses it.  Decoding all pictures once is cheap if it adds at most this

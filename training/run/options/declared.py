@@ -1,40 +1,18 @@
-"""The options of training, each declared once, and how they are read from the command line and a configuration file.
+"""The options of training, each declared once.
 
-A value on the command line wins over one in the file of `--config`, which wins over the default.  This module imports
-nothing heavy, so that `--help` stays fast.
+This module imports nothing heavy, so that `--help` stays fast.
 """
 
-import argparse
-import dataclasses
-import json
-import os
-import pathlib
-import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from keras_frcnn.data.augmentation.presets import PRESETS
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.evaluation.metrics.names import METRIC_HELP, METRICS
-from keras_frcnn.facts.config import DetectorConfig, HeadConfig, config_to_dict
-from keras_frcnn.facts.errors import InputError, exit_on_input_error
-from keras_frcnn.facts.options import add_options, given_options
-from keras_frcnn.facts.settings import (
-    changed,
-    nested_default,
-    read,
-    reference_markdown,
-    setting,
-    settings_of,
-    with_default,
-)
-from training.engine.interruption import deferred
+from keras_frcnn.facts.config import DetectorConfig, HeadConfig
+from keras_frcnn.facts.settings import reference_markdown, setting, settings_of, with_default
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SECTION = "options"  # of the training options in config.json; the detector's section is named by its field
-
-Options = TypeVar("Options", bound="TrainingOptions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +64,20 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Plan: options chosen from the data and the machine, and the time that the run may take."""
+
+    plan: str = setting(
+        "paper", "where options that are not given come from: the paper, or a plan for this data and this machine",
+        choices=("paper", "auto"),
+    )  # fmt: skip
+    budget: str | None = setting(
+        None, "the time that the run may take, such as 90s, 45m, 1.5h or 2d; needs --plan auto or a plan file",
+        none_text="no limit",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class SolverOptions:
     """Optimisation: stochastic gradient descent with momentum."""
 
@@ -121,7 +113,7 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(CacheOptions, SolverOptions, RunOptions, AugmentationOptions, DataOptions):
+class TrainingOptions(CacheOptions, SolverOptions, PlanOptions, RunOptions, AugmentationOptions, DataOptions):
     """What both ways of training share."""
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)
@@ -169,49 +161,6 @@ class JointOptions(JointSchedule, TrainingOptions):
     detector: DetectorConfig = field(default_factory=lambda: DetectorConfig(head=HeadConfig(batch_size=128)))
 
 
-def parse_options(kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None) -> Options:
-    """The options of that kind that the command line and its `--config` file give.
-
-    Raises InputError for a value that is not allowed, for a required option that is missing, and for a bad file.
-    """
-    settings = settings_of(kind, SECTION)
-    usage = "%(prog)s --run RUN --data DATA --weights WEIGHTS [--config FILE.json] [OPTION ...]"
-    parser = argparse.ArgumentParser(prog=prog, description=description, usage=usage)
-    parser.add_argument(
-        "--config", metavar="FILE.json", help="read options from this file, such as the config.json of another run; "
-        "options of the command line win over it",
-    )  # fmt: skip
-    add_options(parser, settings)
-    namespace = parser.parse_args(arguments)
-    given = given_options(namespace, settings)
-    values = ({} if namespace.config is None else _read_file(namespace.config, kind)) | given
-    for one in settings:
-        if one.default is dataclasses.MISSING and one.key not in values:
-            raise InputError(one.option, "is required", f"give it, or {one.key} in the file of --config")
-    # The fields of the detector start from the defaults of this kind of options.
-    detector = nested_default(kind.__dataclass_fields__["detector"])
-    own = {one.name: values[one.key] for one in settings if one.section == SECTION and one.key in values}
-    return kind(**own, detector=changed(detector, values, "detector"))
-
-
-def _read_file(path: str, kind: type[TrainingOptions]) -> dict[str, Any]:
-    """The checked values of a configuration file by key; raises InputError, which names the file and the field."""
-    try:
-        values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {path}", f"cannot be read ({error.strerror})", "give a JSON file") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--config {path}", f"is not JSON ({error})", "correct the file") from error
-    return read(values, settings_of(kind, SECTION), path)
-
-
-def to_configuration(options: TrainingOptions) -> dict[str, dict[str, Any]]:
-    """What config.json holds: every option and the whole configuration of the detector, ready for `--config`."""
-    own = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
-    own.pop("detector")
-    return {SECTION: own, "detector": config_to_dict(options.detector)}
-
-
 def reference() -> str:
     """All options of training and of the detector as Markdown, for the reference page."""
     own_defaults = ", ".join(
@@ -226,31 +175,3 @@ def reference() -> str:
         f"`training.joint` has other defaults for {own_defaults}.\n",
     )
     return "\n".join(parts)
-
-
-def changeable_fields(options: TrainingOptions) -> frozenset[str]:
-    """The fields of config.json that do not change the result, so that a resumed run may have other values."""
-    return frozenset(one.key for one in settings_of(type(options), SECTION) if one.changeable)
-
-
-def exit_with(options: TrainingOptions, load_command: Callable[[], Callable[[Any], int]]) -> None:
-    """Import and run a training command, `load_command()(options)`, and exit with its status.
-
-    A bad input prints one line and exits with status 2.  Ctrl-C and SIGTERM, which preempted machines get, print one
-    line and exit with status 130.
-    """
-    if options.quiet:
-        os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
-    try:
-        with deferred(), exit_on_input_error(extra="train"):
-            command = load_command()
-            if options.deterministic:
-                import tensorflow as tf  # heavy; only here, so that --help stays fast
-
-                tf.config.experimental.enable_op_determinism()
-            status = command(options)
-    except KeyboardInterrupt:
-        print("\nInterrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
-        status = 130
-    raise SystemExit(status)

@@ -11,7 +11,7 @@ from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.facts.structures import Batch, Tensor
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import detect_in_batch
-from training.stores.rows import is_complete, load_rows, row_paths, store_rows
+from training.run.stores.rows import is_complete, load_rows, row_paths, store_rows
 
 
 def detect_dataset(

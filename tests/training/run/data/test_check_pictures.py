@@ -5,8 +5,8 @@ import pytest
 from keras_frcnn.facts.errors import InputError
 from training.alternate import parse_arguments
 from training.four_steps import FOUR_STEPS
-from training.run import check_pictures as checks
-from training.run.check_pictures import CHEAP_SHARE, check_pictures
+from training.run.data import check_pictures as checks
+from training.run.data.check_pictures import CHEAP_SHARE, check_pictures
 from training.run.start import read_data
 
 ENOUGH = int(6 / CHEAP_SHARE)  # uses of a picture for which decoding the six of `voc_tree` is cheap

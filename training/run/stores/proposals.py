@@ -12,7 +12,7 @@ from keras_frcnn.facts.structures import Batch, Tensor
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import propose_in_batch
-from training.stores.rows import load_rows, store_rows
+from training.run.stores.rows import load_rows, store_rows
 
 
 def store_proposals(

@@ -17,9 +17,9 @@ from training.engine.inference import fixed_features, image_features
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.schedules import StepDecay
 from training.engine.trainer import Optimisation, Trainer
-from training.stores.features import FeatureCache, delete_features
-from training.stores.proposals import store_proposals
-from training.stores.rows import load_rows, row_paths
+from training.run.stores.features import FeatureCache, delete_features
+from training.run.stores.proposals import store_proposals
+from training.run.stores.rows import load_rows, row_paths
 
 PLENTY = 2**30
 ALL = [(index, flip) for index in range(4) for flip in (False, True)]
@@ -169,7 +169,7 @@ def test_another_backbone_size_type_or_decoding_empties_the_store(
     FeatureCache(folder, other, PLENTY)
     assert times(folder) == {} and "image" in said(caplog)
     FeatureCache(folder, other, PLENTY).fill(dataset, ALL[:1], "test")
-    monkeypatch.setattr("training.stores.features.DECODING", "another")
+    monkeypatch.setattr("training.run.stores.features.DECODING", "another")
     FeatureCache(folder, other, PLENTY)
     assert times(folder) == {} and "computed with another decoding" in said(caplog)
 

@@ -16,7 +16,7 @@ from keras_frcnn.facts.errors import InputError
 from training.alternate import parse_arguments
 from training.run.start import open_run, read_data
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SMALL = "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none".split()
 
 

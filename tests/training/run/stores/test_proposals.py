@@ -15,9 +15,9 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.network.forward import Counts, propose
 from training.engine.interruption import deferred
-from training.stores.detections import detect_dataset
-from training.stores.proposals import load_proposals, measure_recall, store_proposals
-from training.stores.rows import is_complete, load_rows, row_path, row_paths, store_rows
+from training.run.stores.detections import detect_dataset
+from training.run.stores.proposals import load_proposals, measure_recall, store_proposals
+from training.run.stores.rows import is_complete, load_rows, row_path, row_paths, store_rows
 
 
 @pytest.fixture(scope="module")

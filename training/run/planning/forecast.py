@@ -1,0 +1,42 @@
+"""The forecast of a run: how long each of its parts takes.  A plan makes it, and a run with a budget keeps to it."""
+
+from typing import Any, NamedTuple
+
+
+class StepForecast(NamedTuple):
+    """One step; all times in seconds."""
+
+    name: str
+    iterations: int  # mini-batches
+    seconds_per_iteration: float
+    before: float  # tracing, and storing features
+    after: float  # making proposals, and measuring
+
+    @property
+    def seconds(self) -> float:
+        """All of the step."""
+        return self.before + self.iterations * self.seconds_per_iteration + self.after
+
+
+class Forecast(NamedTuple):
+    """A whole run; all times in seconds."""
+
+    budget: float  # the time that the run may take
+    start: float  # before the first step: reading the data, checking the pictures, planning, building the model
+    steps: tuple[StepForecast, ...]
+    end: float  # after the last step: the model file and the report
+
+    @property
+    def seconds(self) -> float:
+        """All of the run."""
+        return self.start + sum(step.seconds for step in self.steps) + self.end
+
+
+def forecast_to_json(forecast: Forecast) -> dict[str, Any]:
+    """Plain dicts, lists and numbers, ready for JSON."""
+    return {**forecast._asdict(), "steps": [step._asdict() for step in forecast.steps]}
+
+
+def forecast_from_json(values: dict[str, Any]) -> Forecast:
+    """The inverse of `forecast_to_json`."""
+    return Forecast(**{**values, "steps": tuple(StepForecast(**step) for step in values["steps"])})
