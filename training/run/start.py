@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import logging
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from keras_frcnn.data.doctor.examine import quick_findings
@@ -131,8 +131,15 @@ def load_start(source: str) -> Start:
 
 
 def new_model(run: Run, start: Start) -> FasterRCNN:
-    """A new float32 model with the weights of `start`; layers that it lacks get random weights of the run's seed."""
-    model = FasterRCNN(run.config, run.train_set.class_names, seed=run.options.seed)
+    """A new float32 model of the run with the weights of `start`."""
+    return starting_model(run.config, run.train_set.class_names, start, run.options.seed)
+
+
+def starting_model(
+    config: DetectorConfig, class_names: Sequence[str], start: Start, seed: int, dtype: str = "float32"
+) -> FasterRCNN:
+    """A new model with the weights of `start`; layers that it lacks get random weights of the seed."""
+    model = FasterRCNN(config, class_names, seed=seed, dtype=dtype)
     if isinstance(start, TrainedDetector):
         warm_start(model, start)
     elif start is not None:
