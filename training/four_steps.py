@@ -88,7 +88,9 @@ def with_table(options: AlternationOptions) -> AlternationOptions:
 def four_steps(options: AlternationOptions) -> tuple[Step, ...]:
     """`FOUR_STEPS` with the schedule that the options give; `options` come from `with_table`."""
     assert options.iterations and options.learning_rate, "pass the options that with_table returns"
-    rows = zip(FOUR_STEPS, options.iterations, options.learning_rate, strict=True)
+    first, second, *last = FOUR_STEPS
+    steps = (first, second._replace(backbone_from=options.step2_backbone), *last)
+    rows = zip(steps, options.iterations, options.learning_rate, strict=True)
     return tuple(
         step._replace(
             iterations=iterations,

@@ -84,8 +84,7 @@ def _keep_highest(mask: Tensor, priorities: Tensor, counts: Tensor) -> Tensor:
     Ranks decide, not a threshold: if priorities are equal, the first entries win, and no row keeps too many.
     """
     order = tf.argsort(tf.where(mask, priorities, -1.0), axis=-1, direction="DESCENDING", stable=True)
-    rank = tf.argsort(order, axis=-1, stable=True)  # the inverse permutation
-    return mask & (rank < counts[:, None])
+    return mask & (_inverse(order) < counts[:, None])
 
 
 def sample_balanced(
@@ -110,6 +109,39 @@ def sample_balanced(
     return positive, _keep_highest(negative, priorities, rest)
 
 
+def take_turns(chosen_from: Tensor, owners: Tensor, priorities: Tensor) -> Tensor:
+    """Change priorities so that the objects take turns.
+
+    If boxes are chosen by the new priorities, the best box of each object comes first, then the second of each, and so
+    on.  So an object with few boxes is not crowded out by one with many.  Within a turn, the old priorities decide.
+
+    Args:
+        chosen_from: (B, N) bool, the boxes that may be chosen.  The priorities of the others do not matter.
+        owners: (B, N) int32, the object of each box.
+        priorities: (B, N) in [0, 1).
+
+    Returns:
+        (B, N) float32 in [0, 1), exact multiples of 1 / N where N is at most 2^24.
+    """
+    count = tf.shape(priorities)[1]
+    places = tf.range(count)[None]
+    by_priority = tf.argsort(priorities, axis=-1, direction="DESCENDING", stable=True)
+    # Boxes that may not be chosen belong to no object.  Sorted by object, those of one object follow each other.
+    owners = tf.where(chosen_from, owners, -1)
+    order = tf.gather(by_priority, tf.argsort(tf.gather(owners, by_priority, batch_dims=1), stable=True), batch_dims=1)
+    sorted_owners = tf.gather(owners, order, batch_dims=1)
+    starts = tf.searchsorted(sorted_owners, sorted_owners, side="left")
+    turns = tf.gather(places - starts, _inverse(order), batch_dims=1)
+    # Sort by turn, then by priority; the place in this order is the new priority.
+    final = tf.gather(by_priority, tf.argsort(tf.gather(turns, by_priority, batch_dims=1), stable=True), batch_dims=1)
+    return tf.cast(count - 1 - _inverse(final), tf.float32) / tf.cast(count, tf.float32)
+
+
+def _inverse(permutations: Tensor) -> Tensor:
+    """The inverse of each row of (B, N) permutations."""
+    return tf.argsort(permutations, axis=-1, stable=True)
+
+
 def rpn_targets(
     anchors: Tensor,
     areas: Tensor,
@@ -123,6 +155,7 @@ def rpn_targets(
     negative_iou: float,
     batch_size: int,
     positive_fraction: float,
+    balanced: bool = False,
 ) -> RPNTargets:
     """Sample anchors of each image for training, with their labels and deltas (sections 3.1.2, 3.1.3 and 3.3).
 
@@ -139,6 +172,7 @@ def rpn_targets(
         positive_iou, negative_iou: See `label_anchors`.
         batch_size: The most anchors sampled from one image.
         positive_fraction: The largest share of positives among them.
+        balanced: Whether the objects take turns in the choice of positives, see `take_turns`.
 
     Returns:
         The label of every anchor, -1 if it was not sampled, and the deltas to the best object of the positive anchors.
@@ -150,8 +184,10 @@ def rpn_targets(
     ious = anchor_ious(anchors, areas, gt.boxes)
     labels = label_anchors(ious, gt.valid, candidates, positive_iou, negative_iou)
     priorities = randomness.uniform_on_grid(seeds, randomness.ANCHOR_SAMPLING, (height, width, per_cell), widest)
-    positive, negative = sample_balanced(labels == 1, labels == 0, batch_size, positive_fraction, priorities)
     best, _ = match(ious, gt.valid)
+    if balanced:
+        priorities = tf.where(labels == 1, take_turns(labels == 1, best, priorities), priorities)
+    positive, negative = sample_balanced(labels == 1, labels == 0, batch_size, positive_fraction, priorities)
     deltas = box_ops.encode(_rows(gt.boxes, best), anchors[None])
     return RPNTargets(
         labels=tf.where(positive, 1, tf.where(negative, 0, -1)),
@@ -169,6 +205,7 @@ def roi_targets(
     batch_size: int,
     foreground_fraction: float,
     delta_std: tuple[float, float, float, float],
+    balanced: bool = False,
 ) -> RoITargets:
     """Sample RoIs of each image for training, with their classes and deltas (Girshick 2015, section 2.3).
 
@@ -183,6 +220,7 @@ def roi_targets(
         batch_size: R, the RoIs sampled from one image.
         foreground_fraction: The largest share of foreground among them.
         delta_std: The deltas ty, tx, th, tw are divided by these.
+        balanced: Whether the objects take turns in the choice of foreground, see `take_turns`.
 
     Returns:
         R rows for each image: first foreground, then background.  The remaining rows are not valid if there are too few
@@ -202,6 +240,8 @@ def roi_targets(
     of_proposals = randomness.uniform(seeds, randomness.ROI_SAMPLING, [tf.shape(proposals.boxes)[1]])
     of_objects = randomness.uniform(seeds, randomness.OBJECT_SAMPLING, [tf.shape(gt.boxes)[1]])
     priorities = tf.pad(tf.concat([of_proposals, of_objects], axis=1), [[0, 0], [0, short]])
+    if balanced:
+        priorities = tf.where(foreground, take_turns(foreground, best, priorities), priorities)
     foreground, background = sample_balanced(foreground, background, batch_size, foreground_fraction, priorities)
 
     # Foreground first, then background, then rows that are not valid.

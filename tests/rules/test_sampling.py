@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_frcnn.rules.targets import sample_balanced
+from keras_frcnn.rules.targets import sample_balanced, take_turns
 
 PRIORITIES = [0.1, 0.9, 0.5, 0.3, 0.8, 0.0, 0.6, 0.99]
 
@@ -75,3 +75,46 @@ def test_sampling_invariants(seed, boxes, count, fraction, coarse):
         for chosen, every in ((positive[i], is_positive[i]), (negative[i], is_negative[i])):
             if chosen.any() and (every & ~chosen).any():
                 assert priorities[i][chosen].min() >= priorities[i][every & ~chosen].max()
+
+
+def turns_oracle(mask, owners, priorities):
+    """The order in which boxes are chosen if the objects take turns: lists and loops."""
+    queues = {}
+    for box in sorted(np.flatnonzero(mask).tolist(), key=lambda box: -priorities[box]):
+        queues.setdefault(owners[box], []).append(box)
+    chosen = []
+    while any(queues.values()):
+        turn = [queue.pop(0) for queue in queues.values() if queue]
+        chosen += sorted(turn, key=lambda box: (-priorities[box], box))
+    return chosen
+
+
+def test_objects_take_turns():
+    # Object 0 has boxes 0 to 3, object 1 has box 4, object 2 has boxes 5 and 6.  Box 7 may not be chosen.
+    mask = np.arange(8)[None] < 7
+    turns = take_turns(mask, np.array([[0, 0, 0, 0, 1, 2, 2, 1]]), np.float32([PRIORITIES]))
+    order = [box for box in np.argsort(-turns[0].numpy()) if box < 7]
+    # First 0.9 of object 0, 0.8 of object 1 and 0.6 of object 2, then 0.5 and 0.0, then the rest of object 0.
+    assert order == [1, 4, 6, 2, 5, 3, 0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.integers(1, 5), st.booleans())
+def test_turns_invariants(seed, boxes, objects, coarse):
+    rng = np.random.default_rng(seed)
+    mask, owners = rng.random((2, boxes)) < 0.6, rng.integers(0, objects, (2, boxes)).astype(np.int32)
+    priorities = rng.random((2, boxes)).astype(np.float32)
+    if coarse:  # many ties
+        priorities = np.floor(priorities * 3) / 3
+    turns = take_turns(tf.constant(mask), tf.constant(owners), tf.constant(priorities)).numpy()
+    assert turns.dtype == np.float32 and np.all((turns >= 0) & (turns < 1))
+    for row in range(2):
+        assert len(set(turns[row].tolist())) == boxes  # no ties are left
+        order = np.argsort(-turns[row])
+        assert order[mask[row][order]].tolist() == turns_oracle(mask[row], owners[row], priorities[row])
+        # Whatever the number of chosen boxes, an object that has more left never has two fewer than another.
+        for count in range(mask[row].sum()):
+            chosen = turns_oracle(mask[row], owners[row], priorities[row])[:count]
+            taken = np.bincount(owners[row][chosen], minlength=objects)
+            left = np.bincount(owners[row][mask[row]], minlength=objects) - taken
+            assert all(taken[i] >= taken.max() - 1 for i in range(objects) if left[i])

@@ -158,3 +158,16 @@ def test_the_sampled_objects_do_not_depend_on_the_padding_of_proposals(ground_tr
     padded = roi_targets(proposals_of([[0] * 4] * 9, [False] * 9), gt, SEED, **ROI)
     assert np.count_nonzero(alone.classes) == 3  # of 20 objects
     np.testing.assert_array_equal(padded.boxes, alone.boxes)
+
+
+def test_with_balanced_foreground_every_object_is_sampled(ground_truth):
+    """20 proposals at one object and its own box, and nothing but its own box at the other; room for 3."""
+    gt = ground_truth([[10, 10, 30, 30], [60, 60, 80, 80]], classes=[1, 2])
+    proposals = proposals_of([[10, 10, 30, 30 + n / 20] for n in range(20)])
+
+    def classes(seed, balanced):
+        targets = roi_targets(proposals, gt, tf.constant([[seed, 0]]), **ROI, balanced=balanced)
+        return sorted(targets.classes.numpy()[0].tolist())
+
+    assert all(classes(seed, True) == [0, 0, 0, 1, 1, 2] for seed in range(10))
+    assert any(classes(seed, False) == [0, 0, 0, 1, 1, 1] for seed in range(10))

@@ -93,6 +93,24 @@ def test_the_rpn_sample_has_the_right_size(many_anchors, ground_truth):
     assert np.count_nonzero(labels == 0) == 100  # all that there are; positives do not replace them
 
 
+def test_with_balanced_positives_a_small_object_is_always_sampled(ground_truth):
+    """One object with 255 anchors of an IoU over 0.7, and one with a single anchor; room for 2 of 256."""
+    anchors = tf.constant([[[[0, 0, 16, 16 + n / 256]] for n in range(255)] + [[[40, 40, 56, 56]]]], tf.float32)
+    gt = ground_truth([[0, 0, 16, 16.5], [40, 40, 56, 56]])
+    options = {**RPN, "batch_size": 4, "stride": 1, "widest": 256}
+
+    def sampled(seed, balanced):
+        areas = tf.constant([256.0])
+        targets = rpn_targets(
+            anchors, areas, tf.constant([[320, 320]]), gt, tf.constant([[seed, 0]]), **options, balanced=balanced
+        )
+        return np.flatnonzero(targets.labels[0] == 1)
+
+    assert all(255 in sampled(seed, True) and len(sampled(seed, True)) == 2 for seed in range(10))
+    assert len({tuple(sampled(seed, True)) for seed in range(10)}) > 5  # the other one is random
+    assert not all(255 in sampled(seed, False) for seed in range(10))
+
+
 def test_only_sampled_positives_have_deltas(many_anchors, ground_truth):
     anchors, size, _ = many_anchors
     crowd = ground_truth(anchors[:15] + [0, 0, 2.0, 0])

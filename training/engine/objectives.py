@@ -78,6 +78,7 @@ def _rpn_losses(model: FasterRCNN, batch: Batch, features: Tensor, output: RPNOu
         negative_iou=config.negative_iou,
         batch_size=config.batch_size,
         positive_fraction=config.positive_fraction,
+        balanced=config.balanced_positives,
     )
     sums, count = rpn_loss_sums(output, rpn_targets, config.box_loss_weight, config.smooth_l1_sigma)
     positive = tf.math.count_nonzero(rpn_targets.labels == 1, dtype=tf.float32)
@@ -94,6 +95,7 @@ def _head_losses(model: FasterRCNN, batch: Batch, features: Tensor, proposals: P
         background_iou=config.background_iou,
         batch_size=config.batch_size,
         foreground_fraction=config.foreground_fraction,
+        balanced=config.balanced_foreground,
         delta_std=config.delta_std,
     )
     output = forward.classify(model.parts, features, roi_targets.boxes, batch.image_sizes, batch.seeds)

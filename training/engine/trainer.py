@@ -33,6 +33,7 @@ class Optimisation(NamedTuple):
 
     momentum: float = 0.9
     weight_decay: float = 0.0005  # L2 regularisation of kernels, applied before the momentum; biases are not decayed
+    bias_rate: float = 1.0  # learning rate of the biases, relative to that of the kernels
     clip_norm: float | None = None  # largest global norm of a gradient
     accumulate: int = 1  # mini-batches per iteration, whose gradients are averaged
 
@@ -236,11 +237,12 @@ class Trainer(orbit.AbstractTrainer):
         """Change the weights by `factor` times the gradients, which the optimiser sums over the replicas."""
         weight_decay = self.optimisation.weight_decay / self._strategy.num_replicas_in_sync  # each adds its share
         gradients = [gradient * factor if self._rescales else tf.identity(gradient) for gradient in gradients]
-        decayed = [
-            gradient + weight_decay * variable if variable.name == "kernel" else gradient
+        # The update is linear in the gradients of all iterations, so a larger gradient is the same as a larger rate.
+        applied = [
+            gradient + weight_decay * variable if variable.name == "kernel" else self.optimisation.bias_rate * gradient
             for gradient, variable in zip(gradients, self._variables, strict=True)
         ]
-        self._optimizer.apply(decayed, self._variables)
+        self._optimizer.apply(applied, self._variables)
 
     def _adapt_loss_scale(self, finite: bool) -> None:
         self.finite_iterations.assign(self.finite_iterations + 1 if finite else 0)

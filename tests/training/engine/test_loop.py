@@ -109,6 +109,20 @@ def test_the_solver_is_momentum_with_decay_of_kernels_alone(make_model, good):
         np.testing.assert_allclose(after[path], factor * value, rtol=1e-6, atol=0, err_msg=path)
 
 
+def test_biases_learn_at_their_own_rate(make_model, good):
+    """Two iterations with momentum at a rate of 2: biases move as at twice the learning rate, kernels as before."""
+    plain, double, faster = make_model(), make_model(), make_model()
+    trainer_of(plain, head_losses, ("head",), stream(good)).train(1)
+    trainer_of(double, head_losses, ("head",), stream(good), bias_rate=2.0).train(1)
+    start = values(faster)
+    for path, value in values(double).items():
+        if "head/" in path:
+            moved = values(plain)[path] - start[path]
+            assert np.any(moved != 0)
+            factor = 2.0 if path.endswith("bias") else 1.0
+            np.testing.assert_allclose(value - start[path], factor * moved, rtol=2e-3, atol=1e-7, err_msg=path)
+
+
 def poisoned_losses(model, batch, features):
     """Losses of the head, and no number where a picture is called "broken"."""
     result = head_losses(model, batch, features)

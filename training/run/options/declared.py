@@ -87,6 +87,9 @@ class SolverOptions:
         0.75, "share of the iterations after which the learning rate falls to a tenth", source="section 3.1.3",
         more_than=0, at_most=1,
     )  # fmt: skip
+    bias_rate: float = setting(
+        1.0, "learning rate of the biases, relative to that of the kernels; the released solver has 2", more_than=0
+    )
     clip_norm: float | None = setting(None, "largest global norm of a gradient", none_text="no limit", more_than=0)
     accumulate: int = setting(
         1, "mini-batches per iteration, as if there were more GPUs: fewer iterations, a larger learning rate",
@@ -134,6 +137,12 @@ class AlternationSchedule:
     head_images: int = setting(
         2, "images in a mini-batch of a detector step", source="Girshick 2015, section 2.3", more_than=0
     )
+    step2_backbone: str = setting(
+        "pretrained",
+        "where the convolutions of step 2 start: pretrained, as --weights says, or as step1 left them, which departs "
+        "from the paper",
+        source="section 3.2", choices=("pretrained", "step1"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
