@@ -223,8 +223,7 @@ def roi_targets(
         balanced: Whether the objects take turns in the choice of foreground, see `take_turns`.
 
     Returns:
-        R rows for each image: first foreground, then background.  The remaining rows are not valid if there are too few
-        RoIs.
+        R rows for each image: first foreground, then background.  If there are too few RoIs, the rest is not valid.
     """
     boxes = tf.concat([proposals.boxes, gt.boxes], axis=1)
     valid = tf.concat([proposals.valid, gt.valid], axis=1)

@@ -4,7 +4,9 @@ import contextlib
 import io
 import logging
 import pathlib
+import time
 from collections.abc import Callable
+from typing import Protocol
 
 import orbit
 
@@ -18,6 +20,16 @@ SUMMARY_INTERVAL = 10  # iterations between two records in TensorBoard and on th
 _log = logging.getLogger(__name__)
 
 
+class Settlement(Protocol):
+    """Changes the number of iterations of a training while it runs, so that it fits into a time."""
+
+    def next_settlement(self) -> int | None:
+        """The number of iterations done after which to call `settle`; None: never again."""
+
+    def settle(self, done: int, seconds_per_iteration: float) -> int:
+        """The new number of iterations in all.  The speed is the measured one; 0 if there was no time to measure it."""
+
+
 def train(
     trainer: Trainer,
     iterations: int,
@@ -26,29 +38,33 @@ def train(
     title: str,
     progress: Callable[[int], str],
     write_pictures: Callable[[int], None],
+    settlement: Settlement | None = None,
 ) -> None:
     """Run `trainer` until it has done `iterations` iterations, and save a checkpoint at the end.
 
     Args:
       trainer: a trainer that has been fed; it may have been restored from a checkpoint.
-      iterations: the number of iterations in all, those before a restored checkpoint included.
+      iterations: the number of iterations in all, with those before a restored checkpoint.
       checkpoints: called after every few iterations, and at the end also if the training is interrupted.
       summary_folder: where TensorBoard scalars are written.
       title: shown at the progress bar.
       progress: is given the number of iterations just done, and returns how far the whole run is.
       write_pictures: is given the iteration, `PICTURE_TIMES` times in all, and writes to the default summary writer.
+      settlement: may change `iterations` while the training runs.
 
     Raises:
       NonFiniteLoss: see `Trainer`.
       KeyboardInterrupt: the user interrupted the training; the last checkpoint holds all iterations done.
     """
     done = int(trainer.iteration.numpy())
+    speed = _Speed()
     chief = is_chief()
     with progress_bar(total=iterations, initial=done, desc=title, unit="iteration") as bar:
 
         def after_some_iterations(output: dict[str, float]) -> None:
             nonlocal done
             before, done = done, int(trainer.iteration.numpy())
+            speed.note(done)
             shown = {name[7:]: f"{value:.3f}" for name, value in output.items() if name.startswith("losses/")}
             shown |= {"lr": f"{output['learning_rate']:.2g}", "img/s": f"{output['images_per_second']:.2f}"}
             shown["all"] = progress(done - before)
@@ -68,9 +84,31 @@ def train(
         )
         with contextlib.redirect_stdout(_LinesToLog()):  # orbit prints the losses of every few iterations
             try:
+                while settlement is not None and (due := settlement.next_settlement()) is not None and due < iterations:
+                    controller.train(max(due, done), checkpoint_at_completion=False)
+                    bar.total = iterations = settlement.settle(done, speed.seconds_per_iteration())
                 controller.train(iterations, checkpoint_at_completion=False)
             finally:
                 checkpoints.save()
+
+
+class _Speed:
+    """Measures the iterations of this process, without the first few, which trace the graphs."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
+
+    def note(self, done: int) -> None:
+        """Note the time after `done` iterations."""
+        self._last = (done, time.monotonic())
+        self._first = self._first or self._last
+
+    def seconds_per_iteration(self) -> float:
+        """The mean; 0 if there is nothing to measure yet."""
+        if self._first is None or self._last is None or self._first[0] == self._last[0]:
+            return 0.0
+        return (self._last[1] - self._first[1]) / (self._last[0] - self._first[0])
 
 
 class _LinesToLog(io.TextIOBase):

@@ -20,11 +20,23 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, learning_rate: float, iterations: int, drop_at: float, warmup: int = 0):
         self.learning_rate, self.iterations, self.drop_at, self.warmup = learning_rate, iterations, drop_at, warmup
+        # A variable: graphs that were traced before `set_iterations` must see the new value.
+        self._drop = tf.Variable(self.drop, dtype=tf.int64, trainable=False)
+
+    @property
+    def drop(self) -> int:
+        """The first iteration with a tenth of the rate, counted from 0."""
+        return round(self.iterations * self.drop_at)
+
+    def set_iterations(self, iterations: int) -> None:
+        """Change the number of iterations in all, which moves the drop."""
+        self.iterations = iterations
+        self._drop.assign(self.drop)
 
     def __call__(self, step: Tensor) -> Tensor:
         """The rate () float32 of an iteration, counted from 0."""
         iteration = tf.cast(step, tf.float32)
-        dropped = iteration >= round(self.iterations * self.drop_at)
+        dropped = iteration >= tf.cast(self._drop, tf.float32)
         rate = tf.where(dropped, 0.1 * self.learning_rate, self.learning_rate)
         return rate * tf.minimum(1.0, (iteration + 1.0) / max(self.warmup, 1))
 

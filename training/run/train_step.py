@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_frcnn.data.augmentation.presets import PRESETS
 from keras_frcnn.data.stream.order import Share, training_items
 from keras_frcnn.data.stream.pipeline import training_batches
+from keras_frcnn.data.stream.stored_features import FeatureFiles
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.checkpoints import Checkpoints
@@ -24,6 +25,7 @@ from training.four_steps import Step
 from training.reporting.tensorboard_pictures import picture_writer
 from training.run.folder import save_parts, weights_path
 from training.run.options.declared import TrainingOptions
+from training.run.planning.budget import TimeBudget
 from training.run.start import Run, proposal_directory
 from training.run.stores.features import FeatureCache, stored_features
 from training.run.stores.rows import row_paths
@@ -38,6 +40,27 @@ class Plan(NamedTuple):
     mini_batches: int  # of one replica, per iteration
     images: int  # of all replicas, per iteration
     schedule: StepDecay
+
+
+class _StepSettlement:
+    """The settlement of one step by the budget of the run, in iterations instead of mini-batches."""
+
+    def __init__(self, budget: TimeBudget, step: Step, planned: Plan):
+        self._budget, self._step, self._planned = budget, step, planned
+
+    def next_settlement(self) -> int | None:
+        due = self._budget.next_settlement(self._step.name)
+        if due is None:
+            return None
+        due = math.ceil(due / self._planned.mini_batches)
+        return due if due < self._planned.schedule.drop else None  # what was trained at a lower rate stays so
+
+    def settle(self, done: int, seconds_per_iteration: float) -> int:
+        mini_batches = self._planned.mini_batches
+        total = self._budget.settle(self._step.name, done * mini_batches, seconds_per_iteration / mini_batches)
+        iterations = math.ceil(total / mini_batches)
+        self._planned.schedule.set_iterations(iterations)
+        return iterations
 
 
 def plan(step: Step, options: TrainingOptions, replicas: int) -> Plan:
@@ -56,12 +79,18 @@ def plan(step: Step, options: TrainingOptions, replicas: int) -> Plan:
 
 
 def train_step(
-    run: Run, model: FasterRCNN, step: Step, progress: RunProgress, cache: FeatureCache | None = None
+    run: Run,
+    model: FasterRCNN,
+    step: Step,
+    progress: RunProgress,
+    cache: FeatureCache | None = None,
+    budget: TimeBudget | None = None,
 ) -> None:
     """Train the parts of a step, and store them in `weights_path`.  The model starts with the weights of the step.
 
-    `cache` stores features of the backbone, if the step does not train it.  Raises NonFiniteLoss and
-    KeyboardInterrupt; all iterations done are in a checkpoint then.
+    `cache` stores features of the backbone, if the step does not train it.  `budget` may change the number of
+    iterations while the step trains.  Raises NonFiniteLoss and KeyboardInterrupt; all iterations done are in a
+    checkpoint then.
     """
     options, replicas = run.options, tf.distribute.get_strategy().num_replicas_in_sync
     planned = plan(step, options, replicas)
@@ -83,34 +112,49 @@ def train_step(
     if done:
         _log.info("%s: resumes from iteration %d", step.title, done)
 
-    def batches(share: Share) -> tf.data.Dataset:
-        proposals = None
-        if step.proposals_from is not None:
-            proposals = row_paths(proposal_directory(run, step.proposals_from, "train"), run.train_set)
-        position = done * planned.images  # in the endless stream of images
-        return training_batches(
-            run.train_set, run.config.image, step.images, step.seed, proposals, features, position, share,
-            augment=PRESETS[options.augment],
-        )  # fmt: skip
-
     shown_on = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
-    trainer.feed(spread(batches))
+    trainer.feed(_batches(run, step, features, done * planned.images))
     progress.skip(done * planned.mini_batches)
+
+    def advance(iterations: int) -> str:
+        if budget is not None:
+            budget.save_if_due()
+        return progress.advance(iterations * planned.mini_batches)
+
     train(
         trainer,
         planned.iterations,
         checkpoints,
         run.folder / "logs" / step.name,
         step.title,
-        lambda iterations: progress.advance(iterations * planned.mini_batches),
+        advance,
         picture_writer(model, step.trains, run.val_set, shown_on),
+        None if budget is None else _StepSettlement(budget, step, planned),
     )
+    planned = planned._replace(iterations=planned.schedule.iterations)
     if is_chief():
         _store(run, model, step, planned, trainer)
         shutil.rmtree(folder, ignore_errors=True)
     wait_for_all()
     del trainer, checkpoints
     gc.collect()  # the optimiser's variables are as large as the model
+
+
+def _batches(
+    run: Run, step: Step, features: FeatureFiles | None, position: int
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """The mini-batches of a step from a position in the endless stream of images on, for all replicas."""
+
+    def of_pipeline(share: Share) -> tf.data.Dataset:
+        proposals = None
+        if step.proposals_from is not None:
+            proposals = row_paths(proposal_directory(run, step.proposals_from, "train"), run.train_set)
+        return training_batches(
+            run.train_set, run.config.image, step.images, step.seed, proposals, features, position, share,
+            augment=PRESETS[run.options.augment],
+        )  # fmt: skip
+
+    return spread(of_pipeline)
 
 
 def _log_missing_features(run: Run, step: Step, planned: Plan) -> None:

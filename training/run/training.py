@@ -24,6 +24,7 @@ from training.run.finish import finish
 from training.run.folder import load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
 from training.run.options.declared import TrainingOptions
+from training.run.planning.budget import TimeBudget
 from training.run.session import open_session
 from training.run.start import Run, Start, feature_cache, load_start, new_model, read_data
 from training.run.train_step import train_step
@@ -72,19 +73,31 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
     return 0
 
 
-def run_steps(run: Run, model: FasterRCNN, start: Start, steps: Sequence[Step]) -> list[TrainingResult]:
+def run_steps(
+    run: Run, model: FasterRCNN, start: Start, steps: Sequence[Step], budget: TimeBudget | None = None
+) -> list[TrainingResult]:
     """Run the steps in order; leaves the finished detector in `model`."""
-    progress = RunProgress(sum(step.iterations for step in steps))
+    progress = RunProgress(sum(step.iterations for step in steps), budget)
     results = []
     for step in steps:
         makes_proposals = any(other.proposals_from == step.name for other in steps)
-        results.append(_run_step(run, model, start, step, progress, makes_proposals))
+        if budget is not None:
+            step = step._replace(iterations=budget.begin(step.name))
+        results.append(_run_step(run, model, start, step, progress, makes_proposals, budget))
+        if budget is not None:
+            budget.end(step.name)
     check_shared_backbone(run, model, steps)
     return results
 
 
 def _run_step(
-    run: Run, model: FasterRCNN, start: Start, step: Step, progress: RunProgress, makes_proposals: bool
+    run: Run,
+    model: FasterRCNN,
+    start: Start,
+    step: Step,
+    progress: RunProgress,
+    makes_proposals: bool,
+    budget: TimeBudget | None,
 ) -> TrainingResult:
     """Bring the model to its state after `step`, and measure it.
 
@@ -99,7 +112,7 @@ def _run_step(
     if is_done:
         progress.skip(step.iterations)
     else:
-        train_step(run, model, step, progress, cache)
+        train_step(run, model, step, progress, cache, budget)
     if makes_proposals:
         store_training_proposals(run, model, step, cache)
     if "head" not in step.trains:

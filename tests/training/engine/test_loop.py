@@ -322,6 +322,36 @@ def test_pictures_are_written_five_times(make_model, good, tmp_path):
     assert sum(entry.tag == "written" for event in events for entry in event.summary.value) == 5
 
 
+def test_a_training_that_is_settled_on_the_way_is_one_that_had_this_length_from_the_start(make_model, good, tmp_path):
+    class FourToSix:
+        """After 1 iteration, 6 iterations instead of 4."""
+
+        def __init__(self, schedule):
+            self.schedule, self.calls = schedule, []
+
+        def next_settlement(self):
+            return None if self.calls else 1
+
+        def settle(self, done, seconds_per_iteration):
+            self.calls.append((done, seconds_per_iteration))
+            self.schedule.set_iterations(6)
+            return 6
+
+    results = []
+    for folder, length in ((tmp_path / "settled", 4), (tmp_path / "plain", 6)):
+        model, schedule = make_model(), StepDecay(RATE, length, 0.5)
+        trainer = trainer_of(model, head_losses, ("head",), stream(good).repeat(), schedule)
+        checkpoints = Checkpoints(trainer, folder / "checkpoints", 1000, 1000.0, 2)
+        checkpoints.restore()
+        settlement = FourToSix(schedule) if length == 4 else None
+        train(trainer, length, checkpoints, folder / "logs", "step", lambda done: "", lambda done: None, settlement)
+        assert int(trainer.iteration) == 6
+        results.append(values(model))
+        if settlement:
+            assert settlement.calls == [(1, 0.0)]  # one iteration is too few to measure the speed
+    assert all((results[0][path] == results[1][path]).all() for path in results[0])
+
+
 def test_how_far_the_whole_run_is(monkeypatch):
     clock = iter((100.0, 104.0, 110.0))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
