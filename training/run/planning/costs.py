@@ -1,6 +1,6 @@
 """What training costs on this machine, as measured: seconds as functions of the picture size."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Line(NamedTuple):
@@ -13,23 +13,38 @@ class Line(NamedTuple):
         """The seconds for a picture of that many pixels after resizing."""
         return self.fixed + self.per_megapixel * pixels / 1e6
 
+    def plus(self, other: "Line", factor: float = 1.0) -> "Line":
+        """The sum of this line and `factor` times the other, without negative parts."""
+        fixed, slope = (a + factor * b for a, b in zip(self, other, strict=True))
+        return Line(max(0.0, fixed), max(0.0, slope))
+
 
 class Costs(NamedTuple):
-    """The seconds of each kind of work.
+    """The seconds of each kind of work.  An iteration is one with a mini-batch of one picture."""
 
-    An iteration is one with a mini-batch of one picture.  Its kinds are named by the parts that it trains, see
-    `kind_of`.
-    """
+    iterations: dict[str, Line]  # by `kind_of`
+    features: Line  # read a picture and compute its features
+    proposals: Line  # make the proposals of a picture from its features
+    detections: Line  # detect the objects of a picture from its features
+    tracing: float  # of one graph, before its first call
 
-    iterations: dict[str, Line]  # by `kind_of`; a kind that the run does not need may be missing
-    features: Line  # compute and store the features of a picture
-    proposals: Line  # make the proposals of a picture, convolutions included
-    detections: Line  # detect the objects of a picture, convolutions included
-    stored_proposals: Line  # the same two, from stored features
-    stored_detections: Line
-    tracing: float  # once for each graph: before a step, and before the proposals, features and detections of a step
+
+class Machine(NamedTuple):
+    """What a plan must know about the machine."""
+
+    costs: Costs
+    bfloat16_speedup: float  # how many times as fast a convolution is in bfloat16 as in float32
+    memory: int  # bytes that this process may use
+    free_disk: int  # bytes, where the run folder is
+    accelerator: bool  # whether TensorFlow sees a GPU
 
 
 def kind_of(trains: tuple[str, ...]) -> str:
     """The kind of an iteration that trains these parts of the model, such as "backbone+rpn" or "head"."""
     return "+".join(part for part in ("backbone", "rpn", "head") if part in trains)
+
+
+def costs_to_json(costs: Costs) -> dict[str, Any]:
+    """Plain dicts, lists and numbers, ready for JSON."""
+    values = {name: list(value) if isinstance(value, Line) else value for name, value in costs._asdict().items()}
+    return values | {"iterations": {kind: list(line) for kind, line in costs.iterations.items()}}

@@ -1,0 +1,91 @@
+"""The measurement of the machine: every kind of work has a cost, and the costs of parts add up."""
+
+import dataclasses
+
+import pytest
+
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
+from training.engine.inference import image_features
+from training.run.planning import machine as module
+from training.run.planning.costs import Line, kind_of
+
+
+def test_a_line_grows_with_the_picture():
+    assert Line(0.5, 2.0).seconds(250_000) == 1.0
+    assert Line(0.5, 2.0).plus(Line(0.25, 3.0), -1.0) == Line(0.25, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("trains", "kind"),
+    [(("backbone", "rpn"), "backbone+rpn"), (("head",), "head"), (("head", "rpn", "backbone"), "backbone+rpn+head")],
+)
+def test_kinds(trains, kind):
+    assert kind_of(trains) == kind
+
+
+def samples_of(*pixels):
+    return [module._Sample(size, 0.0, [], []) for size in pixels]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line"),
+    [
+        ((0.2, 0.5), Line(0.1, 1.0)),
+        ((0.2, 0.2), Line(0.2, 0.0)),
+        ((0.3, 0.2), Line(0.2, 0.0)),
+        ((0, 0.3), Line(0.0, 1.0)),
+    ],
+)
+def test_the_line_through_two_sizes(seconds, line):
+    assert tuple(module._line(samples_of(100_000, 400_000), seconds)) == pytest.approx(tuple(line), abs=1e-9)
+
+
+def test_the_kinds_are_sums_of_their_parts():
+    measured = {
+        "backbone+head": Line(5.0, 50.0),
+        "head": Line(2.0, 1.0),
+        "rpn": Line(0.5, 0.25),
+        "proposals": Line(1, 2),
+    }
+    kinds = module._all_kinds(measured, reading=Line(0.0, 4.0))
+    assert kinds["backbone+head"] == Line(5.0, 54.0)
+    assert kinds["backbone+rpn"] == Line(3.5, 53.25)  # without the head
+    assert kinds["rpn+head"] == Line(3.5, 3.25)
+    assert kinds["backbone+rpn+head"] == Line(6.5, 56.25)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("4096\n", 4096), ("max\n", None), (None, None)])
+def test_the_memory_of_a_container(tmp_path, monkeypatch, limit, expected):
+    path = tmp_path / "memory.max"
+    if limit is not None:
+        path.write_text(limit)
+    monkeypatch.setattr(module, "_CGROUP_LIMIT", path)
+    assert module._memory() == expected if expected else module._memory() > 2**28
+
+
+def test_a_machine_is_measured(small_config, voc_tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SHORT_SIDES", (48, 64))
+    monkeypatch.setattr(module, "REPETITIONS", 1)
+    traced = []
+
+    def counted(model, batch):
+        traced.append(batch)
+        return image_features(model, batch)
+
+    monkeypatch.setattr(module, "image_features", counted)
+    dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "train")
+    config = dataclasses.replace(small_config, head=dataclasses.replace(small_config.head, batch_size=8))
+    found = module.measure_machine(config, "float32", dataset, 1.5, tmp_path / "not" / "yet")
+    assert found.bfloat16_speedup == 1.5 and found.memory > 0 and found.free_disk > 0 and not found.accelerator
+    costs = found.costs
+    for line in (*costs.iterations.values(), costs.features, costs.proposals, costs.detections):
+        assert line.fixed >= 0 and line.per_megapixel >= 0 and line.seconds(64 * 96) > 0
+    assert costs.iterations["backbone+head"].seconds(64 * 96) > costs.iterations["head"].seconds(64 * 96)
+    assert costs.tracing > 0
+    # One graph serves both sizes; the other calls computed the stored features.
+    assert sum(not hasattr(batch.images, "numpy") for batch in traced) == 1
+
+
+def test_bfloat16_is_measured():
+    assert module.measure_bfloat16() > 0
