@@ -22,6 +22,7 @@ COMMAND_LINES = (
     "keras_frcnn.data.validate",
     "training.alternate",
     "training.joint",
+    "training.plan",
     "training.evaluate",
     "export.saved_model",
     "export.tflite",

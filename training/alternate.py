@@ -13,25 +13,27 @@ from keras_frcnn.facts.errors import exit_on_input_error
 from training.four_steps import four_steps, with_table
 from training.run.command import exit_with
 from training.run.options.declared import AlternationOptions
-from training.run.options.reading import parse_options
+from training.run.options.reading import Request, read_request
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> AlternationOptions:
-    """The options of the command line; raises InputError."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> Request[AlternationOptions]:
+    """What the command line asks for; raises InputError."""
     description = "Train Faster R-CNN by the paper's four steps. The defaults are the paper's."
-    return with_table(parse_options(AlternationOptions, "python -m training.alternate", description, arguments))
+    request = read_request(AlternationOptions, "python -m training.alternate", description, arguments)
+    return request._replace(options=with_table(request.options))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_input_error():
-        options = parse_arguments(arguments)
+        request = parse_arguments(arguments)
 
-    def load_command() -> Callable[[AlternationOptions], int]:
+    def load_command() -> Callable[[Request[AlternationOptions]], int]:
+        from training.run.planning.planned import plan_run
         from training.run.training import run_training
 
-        return lambda options: run_training(options, four_steps(options))
+        return lambda request: run_training(request, four_steps, plan_run)
 
-    exit_with(options, load_command)
+    exit_with(request, load_command)
 
 
 if __name__ == "__main__":

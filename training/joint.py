@@ -12,25 +12,26 @@ from keras_frcnn.facts.errors import exit_on_input_error
 from training.four_steps import joint_training
 from training.run.command import exit_with
 from training.run.options.declared import JointOptions
-from training.run.options.reading import parse_options
+from training.run.options.reading import Request, read_request
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> JointOptions:
-    """The options of the command line; raises InputError."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> Request[JointOptions]:
+    """What the command line asks for; raises InputError."""
     description = "Train Faster R-CNN by approximate joint training. The defaults are those of the released code."
-    return parse_options(JointOptions, "python -m training.joint", description, arguments)
+    return read_request(JointOptions, "python -m training.joint", description, arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_input_error():
-        options = parse_arguments(arguments)
+        request = parse_arguments(arguments)
 
-    def load_command() -> Callable[[JointOptions], int]:
+    def load_command() -> Callable[[Request[JointOptions]], int]:
+        from training.run.planning.planned import plan_run
         from training.run.training import run_training
 
-        return lambda options: run_training(options, joint_training(options))
+        return lambda request: run_training(request, joint_training, plan_run)
 
-    exit_with(options, load_command)
+    exit_with(request, load_command)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def check(output, hosts, index):
     assert json.loads(config) == expected
     module, *arguments = shlex.split(command)[1:]
     assert module == "training.alternate"
-    assert parse_arguments(arguments).precision == "mixed_bfloat16"
+    assert parse_arguments(arguments).options.precision == "mixed_bfloat16"
 
 
 def test_the_kubernetes_job(programs):

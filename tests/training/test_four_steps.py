@@ -14,7 +14,7 @@ REQUIRED = ["--data", "synthetic", "--run", "r", "--weights", "none"]
 
 
 def options_of(*arguments):
-    return parse_arguments([*REQUIRED, *arguments])
+    return parse_arguments([*REQUIRED, *arguments]).options
 
 
 def test_the_table_is_the_papers():
@@ -47,7 +47,7 @@ def test_the_defaults_are_the_papers():
     assert (options.rpn_images, options.head_images) == (1, 2)
     assert (options.momentum, options.weight_decay) == (0.9, 0.0005)
     assert four_steps(options) == tuple(step._replace(seed=seed) for seed, step in enumerate(FOUR_STEPS, start=1))
-    (joint,) = joint_training(parse_joint_arguments(REQUIRED))
+    (joint,) = joint_training(parse_joint_arguments(REQUIRED).options)
     assert joint == JOINT_TRAINING[0]
 
 
@@ -57,7 +57,7 @@ def test_options_become_the_schedule_of_each_step():
     assert [step[-4:] for step in steps] == [(5, 3, 0.1, 41), (6, 4, 0.2, 42), (7, 3, 0.3, 43), (8, 4, 0.4, 44)]
     assert [step[:-4] for step in steps] == [step[:-4] for step in FOUR_STEPS]
     given = "--iterations 5 --learning-rate 0.1 --images 3 --seed 10"
-    (step,) = joint_training(parse_joint_arguments([*REQUIRED, *given.split()]))
+    (step,) = joint_training(parse_joint_arguments([*REQUIRED, *given.split()]).options)
     assert step[-4:] == (5, 3, 0.1, 10)
 
 

@@ -10,26 +10,26 @@ from typing import Any
 
 from keras_frcnn.facts.errors import exit_on_input_error
 from training.engine.interruption import deferred
-from training.run.options.declared import TrainingOptions
+from training.run.options.reading import Request
 
 
-def exit_with(options: TrainingOptions, load_command: Callable[[], Callable[[Any], int]]) -> None:
-    """Import and run a training command, `load_command()(options)`, and exit with its status.
+def exit_with(request: Request, load_command: Callable[[], Callable[[Any], int]]) -> None:
+    """Import and run a training command, `load_command()(request)`, and exit with its status.
 
     A bad input prints one line and exits with status 2.  Ctrl-C and SIGTERM, which preempted machines get, print one
     line and exit with status 130.
     """
-    if options.quiet:
+    if request.options.quiet:
         os.environ["TQDM_DISABLE"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
     try:
         with deferred(), exit_on_input_error(extra="train"):
             command = load_command()
-            if options.deterministic:
+            if request.options.deterministic:
                 import tensorflow as tf  # heavy; only here, so that --help stays fast
 
                 tf.config.experimental.enable_op_determinism()
-            status = command(options)
+            status = command(request)
     except KeyboardInterrupt:
         print("\nInterrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
         status = 130

@@ -2,6 +2,8 @@
 
 config.json          every option of the run and the detector's configuration, in the form that --config reads
 labels.json          the label map, {"1": "name", ...}
+plan.json            with --plan auto or a plan file: what was chosen, why, and the forecast
+budget.json          with a budget: the time that was spent, and the iterations of each step
 data.json            the fingerprint of the data: class names, and a digest of each image's annotation
 splits.json          with --split-by: the image ids of each split
 weights/stepN.npz    the parts that step N trained, written at the end of the step
@@ -71,7 +73,7 @@ def open_folder(
 
 def _is_start(entry: pathlib.Path) -> bool:
     """Whether a run that was killed before it wrote config.json may have left this file."""
-    return entry.name in ("labels.json", "data.json") or entry.name.startswith(f".{PARTIAL}")
+    return entry.name in ("labels.json", "data.json", "plan.json") or entry.name.startswith(f".{PARTIAL}")
 
 
 def _check_configuration(path: pathlib.Path, configuration: dict, changeable: Collection[str]) -> None:

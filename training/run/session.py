@@ -26,13 +26,18 @@ def open_session(options: TrainingOptions, data: RunData) -> Iterator[Run]:
     data sets cannot be decoded.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_handling(_terminal_handlers() if is_chief() else [logging.NullHandler()]))
+        stack.enter_context(terminal_messages())
         run = open_run(options, data)
         stack.enter_context(locked(run.folder))
         if is_chief():
             stack.enter_context(_handling([_file_handler(run.folder / "logs" / "train.log")]))
         stack.enter_context(naming_undecodable(run.train_set, run.val_set))
         yield run
+
+
+def terminal_messages() -> contextlib.AbstractContextManager[None]:
+    """Show messages on the terminal alone, before there is a run folder."""
+    return _handling(_terminal_handlers() if is_chief() else [logging.NullHandler()])
 
 
 def _terminal_handlers() -> list[logging.Handler]:

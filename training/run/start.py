@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from keras_frcnn.data.doctor.examine import quick_findings
 from keras_frcnn.data.doctor.findings import finding_line
 from keras_frcnn.data.example import Dataset
@@ -30,6 +32,7 @@ from training.run.data.splits import SPLITS_FILE, divided_data
 from training.run.folder import open_folder
 from training.run.options.declared import TrainingOptions
 from training.run.options.reading import changeable_fields, to_configuration
+from training.run.planning.forecast import Forecast
 from training.run.stores.features import FeatureCache
 
 _log = logging.getLogger(__name__)
@@ -45,6 +48,13 @@ class RunData(NamedTuple):
     train_set: Dataset
     val_set: Dataset
     splits: Splits | None  # those of --split-by
+
+
+class Planned(NamedTuple):
+    """What is settled before a run begins."""
+
+    options: TrainingOptions
+    forecast: Forecast | None  # of a run with a time budget
 
 
 class Run(NamedTuple):
@@ -66,6 +76,15 @@ def read_data(options: TrainingOptions) -> RunData:
     val_spec = dataclasses.replace(options, class_names=train_set.class_names)
     val_set = load_dataset(val_spec, options.val, train_set.exif, divided)
     return RunData(train_set, val_set, None if divided is None else divided.splits)
+
+
+def with_val_images(data: RunData, count: int | None) -> RunData:
+    """The data with `count` of the validation pictures: a random choice that is the same for every run."""
+    examples = data.val_set.examples
+    if count is None or count >= len(examples):
+        return data
+    chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:count])
+    return data._replace(val_set=data.val_set._replace(examples=tuple(examples[index] for index in chosen)))
 
 
 def open_run(options: TrainingOptions, data: RunData) -> Run:

@@ -6,11 +6,15 @@ in the same order; only the chief worker writes files and prints.
 
 import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_frcnn.data.stream.pipeline import naming_undecodable
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.warm_start import TrainedDetector, new_layers
 from training.engine.distribution import connect_machines, is_chief, local_strategy
@@ -23,19 +27,36 @@ from training.run.data.check_pictures import check_pictures
 from training.run.finish import finish
 from training.run.folder import load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
-from training.run.options.declared import TrainingOptions
+from training.run.options.reading import Request
 from training.run.planning.budget import TimeBudget
-from training.run.session import open_session
-from training.run.start import Run, Start, feature_cache, load_start, new_model, read_data
+from training.run.session import open_session, terminal_messages
+from training.run.start import (
+    Planned,
+    Run,
+    RunData,
+    Start,
+    feature_cache,
+    load_start,
+    new_model,
+    read_data,
+    with_val_images,
+)
 from training.run.train_step import train_step
 
 WORKER_LOST = 75  # the exit status EX_TEMPFAIL: try again
 
 _log = logging.getLogger(__name__)
 
+MakePlan = Callable[[Request, Callable[[Any], Sequence[Step]], RunData, Start, Callable[[], float]], Planned]
 
-def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
-    """Run the steps, and write the finished detector and the report.
+
+def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], plan: MakePlan) -> int:
+    """Run a table of steps, and write the finished detector and the report.
+
+    Args:
+      request: what the user asks for.
+      make_steps: the table for the options of the run.
+      plan: makes the plan of the run, or reads it: `training.run.planning.planned.plan_run`.
 
     Returns:
       The exit status: 0, 1 if a loss was not finite, or 75 if the connection to another machine was lost.
@@ -45,9 +66,17 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
       KeyboardInterrupt: the user interrupted the run.
     """
     # Validate user input first, before touching devices or the run folder.
-    start = load_start(options.weights)
+    start = load_start(request.options.weights)
+    begun = time.monotonic()  # downloaded weights are no part of the budget
     machines = connect_machines()  # some data sources run TensorFlow operations, and then it would be too late
-    data = read_data(options)
+    if machines is not None and request.options.budget is not None:
+        fix = "make a plan with python -m training.plan on one machine, and give its file without the budget"
+        raise InputError("--budget", "does not work on several machines, whose clocks differ", fix)
+    data = read_data(request.options)
+    with local_strategy().scope(), naming_undecodable(data.train_set), terminal_messages():
+        planned = plan(request, make_steps, data, start, lambda: time.monotonic() - begun)
+    options, data = planned.options, with_val_images(data, planned.options.val_images)
+    steps = make_steps(options)
     check_pictures(options, steps, data)
     stop_if_asked()
     with (machines or local_strategy()).scope(), open_session(options, data) as run:
@@ -56,8 +85,11 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
         if isinstance(start, TrainedDetector):
             new = [f"{name} ({reason})" for name, reason in new_layers(model, start).items()]
             _log.info("warm start from %s; new layers: %s", start.source, ", ".join(new) or "none")
+        budget = None
+        if planned.forecast is not None:
+            budget = TimeBudget(planned.forecast, run.folder / "budget.json", begun)
         try:
-            results = run_steps(run, model, start, steps)
+            results = run_steps(run, model, start, steps, budget)
         except NonFiniteLoss as error:
             fix = "start another run with a lower --learning-rate, with --warmup or with --clip-norm"
             kept = f"the last good weights are in {run.folder / 'checkpoints'}"
@@ -70,6 +102,9 @@ def run_training(options: TrainingOptions, steps: Sequence[Step]) -> int:
     # Outside of the strategy's scope: creating variables inside waits for the other machines.
     if chief:
         finish(run, model, results)
+        if budget is not None:
+            budget.save()
+            print(f"used {budget.spent() / 60:.1f} of {budget.total / 60:.1f} minutes")
     return 0
 
 

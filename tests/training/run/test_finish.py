@@ -25,7 +25,7 @@ def reported(monkeypatch):
 
 @pytest.mark.parametrize(("ap", "expected"), [(MEASURED, MEASURED), (None, COMPUTED)])
 def test_ap_is_computed_again_only_in_a_resumed_run(model, tmp_path, capsys, reported, ap, expected):
-    options = parse_arguments(["--data", "synthetic", "--run", str(tmp_path), "--weights", "none"])
+    options = parse_arguments(["--data", "synthetic", "--run", str(tmp_path), "--weights", "none"]).options
     none = Dataset("none", model.class_names, (), {})
     (tmp_path / "model.keras").touch()
     result = TrainingResult("step4", "step 4 detector", 1, 1, 0.0, {}, None, "", ap)

@@ -13,7 +13,7 @@ LOGGER = logging.getLogger("training.run.somewhere")
 
 
 def options_of(voc_tree, folder):
-    return parse_arguments(["--data", f"voc:{voc_tree}", "--run", str(folder), "--weights", "none"])
+    return parse_arguments(["--data", f"voc:{voc_tree}", "--run", str(folder), "--weights", "none"]).options
 
 
 def log_at_every_level():

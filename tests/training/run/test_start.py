@@ -22,7 +22,7 @@ def tree(voc_tree, tmp_path):
 def opened(tree: Path, *more: str, exif: str = "ignore"):
     """The run of these options, with data of which a check decided `exif`."""
     given = ("--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", *more)
-    options = parse_arguments(given)
+    options = parse_arguments(given).options
     data = read_data(options)
     decided = {"train_set": data.train_set._replace(exif=exif), "val_set": data.val_set._replace(exif=exif)}
     return open_run(options, data._replace(**decided))
@@ -96,7 +96,7 @@ def test_pictures_stored_turned_are_recognised(tree, stored_turned, forced, poli
         stored.save(path, exif=exif)
     options = parse_arguments(
         ("--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", *forced)
-    )
+    ).options
     run = open_run(options, read_data(options))
     assert run.config.image.exif == policy
     for dataset in (run.train_set, run.val_set):

@@ -10,7 +10,7 @@ STEP = FOUR_STEPS[1]._replace(iterations=101, images=2, learning_rate=0.001)
 
 
 def options_of(*arguments):
-    return parse_arguments(["--data", "synthetic", "--run", "r", "--weights", "none", *arguments])
+    return parse_arguments(["--data", "synthetic", "--run", "r", "--weights", "none", *arguments]).options
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ class DataOptions(DataSpec):
 
     train: str = setting("train", "splits to train on, joined with +")
     val: str = setting("val", "splits to measure on, joined with +")
+    val_images: int | None = setting(
+        None, "measure on this many pictures of --val, chosen at random but the same for every run",
+        none_text="all", more_than=0,
+    )  # fmt: skip
     check_data: bool = setting(
         False, "decode every picture before training, even if that takes long beside the training", changeable=True
     )

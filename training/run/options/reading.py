@@ -9,51 +9,118 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.options import add_options, given_options
 from keras_frcnn.facts.settings import changed, nested_default, read, settings_of
 from training.run.options.declared import SECTION, TrainingOptions
+from training.run.options.duration import seconds_of
+from training.run.planning.forecast import Notes, read_notes
 
 Options = TypeVar("Options", bound=TrainingOptions)
 
 
-def parse_options(kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None) -> Options:
-    """The options of that kind that the command line and its `--config` file give.
+class Request(NamedTuple, Generic[Options]):
+    """What the user asks for."""
 
-    Raises InputError for a value that is not allowed, for a required option that is missing, and for a bad file.
-    """
-    settings = settings_of(kind, SECTION)
-    usage = "%(prog)s --run RUN --data DATA --weights WEIGHTS [--config FILE.json] [OPTION ...]"
+    options: Options
+    values: dict[str, Any]  # the values that the command line or the file of --config gives, by key
+    notes: Notes | None  # of a plan file
+
+
+def option_parser(kind: type[TrainingOptions], prog: str, description: str, usage: str) -> argparse.ArgumentParser:
+    """A parser with --config and all options of that kind."""
     parser = argparse.ArgumentParser(prog=prog, description=description, usage=usage)
     parser.add_argument(
-        "--config", metavar="FILE.json", help="read options from this file, such as the config.json of another run; "
-        "options of the command line win over it",
+        "--config", metavar="FILE.json", help="read options from this file, such as a plan or the config.json of "
+        "another run; options of the command line win over it",
     )  # fmt: skip
-    add_options(parser, settings)
-    namespace = parser.parse_args(arguments)
-    given = given_options(namespace, settings)
-    values = ({} if namespace.config is None else _read_file(namespace.config, kind)) | given
+    add_options(parser, settings_of(kind, SECTION))
+    return parser
+
+
+def request_of(
+    kind: type[Options], namespace: argparse.Namespace, assumed: dict[str, Any] | None = None
+) -> Request[Options]:
+    """The options of that kind that the command line and its `--config` file give.
+
+    Args:
+      kind: of the options.
+      namespace: of `option_parser`.
+      assumed: values by key where neither gives one; they do not count as given.
+
+    Raises:
+      InputError: a value is not allowed, a required option is missing, or the file is bad.
+    """
+    settings = settings_of(kind, SECTION)
+    from_file, notes = ({}, None) if namespace.config is None else _read_file(namespace.config, kind)
+    values = from_file | given_options(namespace, settings)
+    every = (assumed or {}) | values
     for one in settings:
-        if one.default is dataclasses.MISSING and one.key not in values:
+        if one.default is dataclasses.MISSING and one.key not in every:
             raise InputError(one.option, "is required", f"give it, or {one.key} in the file of --config")
+    request = Request(options_from(kind, every), values, notes)
+    _check_plan(request)
+    return request
+
+
+def read_request(
+    kind: type[Options], prog: str, description: str, arguments: Sequence[str] | None = None
+) -> Request[Options]:
+    """What the command line of a training asks for; raises the errors of `request_of`."""
+    usage = "%(prog)s --run RUN --data DATA --weights WEIGHTS [--config FILE.json] [OPTION ...]"
+    return request_of(kind, option_parser(kind, prog, description, usage).parse_args(arguments))
+
+
+def options_from(kind: type[Options], values: dict[str, Any]) -> Options:
+    """The options of that kind with checked values by key, and defaults for the others."""
     # The fields of the detector start from the defaults of this kind of options.
     detector = nested_default(kind.__dataclass_fields__["detector"])
-    own = {one.name: values[one.key] for one in settings if one.section == SECTION and one.key in values}
+    own = {
+        one.name: values[one.key] for one in settings_of(kind, SECTION) if one.section == SECTION and one.key in values
+    }
     return kind(**own, detector=changed(detector, values, "detector"))
 
 
-def _read_file(path: str, kind: type[TrainingOptions]) -> dict[str, Any]:
-    """The checked values of a configuration file by key; raises InputError, which names the file and the field."""
+def _check_plan(request: Request) -> None:
+    """Raise InputError for a plan without a budget, and for a budget without a plan."""
+    options = request.options
+    if options.budget is not None:
+        seconds_of(options.budget, "--budget")
+    if options.plan == "auto" and options.budget is None:
+        raise InputError("--plan auto", "needs a time", "give --budget, for example --budget 60m")
+    if options.plan == "auto" and request.notes is not None:
+        raise InputError("--plan auto", "given beside a plan file", "leave out --plan, or give another --config")
+    if options.plan == "paper" and options.budget is not None and request.notes is None:
+        raise InputError("--budget", "needs a plan", "add --plan auto, or give a plan file with --config")
+
+
+def _read_file(path: str, kind: type[TrainingOptions]) -> tuple[dict[str, Any], Notes | None]:
+    """The checked values of a configuration file by key, and the notes of a plan.
+
+    Raises InputError, which names the file and the field.
+    """
     try:
         values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--config {path}", f"cannot be read ({error.strerror})", "give a JSON file") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"--config {path}", f"is not JSON ({error})", "correct the file") from error
-    return read(values, settings_of(kind, SECTION), path)
+    return read_values(values, kind, path)
+
+
+def read_values(values: Any, kind: type[TrainingOptions], where: str) -> tuple[dict[str, Any], Notes | None]:
+    """The checked values by key, and the notes of a plan, of an object in the form of `to_configuration`.
+
+    Raises InputError, which names `where` and the field.
+    """
+    notes = None
+    if isinstance(values, dict) and "plan" in values:
+        notes = read_notes(values["plan"], where)
+        values = {section: value for section, value in values.items() if section != "plan"}
+    return read(values, settings_of(kind, SECTION), where), notes
 
 
 def to_configuration(options: TrainingOptions) -> dict[str, dict[str, Any]]:

@@ -33,7 +33,6 @@ class Machine(NamedTuple):
     """What a plan must know about the machine."""
 
     costs: Costs
-    bfloat16_speedup: float  # how many times as fast a convolution is in bfloat16 as in float32
     memory: int  # bytes that this process may use
     free_disk: int  # bytes, where the run folder is
     accelerator: bool  # whether TensorFlow sees a GPU

@@ -1,6 +1,11 @@
-"""The forecast of a run: how long each of its parts takes.  A plan makes it, and a run with a budget keeps to it."""
+"""The forecast of a run: how long each of its parts takes.  A plan makes it, and a run with a budget keeps to it.
+
+This module imports nothing heavy, so that the options of training can be read at once.
+"""
 
 from typing import Any, NamedTuple
+
+from keras_frcnn.facts.errors import InputError
 
 
 class StepForecast(NamedTuple):
@@ -40,3 +45,24 @@ def forecast_to_json(forecast: Forecast) -> dict[str, Any]:
 def forecast_from_json(values: dict[str, Any]) -> Forecast:
     """The inverse of `forecast_to_json`."""
     return Forecast(**{**values, "steps": tuple(StepForecast(**step) for step in values["steps"])})
+
+
+class Notes(NamedTuple):
+    """The section "plan" of a plan file."""
+
+    forecast: Forecast
+    reasons: dict[str, str]  # by the key of the chosen setting
+    values: dict[str, Any]  # the whole section
+
+
+def read_notes(values: Any, where: str) -> Notes:
+    """The section "plan" of a file; raises InputError, which names `where`, if it has another form."""
+    try:
+        forecast = forecast_from_json(values["forecast"])
+        reasons = {str(key): str(reason) for key, reason in values["reasons"].items()}
+        if not forecast.seconds > 0 or not forecast.budget > 0 or any(step.iterations < 1 for step in forecast.steps):
+            raise ValueError("no time or no iterations")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        fix = "make the plan again with python -m training.plan, or remove the section and --budget"
+        raise InputError(f"{where}, field plan", f"is not the section of a plan ({error!r})", fix) from error
+    return Notes(forecast, reasons, values)

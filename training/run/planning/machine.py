@@ -44,22 +44,19 @@ class _Sample(NamedTuple):
     stored: list[Batch]  # the same with stored features, without images
 
 
-def measure_machine(
-    config: DetectorConfig, precision: str, dataset: Dataset, bfloat16_speedup: float, folder: str | pathlib.Path
-) -> Machine:
+def measure_machine(config: DetectorConfig, precision: str, dataset: Dataset, folder: str | pathlib.Path) -> Machine:
     """Measure what training costs here, on pictures of the training set.
 
     Args:
       config: the detector; its numbers of RoIs, units and anchors matter.
       precision: the number format of the layers.
       dataset: the training set, not empty.
-      bfloat16_speedup: from `measure_bfloat16`.
       folder: the run folder, which may not exist yet.
     """
     costs = _measure_costs(FasterRCNN(config, dataset.class_names, seed=0, dtype=precision), dataset)
     gc.collect()  # the model and the optimisers
     accelerator = bool(tf.config.list_logical_devices("GPU"))
-    return Machine(costs, bfloat16_speedup, _memory(), _free_disk(pathlib.Path(folder)), accelerator)
+    return Machine(costs, _memory(), _free_disk(pathlib.Path(folder)), accelerator)
 
 
 def _measure_costs(model: FasterRCNN, dataset: Dataset) -> Costs:

@@ -6,7 +6,7 @@ scales and ratios.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS, best_ious
 from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.facts.config import AnchorConfig
 
-MOST_ANCHORS = 12  # of a cell; the paper has 9
+MOST_ANCHORS = 12  # of a cell in SHAPES; the paper has 9
 SHAPES = ((3, 1), (4, 1), (3, 2), (4, 2), (3, 3), (5, 2), (4, 3))  # tried numbers of scales and of ratios
+MANY_SHAPES = ((5, 3), (4, 5), (6, 4))  # for data that fewer anchors do not cover
 ENOUGH_OBJECTS = 10  # fewer give no suggestion
 
 _SAMPLE = 1000  # objects that the search looks at
@@ -24,17 +25,18 @@ _ROUNDS = 4
 _WORTH = 0.01  # the gain in the score that a larger set of anchors must bring
 
 
-def suggest_anchors(objects: Objects, seed: int = 0) -> AnchorConfig | None:
+def suggest_anchors(objects: Objects, seed: int = 0, shapes: Sequence[tuple[int, int]] = SHAPES) -> AnchorConfig | None:
     """Scales and ratios that cover the objects well; None for fewer than `ENOUGH_OBJECTS` that are not difficult.
 
-    Each class counts the same, so that a class with few objects is not left out.
+    Each class counts the same, so that a class with few objects is not left out.  `shapes` are the numbers of scales
+    and ratios to try, few first: a larger set must cover clearly more.
     """
     objects = objects.select(~objects.difficult)
     if len(objects.boxes) < ENOUGH_OBJECTS:
         return None
     objects = _balanced_sample(objects, seed)
     chosen, chosen_score = None, -1.0
-    for count in SHAPES:
+    for count in shapes:
         found, score = _search(objects, *count)
         if score > chosen_score + _WORTH:
             chosen, chosen_score = found, score

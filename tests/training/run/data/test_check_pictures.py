@@ -14,7 +14,7 @@ ENOUGH = int(6 / CHEAP_SHARE)  # uses of a picture for which decoding the six of
 
 @pytest.fixture
 def options(voc_tree, tmp_path):
-    return parse_arguments(["--data", f"voc:{voc_tree}", "--run", str(tmp_path / "run"), "--weights", "none"])
+    return parse_arguments(["--data", f"voc:{voc_tree}", "--run", str(tmp_path / "run"), "--weights", "none"]).options
 
 
 def steps(uses):
@@ -46,7 +46,7 @@ def test_a_short_training_reads_no_picture(options, data, monkeypatch):
 
 
 def test_check_data_reads_them_anyway(options, data):
-    asked = parse_arguments(["--data", options.data, "--run", options.run, "--weights", "none", "--check-data"])
+    asked = parse_arguments(["--data", options.data, "--run", options.run, "--weights", "none", "--check-data"]).options
     with pytest.raises(InputError, match="cut"):
         check_pictures(asked, steps(ENOUGH - 1), data)
 

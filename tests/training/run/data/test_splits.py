@@ -39,7 +39,7 @@ def folder(drawn_folder, tmp_path):
 def opened(folder, *arguments):
     """The run of these options in the folder `run` beside the data."""
     run = folder.parent / "run"
-    options = parse_arguments(["--data", f"voc:{folder}", "--run", str(run), "--weights", "none", *arguments])
+    options = parse_arguments(["--data", f"voc:{folder}", "--run", str(run), "--weights", "none", *arguments]).options
     return open_run(options, read_data(options))
 
 

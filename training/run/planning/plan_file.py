@@ -1,0 +1,51 @@
+"""A plan as a file.
+
+It has the form of --config: the sections "options" and "detector" hold what was chosen, and can be edited.  A third
+section, "plan", says why: it holds the reasons, the facts about the data, what the machine can do, and the forecast
+that a run with a budget keeps to.
+"""
+
+import json
+from typing import Any
+
+from keras_frcnn.facts.pages.tables import Table, format_table
+from training.run.options.declared import TrainingOptions
+from training.run.planning.choice import Plan, choice_lines
+from training.run.planning.costs import costs_to_json
+from training.run.planning.data_facts import facts_to_json
+from training.run.planning.forecast import Forecast, forecast_to_json
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The content of a plan file."""
+    values: dict[str, Any] = {"options": {"budget": plan.options.budget}, "detector": {}}
+    for choice in plan.choices:
+        *sections, name = choice.key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = choice.value
+    machine = plan.machine._asdict() | {"costs": costs_to_json(plan.machine.costs)}
+    values["plan"] = {
+        "reasons": {choice.key: choice.reason for choice in plan.choices},
+        "data": facts_to_json(plan.facts),
+        "machine": machine,
+        "forecast": forecast_to_json(plan.forecast),
+    }
+    return json.loads(json.dumps(values))
+
+
+def plan_lines(plan: Plan, kind: type[TrainingOptions]) -> list[str]:
+    """The plan as text: each choice as the option that would set it, and the forecast."""
+    return [*choice_lines(plan.choices, kind), "", *format_table(forecast_table(plan.forecast)).splitlines()]
+
+
+def forecast_table(forecast: Forecast) -> Table:
+    """The forecast, in minutes."""
+    rows = [("before the steps", "", "", f"{forecast.start / 60:.1f}")]
+    rows += [
+        (step.name, str(step.iterations), f"{step.seconds_per_iteration:.3f}", f"{step.seconds / 60:.1f}")
+        for step in forecast.steps
+    ]
+    rows += [("report", "", "", f"{forecast.end / 60:.1f}"), ("in all", "", "", f"{forecast.seconds / 60:.1f}")]
+    return Table(("forecast", "iterations", "seconds each", "minutes"), tuple(rows))

@@ -1,0 +1,136 @@
+"""The plan of a run: made at its first start, and read again when the run is resumed."""
+
+import dataclasses
+import logging
+import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
+
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json, write_json
+from keras_frcnn.network.weights.warm_start import TrainedDetector
+from training.engine.distribution import is_chief
+from training.four_steps import Step
+from training.run.options.declared import TrainingOptions
+from training.run.options.duration import duration_text, seconds_of
+from training.run.options.reading import Request, options_from, read_values
+from training.run.planning.anchor_trial import anchor_recall
+from training.run.planning.choice import Plan
+from training.run.planning.forecast import Forecast, forecast_to_json
+from training.run.planning.machine import measure_bfloat16, measure_machine
+from training.run.planning.plan_file import plan_lines, plan_to_json
+from training.run.planning.planner import Tools, make_plan
+from training.run.planning.rules.network import StartFacts
+from training.run.start import Planned, RunData, Start
+
+PLAN_FILE = "plan.json"  # in the run folder
+
+_log = logging.getLogger(__name__)
+
+MakeSteps = Callable[[TrainingOptions], Sequence[Step]]
+
+
+def plan_run(
+    request: Request, make_steps: MakeSteps, data: RunData, start: Start, spent: Callable[[], float]
+) -> Planned:
+    """Make the plan that the request asks for, or take the one that the run folder or the file of --config holds.
+
+    A new plan is written to the run folder.
+
+    Raises:
+      InputError: the budget is too small, or the plan of a run that is resumed is missing or damaged.
+    """
+    options = request.options
+    if options.plan == "paper" and request.notes is None:
+        return Planned(options, None)
+    path = pathlib.Path(options.run) / PLAN_FILE
+    if (path.parent / "config.json").is_file():
+        return _stored(request, path)
+    if options.plan == "auto":
+        plan = make(request, make_steps, data, start, spent, path.parent)
+        for line in plan_lines(plan, type(options)):
+            _log.info("%s", line)
+        values = plan_to_json(plan)
+        planned = Planned(_settled(plan.options), plan.forecast)
+    else:
+        assert request.notes is not None
+        forecast = _with_iterations(request.notes.forecast, make_steps(options), spent())
+        values = {"plan": request.notes.values | {"forecast": forecast_to_json(forecast)}}
+        planned = Planned(_settled(options), None if options.budget is None else forecast)
+    try:
+        if is_chief():
+            write_json(path, values)
+    except OSError as error:
+        raise InputError(path.parent, f"cannot be created ({error})", "give another folder with --run") from error
+    return planned
+
+
+def make(
+    request: Request,
+    make_steps: MakeSteps,
+    data: RunData,
+    start: Start,
+    spent: Callable[[], float],
+    folder: pathlib.Path,
+) -> Plan:
+    """Measure this machine and make a plan."""
+    options = request.options
+    with tempfile.TemporaryDirectory(prefix="plan") as trials:
+        tools = Tools(
+            bfloat16_speedup=measure_bfloat16,
+            machine=lambda detector, precision: measure_machine(detector, precision, data.train_set, folder),
+            anchor_recall=lambda detector, precision: anchor_recall(
+                data.train_set, detector, start, precision, options.seed, pathlib.Path(trials)
+            ),
+            spent=spent,
+        )
+        val_count, given = len(data.val_set.examples), frozenset(request.values)
+        return make_plan(options, given, make_steps, data.train_set, val_count, start_facts(start), tools)
+
+
+def start_facts(start: Start) -> StartFacts:
+    """What the starting weights hold."""
+    if start is None:
+        return StartFacts(None, None)
+    if isinstance(start, TrainedDetector):
+        return StartFacts(start.config.head.fc_units, start.config.anchors)
+    return StartFacts(int(start.layers["fc1"][0].shape[-1]) if "fc1" in start.layers else None, None)
+
+
+def _stored(request: Request, path: pathlib.Path) -> Planned:
+    """The plan of a run that is resumed.  What the user gives wins, and the run then refuses other options."""
+    restore = "restore it from a backup, or give another folder with --run"
+    try:
+        values, notes = read_values(read_json(path), type(request.options), str(path))
+    except FileNotFoundError as error:
+        raise InputError(path, "is missing", restore) from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(path, f"is not JSON ({error})", restore) from error
+    if notes is None:
+        raise InputError(path, "has no section plan", restore)
+    options, forecast = options_from(type(request.options), values | request.values), notes.forecast
+    if options.budget is None:
+        return Planned(_settled(options), None)
+    if seconds_of(options.budget, "--budget") != forecast.budget:
+        started = f"this run was started with a budget of {duration_text(forecast.budget)}"
+        raise InputError(f"--budget {options.budget}", started, "give the same, or another folder with --run")
+    return Planned(_settled(options), forecast)
+
+
+def _settled(options: TrainingOptions) -> TrainingOptions:
+    """The options for config.json, which `--config` can give to another run: nothing is left to plan."""
+    return dataclasses.replace(options, plan="paper", budget=None)
+
+
+def _with_iterations(forecast: Forecast, steps: Sequence[Step], spent: float) -> Forecast:
+    """The forecast of a plan file, with the iterations that its options ask for now; they can be edited."""
+    known = {step.name: step for step in forecast.steps}
+    missing = [step.name for step in steps if step.name not in known]
+    if missing:
+        fix = "give a plan that was made for this command"
+        raise InputError("the plan file, field plan.forecast.steps", f"has no {', '.join(missing)}", fix)
+    return forecast._replace(
+        steps=tuple(known[step.name]._replace(iterations=step.iterations) for step in steps), start=spent
+    )

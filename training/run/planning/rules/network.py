@@ -1,0 +1,53 @@
+"""The network itself: precision, the layers of the head, and where everything starts."""
+
+from typing import NamedTuple
+
+from keras_frcnn.facts.config import AnchorConfig
+from training.run.options.declared import AlternationOptions
+from training.run.planning.choice import Draft
+
+WORTHWHILE_SPEEDUP = 1.2  # of bfloat16
+NEW_UNITS = 1024  # of fc6 and fc7 that the weights file lacks: they learn from scratch, and 4096 cost more time
+
+
+class StartFacts(NamedTuple):
+    """What the starting weights hold."""
+
+    fc_units: int | None  # of fc6 and fc7; None if they are new
+    anchors: AnchorConfig | None  # of a trained detector
+
+
+def choose_precision(draft: Draft, bfloat16_speedup: float) -> Draft:
+    """Half precision where the machine is faster with it."""
+    fast = bfloat16_speedup >= WORTHWHILE_SPEEDUP
+    reason = f"a convolution is {bfloat16_speedup:.1f} times as fast in bfloat16 as in float32 here"
+    return draft.choose("options.precision", "mixed_bfloat16" if fast else "float32", reason)
+
+
+def choose_layers(draft: Draft, start: StartFacts) -> Draft:
+    """The layers of the head, and the anchors of a detector that is trained further."""
+    if start.anchors is not None:
+        reason = "those of the detector that --weights names"
+        draft = draft.choose("detector.anchors.scales", start.anchors.scales, reason)
+        draft = draft.choose("detector.anchors.ratios", start.anchors.ratios, reason)
+        draft = draft._replace(given=draft.given | {"detector.anchors.scales", "detector.anchors.ratios"})
+    if start.fc_units is not None:
+        return draft.choose("detector.head.fc_units", start.fc_units, "as the starting weights have them")
+    reason = "the starting weights have no fc6 and fc7; small new layers learn as well in less time"
+    return draft.choose("detector.head.fc_units", NEW_UNITS, reason)
+
+
+def choose_batches(draft: Draft) -> Draft:
+    """Mini-batches of one picture, with all the regions that the paper takes from two."""
+    reason = "with one picture in a mini-batch, the weights change more often in the same time"
+    if isinstance(draft.options, AlternationOptions):
+        draft = draft.choose("options.head_images", 1, reason)
+    return draft.choose("detector.head.batch_size", 128, "the paper's number in a mini-batch, now from one picture")
+
+
+def choose_start(draft: Draft) -> Draft:
+    """Step 2 starts from the convolutions of step 1: in a short schedule, nothing may be thrown away."""
+    if not isinstance(draft.options, AlternationOptions):
+        return draft
+    reason = "the convolutions keep what step 1 taught them; the paper starts again from ImageNet"
+    return draft.choose("options.step2_backbone", "step1", reason)

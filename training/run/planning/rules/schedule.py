@@ -1,0 +1,125 @@
+"""The schedule: how the time budget is divided, and how many iterations that gives each step."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from keras_frcnn.facts.errors import InputError
+from training.four_steps import Step
+from training.run.options.duration import duration_text
+from training.run.planning.costs import Costs, kind_of
+from training.run.planning.forecast import Forecast, StepForecast
+
+# How the time of the iterations is divided among the steps, by the parts that they train.
+SHARES = {"backbone+rpn": 0.15, "backbone+head": 0.6, "rpn": 0.08, "head": 0.17, "backbone+rpn+head": 1.0}
+FEWEST_ITERATIONS = 50  # of a step that trains the backbone; with fewer, a plan is not worth the name
+
+_BUILDING = 5.0  # seconds to build the model, before the first step
+_STEP = 6.0  # seconds of a step for checkpoints and for the pictures in TensorBoard
+_END = 15.0  # seconds for the model file and the report
+_GRAPHS = 2  # traced before the first iteration: that of the gradients and that of the update
+
+
+class Work(NamedTuple):
+    """The data of a run."""
+
+    pixels: float  # of a resized training picture, mean
+    train: int  # pictures to train on
+    val: int  # pictures to measure on
+    stores_features: bool
+
+
+def fit_schedule(steps: Sequence[Step], costs: Costs, work: Work, budget: float, spent: float) -> Forecast:
+    """The forecast of a run that takes the whole budget.
+
+    Args:
+      steps: the table of steps; its iterations do not matter.
+      costs: of this machine.
+      work: the data.
+      budget: seconds in all.
+      spent: seconds of it until the first step, planning included.
+
+    Raises:
+      InputError: the budget is too small.
+    """
+    shares = [SHARES[kind_of(step.trains)] for step in steps]
+
+    def with_training_time(seconds: float) -> Forecast:
+        iterations = [
+            max(1, round(seconds * share / sum(shares) / _iteration_seconds(step, costs, work)))
+            for step, share in zip(steps, shares, strict=True)
+        ]
+        return forecast_of(steps, iterations, costs, work, budget, spent)
+
+    # More time for iterations is more time in all, so bisection finds the time that uses up the budget.
+    low, high = 0.0, budget
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if with_training_time(middle).seconds <= budget else (low, middle)
+    forecast = with_training_time(low)
+    short = [
+        step.name
+        for step, planned in zip(steps, forecast.steps, strict=True)
+        if "backbone" in step.trains and planned.iterations < FEWEST_ITERATIONS
+    ]
+    if short or forecast.seconds > budget * 1.01:
+        least = _least_budget(steps, shares, costs, work, spent)
+        problem = f"{duration_text(budget)} are too short for this data on this machine"
+        raise InputError("--budget", problem, f"give at least {duration_text(least)}")
+    return forecast
+
+
+def _least_budget(steps: Sequence[Step], shares: Sequence[float], costs: Costs, work: Work, spent: float) -> float:
+    """The seconds of the shortest run in which every step that trains the backbone has `FEWEST_ITERATIONS`."""
+    training = max(
+        FEWEST_ITERATIONS * _iteration_seconds(step, costs, work) * sum(shares) / share
+        for step, share in zip(steps, shares, strict=True)
+        if "backbone" in step.trains
+    )
+    iterations = [
+        max(1, round(training * share / sum(shares) / _iteration_seconds(step, costs, work)) + 1)
+        for step, share in zip(steps, shares, strict=True)
+    ]
+    return 1.1 * forecast_of(steps, iterations, costs, work, 0.0, spent).seconds
+
+
+def _iteration_seconds(step: Step, costs: Costs, work: Work) -> float:
+    seconds = costs.iterations[kind_of(step.trains)].seconds(work.pixels)
+    if "backbone" not in step.trains and not work.stores_features:
+        seconds += costs.features.seconds(work.pixels)
+    return step.images * seconds
+
+
+def forecast_of(
+    steps: Sequence[Step], iterations: Sequence[int], costs: Costs, work: Work, budget: float, spent: float
+) -> Forecast:
+    """How long each part of a run takes in which the steps have these numbers of iterations."""
+    features = costs.features.seconds(work.pixels)
+    proposals, detections = costs.proposals.seconds(work.pixels), costs.detections.seconds(work.pixels)
+    stored_train, stored_val, forecasts = 0, 0, []
+    for step, count in zip(steps, iterations, strict=True):
+        stores = work.stores_features and "backbone" not in step.trains
+        before, after = _GRAPHS * costs.tracing + _STEP, 0.0
+        if stores:
+            used = min(2 * work.train, count * step.images)  # each picture and its mirror image
+            before += features * max(0, used - stored_train)
+            stored_train = max(stored_train, used)
+        uncached_train = work.train - (min(work.train, stored_train // 2) if stores else 0)
+        uncached_val = work.val - (stored_val if stores else 0)
+        if any(other.proposals_from == step.name for other in steps):
+            after += costs.tracing + features * uncached_train + proposals * work.train
+        if "rpn" in step.trains:
+            after += costs.tracing + features * uncached_val + proposals * work.val
+            stored_val, uncached_val = (work.val, 0) if stores else (0, uncached_val)
+        if "head" in step.trains:
+            after += costs.tracing + features * uncached_val + detections * work.val
+        seconds = _iteration_seconds(step, costs, work)
+        forecasts.append(StepForecast(step.name, count, seconds, before, after))
+    return Forecast(budget, spent + _BUILDING, tuple(forecasts), _END)
+
+
+def measuring_seconds(steps: Sequence[Step], costs: Costs, work: Work) -> float:
+    """The seconds to measure on one picture after all steps, convolutions included."""
+    features = costs.features.seconds(work.pixels)
+    rpn = sum("rpn" in step.trains for step in steps) * (features + costs.proposals.seconds(work.pixels))
+    head = sum("head" in step.trains for step in steps) * (features + costs.detections.seconds(work.pixels))
+    return rpn + head

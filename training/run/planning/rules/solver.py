@@ -1,0 +1,52 @@
+"""The solver: learning rates, and the options that suit a schedule of an hour instead of days."""
+
+from collections.abc import Sequence
+
+from training.four_steps import Step
+from training.run.options.declared import AlternationOptions
+from training.run.planning.choice import Draft
+from training.run.planning.forecast import Forecast
+
+RATE = 0.002  # for a mini-batch of one picture
+CLIP_NORM = 20.0
+WARMUP = 200
+FEW_PASSES = 10  # over the training pictures; dropout and augmentation pay only with more
+
+_FEATURE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
+_CHANNELS, _STRIDE = 512, 16
+_DISK_SHARE = 0.5  # of the free disk that stored features may take
+
+
+def choose_schedule(draft: Draft, forecast: Forecast) -> Draft:
+    """The iterations of the steps, and the learning rates."""
+    iterations = tuple(step.iterations for step in forecast.steps)
+    seconds = ", ".join(f"{step.seconds_per_iteration:.2g}" for step in forecast.steps)
+    reason = f"an iteration takes {seconds} seconds here"
+    alternates = isinstance(draft.options, AlternationOptions)
+    draft = draft.choose("options.iterations", iterations if alternates else iterations[0], reason)
+    rates = (RATE,) * len(iterations)
+    reason = "twice the paper's: the schedule is short, with a warm-up and a limit for the gradient"
+    draft = draft.choose("options.learning_rate", rates if alternates else RATE, reason)
+    warmup = min(WARMUP, min(iterations) // 5)
+    draft = draft.choose("options.warmup", warmup, "new layers have large gradients at first")
+    return draft.choose("options.clip_norm", CLIP_NORM, "a single mini-batch cannot destroy the weights")
+
+
+def choose_regularisation(draft: Draft, forecast: Forecast, steps: Sequence[Step], pictures: int) -> Draft:
+    """Dropout only for long schedules."""
+    longest = max(
+        planned.iterations * step.images
+        for planned, step in zip(forecast.steps, steps, strict=True)
+        if "backbone" in step.trains
+    )
+    passes = longest / pictures
+    reason = f"{passes:.1f} passes over the pictures in the longest step"
+    return draft.choose("detector.head.dropout", 0.0 if passes < 2 * FEW_PASSES else 0.5, reason)
+
+
+def choose_feature_cache(draft: Draft, pixels: float, pictures: int, free_disk: int) -> Draft:
+    """Room for the features of all pictures and their mirror images, as far as the disk has it."""
+    needed = 2 * pictures * pixels / _STRIDE**2 * _CHANNELS * _FEATURE_BYTES[draft.options.precision]
+    room = min(1.1 * needed, _DISK_SHARE * free_disk)
+    reason = f"the features of the training set take {needed / 2**30:.2g} GiB"
+    return draft.choose("options.feature_cache_gib", round(max(0.1, room / 2**30), 1), reason)
