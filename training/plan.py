@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_input_error(extra="train"):
         asked = parse_arguments(arguments)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
-        from training.run.planning.command import write_plan
+        from training.run.planning.planned import write_plan
 
         write_plan(asked.request, asked.make_steps, asked.out)
     options = asked.request.options

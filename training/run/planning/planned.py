@@ -4,12 +4,14 @@ import dataclasses
 import logging
 import pathlib
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 
+from keras_frcnn.data.stream.pipeline import naming_undecodable
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json, write_json
 from keras_frcnn.network.weights.warm_start import TrainedDetector
-from training.engine.distribution import is_chief
+from training.engine.distribution import is_chief, local_strategy
 from training.four_steps import Step
 from training.run.options.declared import TrainingOptions
 from training.run.options.duration import duration_text, seconds_of
@@ -21,7 +23,7 @@ from training.run.planning.machine import measure_bfloat16, measure_machine
 from training.run.planning.plan_file import plan_lines, plan_to_json
 from training.run.planning.planner import Tools, make_plan
 from training.run.planning.rules.network import StartFacts
-from training.run.start import Planned, RunData, Start
+from training.run.start import Planned, RunData, Start, load_start, read_data
 
 PLAN_FILE = "plan.json"  # in the run folder
 
@@ -86,6 +88,25 @@ def make(
         )
         val_count, given = len(data.val_set.examples), frozenset(request.values)
         return make_plan(options, given, make_steps, data.train_set, val_count, start_facts(start), tools)
+
+
+def write_plan(request: Request, make_steps: MakeSteps, out: str) -> None:
+    """Make a plan, print it, and write it to the file `out`.  Raises InputError."""
+    path = pathlib.Path(out)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # first: a place that cannot be written must not cost a plan
+    except OSError as error:
+        fix = "give a file in a folder that can be created"
+        raise InputError(f"--out {out}", f"cannot be written ({error.strerror})", fix) from error
+    start = load_start(request.options.weights)
+    data = read_data(request.options)
+    begun = time.monotonic()
+    with local_strategy().scope(), naming_undecodable(data.train_set):
+        plan = make(
+            request, make_steps, data, start, lambda: time.monotonic() - begun, pathlib.Path(request.options.run)
+        )
+    print("\n".join(plan_lines(plan, type(request.options))))
+    write_json(path, plan_to_json(plan))
 
 
 def start_facts(start: Start) -> StartFacts:
