@@ -22,6 +22,7 @@ from keras_frcnn.facts.pages.rendering import MISSING, write_page
 from keras_frcnn.facts.pages.tables import Table
 from training.reporting.curves import Curve, curves_by_quantity, read_curves
 from training.reporting.judged_pictures import JudgedPicture, judged_pictures
+from training.reporting.plan_tables import PlanTables, plan_tables
 from training.reporting.plots import CURVE_POINTS, curves_plot, precision_recall_plot, recall_plot
 from training.reporting.summary import SUMMARY_PROPOSALS, TrainingResult, training_table
 
@@ -66,6 +67,7 @@ class Page(NamedTuple):
     class_curves: tuple[ClassCurve, ...]
     training_curves: tuple[TrainingCurves, ...]
     pictures: dict[str, Sequence[JudgedPicture]]  # "best" and "worst"
+    plan: PlanTables | None  # None for a run without a plan
     option_tables: dict[str, Table]  # heading -> names and values
     summary_proposals: int
     shown_score: float  # the lowest score of a detection in pictures
@@ -120,6 +122,7 @@ def _gather(
             _training_curves(result.title, by_tag) for result, by_tag in zip(results, curves, strict=True)
         ),
         pictures={"best": best, "worst": worst},
+        plan=plan_tables(folder, configuration),
         option_tables={
             "Command line": _option_table("option", configuration["options"]),
             "Detector": _option_table("detector", configuration["detector"]),

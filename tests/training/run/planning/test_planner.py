@@ -1,0 +1,276 @@
+"""A plan for data that was never seen: sensible anchors, memory and time, and what the user gave stays."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_frcnn.data.doctor.anchors.coverage import anchor_coverage
+from keras_frcnn.data.doctor.checks.objects import gather_objects
+from keras_frcnn.data.example import Dataset, Example
+from keras_frcnn.facts.config import AnchorConfig
+from keras_frcnn.facts.errors import InputError
+from training.alternate import parse_arguments as parse_alternation
+from training.four_steps import four_steps, joint_training
+from training.joint import parse_arguments as parse_joint
+from training.run.options.reading import read_values
+from training.run.planning.choice import choice_lines
+from training.run.planning.costs import Costs, Line, Machine
+from training.run.planning.plan_file import plan_lines, plan_to_json
+from training.run.planning.planner import Tools, make_plan
+from training.run.planning.rules.images import MEMORY_SHARE
+from training.run.planning.rules.memory import memory_bytes
+from training.run.planning.rules.network import StartFacts
+
+VGA, SMALL, HUGE, WIDE, SQUARE = (480, 640), (240, 320), (4000, 6000), (400, 4000), (512, 512)
+
+
+def boxes_in(size, heights, widths, rng):
+    """Boxes of these sides at random places inside a picture: (N, 4) float32."""
+    heights, widths = np.minimum(heights, size[0]), np.minimum(widths, size[1])
+    top, left = rng.uniform(0, size[0] - heights), rng.uniform(0, size[1] - widths)
+    return np.stack([top, left, top + heights, left + widths], axis=1).astype(np.float32)
+
+
+def made(pictures=60, size=VGA, sides=(60, 200), ratio=1.0, objects=4, classes=3, empty=0.0, difficult=0.0, seed=0):
+    """A data set.
+
+    Args:
+      pictures: how many.
+      size: height and width, or a list of sizes that alternate.
+      sides: the range of the square roots of the objects' areas.
+      ratio: height / width of the objects, or a list of ratios that alternate; each varies by a tenth.
+      objects: in a picture.
+      classes: how many.
+      empty: share of pictures without objects.
+      difficult: share of objects that are difficult.
+    """
+    rng = np.random.default_rng(seed)
+    sizes, ratios = (value if isinstance(value, list) else [value] for value in (size, ratio))
+    examples = []
+    for number in range(pictures):
+        count = 0 if rng.random() < empty else objects
+        roots = np.exp(rng.uniform(*np.log(sides), count))
+        shapes = np.array([ratios[i % len(ratios)] for i in range(count)]) * np.exp(rng.uniform(-0.1, 0.1, count))
+        own = sizes[number % len(sizes)]
+        boxes = boxes_in(own, roots * np.sqrt(shapes), roots / np.sqrt(shapes), rng)
+        labels = rng.integers(1, classes + 1, count).astype(np.int32)
+        examples.append(Example(f"p{number}", f"p{number}.jpg", *own, boxes, labels, rng.random(count) < difficult))
+    return Dataset("made", tuple(f"class{index}" for index in range(1, classes + 1)), tuple(examples), {})
+
+
+DATASETS = {
+    "tiny objects": made(sides=(16, 24)),
+    "tiny objects in small pictures": made(size=SMALL, sides=(14, 20)),
+    "satellite pictures": made(size=(1000, 1000), sides=(24, 40), objects=6),
+    "tiny pictures": made(size=(64, 64), sides=(20, 40), objects=1),
+    "huge pictures": made(size=HUGE, sides=(300, 900), pictures=30),
+    "huge pictures with small objects": made(size=HUGE, sides=(180, 260), pictures=30),
+    "panoramas of 1:10": made(size=WIDE, sides=(60, 200)),
+    "panoramas and portraits": made(size=[WIDE, (640, 480)], sides=(60, 200)),
+    "portraits": made(size=(640, 480)),
+    "squares": made(size=SQUARE),
+    "mixed sizes": made(size=[VGA, SMALL, SQUARE, (1080, 1920)], sides=(50, 150)),
+    "wide thin objects": made(ratio=0.1, sides=(60, 120)),
+    "high thin objects": made(ratio=10.0, sides=(40, 120)),
+    "thin objects of both kinds": made(ratio=[0.125, 8.0], sides=(60, 120)),
+    "long and square objects": made(ratio=[0.2, 1.0, 5.0], sides=(50, 200)),
+    "objects of all sizes": made(sides=(24, 450), objects=6),
+    "two sizes far apart": made(sides=(24, 30), objects=3, classes=1)._replace(
+        examples=made(sides=(24, 30), objects=3, classes=1).examples + made(sides=(350, 450), classes=1).examples
+    ),
+    "objects as large as the picture": made(sides=(420, 470), objects=1),
+    "one class": made(classes=1),
+    "200 classes": made(classes=200, pictures=100),
+    "20 pictures": made(pictures=20),
+    "8 pictures": made(pictures=8, sides=(100, 200)),
+    "one picture": made(pictures=1, objects=12),
+    "most pictures empty": made(pictures=200, empty=0.9),
+    "no objects": made(objects=0),
+    "crowded": made(pictures=6, objects=100, sides=(30, 60)),
+    "overlapping": made(pictures=20, objects=12, sides=(150, 250), classes=1),
+    "half of the objects difficult": made(difficult=0.5),
+    "like VOC": made(size=[(375, 500), (500, 375), (333, 500)], sides=(40, 350), objects=2, classes=20, pictures=150),
+    "like blood cells": made(sides=(30, 200), objects=5),
+}
+
+MINUTE = 60.0
+PAPER = "--anchor-scales 128 256 512"  # saves the search for anchors
+NEW = StartFacts(None, None)
+# As measured on two cores, in bfloat16.
+KINDS = {
+    "backbone+rpn": Line(0.15, 1.4), "backbone+head": Line(0.2, 1.4), "rpn": Line(0.02, 0.02), "head": Line(0.08, 0.04),
+    "rpn+head": Line(0.1, 0.1), "backbone+rpn+head": Line(0.25, 1.5),
+}  # fmt: skip
+COSTS = Costs(KINDS, Line(0.01, 0.7), Line(0.002, 0.1), Line(0.05, 0.02), 3.0)
+MACHINE = Machine(COSTS, memory=24 * 2**30, free_disk=50 * 2**30, accelerator=False)
+
+
+def tools(machine=MACHINE, speedup=1.9, recall=None, spent=40.0):
+    return Tools(
+        lambda: speedup, lambda detector, precision: machine, lambda detector, precision: recall, lambda: spent
+    )
+
+
+def plan(dataset, words="", budget="60m", val=20, start=NEW, joint=False, **changes):
+    parse, steps = (parse_joint, joint_training) if joint else (parse_alternation, four_steps)
+    request = parse(f"--data synthetic --weights none --run r --plan auto --budget {budget} {words}".split())
+    return make_plan(request.options, frozenset(request.values), steps, dataset, val, start, tools(**changes))
+
+
+def reasons(found):
+    return {choice.key.split(".")[-1]: choice.reason for choice in found.choices}
+
+
+def largest_pixels(dataset, image):
+    sizes = np.array([(example.height, example.width) for example in dataset.examples], float)
+    factor = np.minimum(image.short_side / sizes.min(axis=1), image.long_side / sizes.max(axis=1))
+    return (sizes.prod(axis=1) * factor**2).max()
+
+
+# The search for anchors takes seconds for each set, so the fast tests have a few of them.
+FAST = ("tiny objects", "panoramas of 1:10", "one picture", "no objects", "like VOC")
+PLANNED = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in DATASETS]
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_data_that_was_never_seen_is_planned_sensibly(name):
+    dataset = DATASETS[name]
+    found = plan(dataset, budget="2h")
+    detector = found.options.detector
+    objects = gather_objects([dataset], detector.image)
+    if (~objects.difficult).sum() >= 10:
+        assert anchor_coverage(objects, detector.anchors).shares[0] >= 0.9
+    pixels = largest_pixels(dataset, detector.image)
+    assert memory_bytes(detector, pixels, 1, found.facts.most_objects) < MEMORY_SHARE * MACHINE.memory
+    assert found.forecast.seconds == pytest.approx(120 * MINUTE, rel=0.01)
+    assert all(step.iterations >= 50 for step in found.forecast.steps)
+    assert 1 <= detector.rpn.min_size <= 16
+    # As a file, it gives the same options.
+    values, notes = read_values(json.loads(json.dumps(plan_to_json(found))), type(found.options), "plan.json")
+    chosen = {choice.key: choice.value for choice in found.choices}
+    assert values == {**chosen, "options.budget": "2h"} and notes is not None and notes.forecast == found.forecast
+    assert len(plan_lines(found, type(found.options))) > len(found.choices)
+
+
+def test_what_the_user_gives_stays_and_later_rules_see_it():
+    given = "--short-side 300 --fc-units 256 --anchor-scales 20 40 --min-size 3 --learning-rate 1e-4 1e-4 1e-4 1e-4"
+    found = plan(made(sides=(16, 24)), given)
+    detector = found.options.detector
+    assert (detector.image.short_side, detector.head.fc_units, detector.rpn.min_size) == (300, 256, 3.0)
+    assert detector.anchors.scales == (20.0, 40.0) and detector.anchors.ratios == (0.5, 1.0, 2.0)
+    assert found.options.learning_rate == (1e-4,) * 4
+    assert detector.image.long_side == 500  # 5 / 3 of the given short side
+    assert not {"short_side", "fc_units", "scales", "ratios", "min_size", "learning_rate"} & set(reasons(found))
+
+
+def test_iterations_beside_a_budget_are_refused():
+    with pytest.raises(InputError, match="--iterations: given beside --plan auto; leave one of them out"):
+        plan(made(), "--iterations 1 1 1 1")
+
+
+def test_more_time_gives_more_iterations_and_never_smaller_pictures():
+    dataset = made(sides=(30, 60), pictures=200)
+    sides, iterations = [], []
+    for budget in ("15m", "30m", "1h", "2h", "4h"):
+        found = plan(dataset, PAPER, budget=budget)
+        sides.append(found.options.detector.image.short_side)
+        iterations.append(plan(dataset, "--short-side 400 --long-side 700 " + PAPER, budget=budget).options.iterations)
+    assert sides == sorted(sides) and sides[0] < sides[-1]
+    assert (np.diff(iterations, axis=0) > 0).all()
+
+
+def test_too_short_a_budget_names_the_least_that_works():
+    with pytest.raises(
+        InputError, match=r"--budget: 60 s are too short for this data on this machine; give at least"
+    ) as error:
+        plan(made(pictures=500), PAPER, budget="60s")
+    number, unit = str(error.value).split()[-2:]
+    assert unit == "min" and plan(made(pictures=500), PAPER, budget=f"{number}m").forecast.seconds > 0
+
+
+def test_joint_training_has_one_step_with_all_the_time():
+    found = plan(made(), PAPER, joint=True)
+    (step,) = found.forecast.steps
+    assert found.options.iterations == step.iterations and found.options.learning_rate == 0.002
+    assert step.name == "joint" and step.seconds > 50 * MINUTE and "step2_backbone" not in reasons(found)
+
+
+def test_memory_limits_the_size_of_the_pictures():
+    dataset = made(size=(4000, 4000), sides=(150, 200), pictures=20)
+    small, large = plan(dataset, PAPER, machine=MACHINE._replace(memory=4 * 2**30)), plan(dataset, PAPER)
+    image, larger = small.options.detector.image, large.options.detector.image
+    assert image.short_side < larger.short_side
+    assert "memory" in reasons(small)["short_side"] and "memory" not in reasons(large)["short_side"]
+
+
+@pytest.mark.parametrize(("speedup", "precision"), [(1.1, "float32"), (1.3, "mixed_bfloat16")])
+def test_precision_is_what_is_faster_here(speedup, precision):
+    assert plan(made(), PAPER, speedup=speedup).options.precision == precision
+
+
+@pytest.mark.parametrize(("start", "units"), [(StartFacts(None, None), 1024), (StartFacts(4096, None), 4096)])
+def test_units_are_those_of_the_weights(start, units):
+    assert plan(made(), PAPER, start=start).options.detector.head.fc_units == units
+
+
+def test_a_trained_detector_keeps_its_anchors():
+    anchors = AnchorConfig((33.0, 44.0), (1.0,))
+    found = plan(made(), start=StartFacts(1024, anchors))
+    assert found.options.detector.anchors == anchors
+    assert reasons(found)["scales"] == "those of the detector that --weights names"
+
+
+def test_anchors_leave_the_papers_only_if_they_measure_better():
+    dataset = made(sides=(110, 230), ratio=[0.75, 1.4])
+    asked = []
+
+    def recall(better):
+        def measured(anchors):
+            asked.append(anchors)
+            return 0.6 if (anchors == AnchorConfig()) == better else 0.7
+
+        return measured
+
+    size = "--short-side 480 --long-side 800"
+    worse, better = plan(dataset, size, recall=recall(False)), plan(dataset, size, recall=recall(True))
+    assert worse.options.detector.anchors == AnchorConfig() != better.options.detector.anchors
+    assert "did not learn better" in reasons(worse)["scales"]
+    assert "0.700; with the paper's, 0.600" in reasons(better)["scales"]
+    assert len(asked) == 4 and asked[0] == AnchorConfig()
+
+
+def test_overlapping_objects_of_a_class_raise_the_threshold_of_suppression():
+    assert plan(made(pictures=30, objects=1), PAPER).options.detector.test.nms_iou == 0.3
+    assert plan(DATASETS["overlapping"], PAPER).options.detector.test.nms_iou > 0.3
+
+
+def test_crowded_pictures_keep_more_proposals_and_detections():
+    test = plan(DATASETS["crowded"], PAPER).options.detector.test
+    assert (test.post_nms_topk, test.max_detections) == (400, 150)  # 100 objects
+    test = plan(made(), PAPER).options.detector.test
+    assert (test.post_nms_topk, test.max_detections) == (300, 100)
+
+
+def test_a_large_validation_set_is_measured_in_part():
+    found = plan(made(), PAPER, val=20_000)
+    count = found.options.val_images
+    assert 0 < count < 20_000 and "of the budget" in reasons(found)["val_images"]
+    assert found.forecast.seconds == pytest.approx(60 * MINUTE, rel=0.01)
+    assert plan(made(), PAPER, val=50).options.val_images is None
+
+
+def test_lines_name_the_options():
+    found = plan(made(size=VGA), PAPER)
+    lines = choice_lines(found.choices, type(found.options))
+    assert any(line.startswith("--fc-units 1024") and "the starting weights have no fc6" in line for line in lines)
+    assert any(line.startswith("--learning-rate 0.002 0.002 0.002 0.002") for line in lines)
+
+
+def test_stored_features_fit_on_the_disk():
+    dataset = made(pictures=500)
+    found = plan(dataset, PAPER + " --short-side 480 --long-side 640")
+    # 1000 maps of 30 x 40 cells and 512 channels, two bytes each, and a tenth more.
+    assert found.options.feature_cache_gib == round(1.1 * 1000 * 30 * 40 * 512 * 2 / 2**30, 1) == 1.3
+    small = plan(dataset, PAPER + " --short-side 480 --long-side 640", machine=MACHINE._replace(free_disk=2**30))
+    assert small.options.feature_cache_gib == 0.5

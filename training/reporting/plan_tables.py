@@ -1,0 +1,60 @@
+"""The plan of a run as tables for its report: what was chosen and why, and the forecast beside the real times."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from keras_frcnn.facts.files import read_json
+from keras_frcnn.facts.pages.tables import Table
+from training.run.planning.forecast import Notes, read_notes
+
+
+class PlanTables(NamedTuple):
+    """What the report shows of a plan."""
+
+    choices: Table
+    times: Table | None  # None for a run without a budget
+    budget: float  # minutes; 0 without one
+    spent: float  # minutes until the report
+
+
+def plan_tables(folder: pathlib.Path, configuration: dict) -> PlanTables | None:
+    """The tables of a run folder, whose config.json holds `configuration`; None for a run without a plan.
+
+    Raises InputError if plan.json is damaged.
+    """
+    path = folder / "plan.json"
+    if not path.is_file():
+        return None
+    notes = read_notes(read_json(path)["plan"], str(path))
+    rows = tuple((key, _text(_at(configuration, key)), reason) for key, reason in notes.reasons.items())
+    choices = Table(("field", "value", "reason"), rows)
+    if not (folder / "budget.json").is_file():
+        return PlanTables(choices, None, 0.0, 0.0)
+    real = read_json(folder / "budget.json")
+    return PlanTables(choices, _times(notes, real["steps"]), real["budget"] / 60, real["spent"] / 60)
+
+
+def _times(notes: Notes, real: dict[str, Any]) -> Table:
+    """The forecast of each step beside what it came to."""
+    rows = []
+    for step in notes.forecast.steps:
+        done = real.get(step.name, {})
+        minutes = "" if done.get("seconds") is None else f"{done['seconds'] / 60:.1f}"
+        iterations = str(done.get("iterations", ""))
+        rows.append((step.name, str(step.iterations), iterations, f"{step.seconds / 60:.1f}", minutes))
+    header = ("step", "planned iterations", "iterations", "planned minutes", "minutes")
+    return Table(header, tuple(rows))
+
+
+def _at(configuration: dict, key: str) -> Any:
+    """The value of a field such as "detector.image.short_side"."""
+    value: Any = configuration
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def _text(value: Any) -> str:
+    values = value if isinstance(value, list) else [value]
+    return " ".join(one if isinstance(one, str) else json.dumps(one) for one in values)
