@@ -53,6 +53,7 @@ def test_the_mean_counts_each_class_once_and_leaves_out_classes_without_objects(
     assert anchor_trial.mean_recall(result) == pytest.approx(0.7)
 
 
+@pytest.mark.slow
 def test_anchors_that_fit_have_the_higher_recall(tmp_path, small_config, monkeypatch):
     monkeypatch.setattr(anchor_trial, "_ITERATIONS", 30)
     from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
