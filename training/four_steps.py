@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     iterations: int  # mini-batches; the number of weight updates is smaller with several replicas or --accumulate
     images: int  # in a mini-batch of one replica
     learning_rate: float = 0.001
+    drop_at: float = 0.75  # share of the iterations after which the rate is a tenth
     seed: int = 0
 
     @property
@@ -60,46 +62,85 @@ FOUR_STEPS = (
          iterations=40000, images=2),
 )  # fmt: skip
 
+# With --last-steps together: one step in the place of steps 3 and 4.  The head takes the proposals of the RPN that
+# trains beside it, as in joint training.
+TOGETHER = Step(
+    "step3", "step 3 RPN and detector", trains=("rpn", "head"),
+    backbone_from="step2", rpn_from="step1", head_from="step2", proposals_from=None,
+    iterations=80000, images=1,
+)  # fmt: skip
+
 JOINT_TRAINING = (
     Step("joint", "joint training", trains=("backbone", "rpn", "head"),
          backbone_from="pretrained", rpn_from="new", head_from="pretrained", proposals_from=None,
-         iterations=70000, images=1),
+         iterations=70000, images=1, drop_at=50 / 70),
 )  # fmt: skip
 
 
+def _table(options: AlternationOptions) -> tuple[Step, ...]:
+    """`FOUR_STEPS`, changed as the options ask, without a schedule."""
+    first, second, *last = FOUR_STEPS
+    second = second._replace(backbone_from=options.step2_backbone)
+    return (first, second, *([TOGETHER] if options.last_steps == "together" else last))
+
+
 def with_table(options: AlternationOptions) -> AlternationOptions:
-    """The options, with the iterations and learning rates of `FOUR_STEPS` if none are given.
+    """The options, with the iterations and learning rates of the table of steps if none are given.
 
     Raises InputError if they are not one value for each step.
     """
-    given = {"iterations": options.iterations, "learning_rate": options.learning_rate}
-    for name, values in given.items():
-        if values is not None and len(values) != len(FOUR_STEPS):
-            option = f"--{name.replace('_', '-')} (field options.{name})"
-            example = " ".join(str(getattr(step, name)) for step in FOUR_STEPS)
-            problem = f"has {len(values)} value{'s' * (len(values) != 1)} for {len(FOUR_STEPS)} steps"
-            raise InputError(option, problem, f"give one value for each step, such as {example}")
-    table: dict[str, Any] = {
-        name: tuple(getattr(step, name) for step in FOUR_STEPS) for name, values in given.items() if values is None
-    }
-    return dataclasses.replace(options, **table)
+    table = _table(options)
+    changes: dict[str, Any] = {}
+    for name in ("iterations", "learning_rate"):
+        values = getattr(options, name)
+        if values is None:
+            changes[name] = tuple(getattr(step, name) for step in table)
+        else:
+            _check_count(name, values, table, (len(table),))
+    _check_count("drop_at", options.drop_at, table, (1, len(table)))
+    for name, part in (("rpn_images", "rpn"), ("head_images", "head")):
+        own = [step for step in table if _main_part(step) == part]
+        _check_count(name, getattr(options, name), own, (1, len(own)))
+    return dataclasses.replace(options, **changes)
+
+
+def _main_part(step: Step) -> str:
+    """The part whose number of images a step has: a step that trains RPN and head goes by the RPN's."""
+    return "rpn" if "rpn" in step.trains else "head"
+
+
+def _check_count(name: str, values: Sequence[float], steps: Sequence[Step], allowed: Sequence[int]) -> None:
+    """Raise InputError if an option has another number of values than one of `allowed`."""
+    if len(values) in allowed:
+        return
+    option = f"--{name.replace('_', '-')} (field options.{name})"
+    problem = f"has {len(values)} value{'s' * (len(values) != 1)} for {len(steps)} step{'s' * (len(steps) != 1)}"
+    raise InputError(option, problem, f"give one value for each step{_example(name, steps)}")
+
+
+def _example(name: str, steps: Sequence[Step]) -> str:
+    field = "images" if name.endswith("images") else name
+    return f", such as {' '.join(str(getattr(step, field)) for step in steps)}"
 
 
 def four_steps(options: AlternationOptions) -> tuple[Step, ...]:
-    """`FOUR_STEPS` with the schedule that the options give; `options` come from `with_table`."""
+    """The table of steps with the schedule that the options give; `options` come from `with_table`."""
     assert options.iterations and options.learning_rate, "pass the options that with_table returns"
-    first, second, *last = FOUR_STEPS
-    steps = (first, second._replace(backbone_from=options.step2_backbone), *last)
-    rows = zip(steps, options.iterations, options.learning_rate, strict=True)
-    return tuple(
-        step._replace(
-            iterations=iterations,
-            images=options.rpn_images if "rpn" in step.trains else options.head_images,
-            learning_rate=learning_rate,
-            seed=SEEDS_PER_RUN * options.seed + number,
+    table = _table(options)
+    images = {"rpn": list(options.rpn_images), "head": list(options.head_images)}
+    steps = []
+    for number, step in enumerate(table, start=1):
+        own = images[_main_part(step)]
+        steps.append(
+            step._replace(
+                iterations=options.iterations[number - 1],
+                images=own.pop(0) if len(own) > 1 else own[0],  # a single value is for all steps
+                learning_rate=options.learning_rate[number - 1],
+                drop_at=options.drop_at[number - 1] if len(options.drop_at) > 1 else options.drop_at[0],
+                seed=SEEDS_PER_RUN * options.seed + number,
+            )
         )
-        for number, (step, iterations, learning_rate) in enumerate(rows, start=1)
-    )
+    return tuple(steps)
 
 
 def joint_training(options: JointOptions) -> tuple[Step, ...]:
@@ -109,6 +150,7 @@ def joint_training(options: JointOptions) -> tuple[Step, ...]:
             iterations=options.iterations,
             images=options.images,
             learning_rate=options.learning_rate,
+            drop_at=options.drop_at[0],
             seed=options.seed,
         )
         for step in JOINT_TRAINING

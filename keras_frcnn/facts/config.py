@@ -28,6 +28,12 @@ class AnchorConfig:
     ratios: tuple[float, ...] = setting(
         (0.5, 1.0, 2.0), "height / width of the anchors", source="section 3.3", option="--anchor-ratios", more_than=0
     )
+    shapes: str = setting(
+        "exact",
+        "exact gives all ratios of a scale the same area, so that several of them can tie for the best IoU with an "
+        "object; released rounds the sides as the authors' code does",
+        source="section 3.3", option="--anchor-shapes", choices=("exact", "released"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,40 @@ import tensorflow as tf
 from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.geometry import boxes as box_ops
 
+RELEASED_BASE = 16.0  # the released code rounds the sides of anchors of this scale, and multiplies them
 
-def base_anchors(scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+
+def _sides(scales: Sequence[float], ratios: Sequence[float], shapes: str) -> tuple[np.ndarray, np.ndarray]:
+    """Heights and widths of the anchors of a cell, (k,) float64 each; see `base_anchors`."""
+    scale, ratio = np.meshgrid(np.asarray(scales, np.float64), np.asarray(ratios, np.float64), indexing="ij")
+    if shapes == "exact":
+        return (scale * np.sqrt(ratio)).ravel(), (scale / np.sqrt(ratio)).ravel()
+    assert shapes == "released", shapes
+    width = np.round(RELEASED_BASE / np.sqrt(ratio))
+    height = np.round(width * ratio)
+    return (height * scale / RELEASED_BASE).ravel(), (width * scale / RELEASED_BASE).ravel()
+
+
+def base_anchors(scales: Sequence[float], ratios: Sequence[float], shapes: str = "exact") -> np.ndarray:
     """Anchors centred on the origin: (k, 4) float32, k = len(scales) * len(ratios).
 
-    All ratios of the first scale come first, then those of the second scale, and so on.
+    All ratios of the first scale come first, then those of the second scale, and so on.  With the shapes "exact", all
+    ratios of a scale have the same area.  With "released", they are those of `generate_anchors` in the authors' code:
+    the sides of an anchor of scale 16 are rounded to whole pixels, so the areas differ by up to 8 %.
     """
-    scale, ratio = np.meshgrid(np.asarray(scales, np.float64), np.asarray(ratios, np.float64), indexing="ij")
-    height = (scale * np.sqrt(ratio)).ravel()
-    width = (scale / np.sqrt(ratio)).ravel()
+    height, width = _sides(scales, ratios, shapes)
     corners = np.stack([-height / 2, -width / 2, height / 2, width / 2], axis=-1)
     return (np.round(corners / box_ops.GRID) * box_ops.GRID).astype(np.float32)
 
 
-def base_areas(scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
-    """Areas of `base_anchors` in square pixels: (k,) float32.  All ratios of one scale have exactly the same area."""
+def base_areas(scales: Sequence[float], ratios: Sequence[float], shapes: str = "exact") -> np.ndarray:
+    """Areas of `base_anchors` in square pixels: (k,) float32.
+
+    All ratios of one scale have exactly the same area, but for the shapes "released".
+    """
+    if shapes != "exact":
+        height, width = _sides(scales, ratios, shapes)
+        return (height * width).astype(np.float32)
     return np.repeat(np.square(np.asarray(scales, np.float64)), len(ratios)).astype(np.float32)
 
 
@@ -40,6 +59,7 @@ def tile_anchors(
     feature_height: int | Tensor,
     feature_width: int | Tensor,
     stride: int,
+    shapes: str = "exact",
 ) -> Tensor:
     """Anchors of every cell of a feature map: (h * w * k, 4), row by row, with the k anchors of a cell together.
 
@@ -49,7 +69,7 @@ def tile_anchors(
     x = (tf.range(feature_width, dtype=tf.float32) + 0.5) * stride
     y, x = tf.meshgrid(y, x, indexing="ij")
     centres = tf.stack([y, x, y, x], axis=-1)
-    return tf.reshape(centres[:, :, None, :] + base_anchors(scales, ratios), [-1, 4])
+    return tf.reshape(centres[:, :, None, :] + base_anchors(scales, ratios, shapes), [-1, 4])
 
 
 def inside_image(anchors: Tensor, image_sizes: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ def grid_anchors(features: Tensor, config: DetectorConfig) -> Tensor:
         (h * w * k, 4) float32 in pixels of the resized images.  Anchors on the padding are included.
     """
     height, width = keras.ops.shape(features)[1:3]
-    return anchor_rules.tile_anchors(config.anchors.scales, config.anchors.ratios, height, width, STRIDE)
+    anchors = config.anchors
+    return anchor_rules.tile_anchors(anchors.scales, anchors.ratios, height, width, STRIDE, anchors.shapes)
 
 
 def propose(

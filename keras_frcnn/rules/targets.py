@@ -42,7 +42,7 @@ def anchor_ious(anchors: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:
 
     If two IoUs are equal in exact arithmetic, they must be the same float32 number.  Otherwise rounding would decide
     which anchors have the highest IoU with an object.  The corners of anchors and objects are therefore multiples of
-    `boxes.GRID`, and all anchors of one scale have the same area, in square pixels (`anchors.base_areas`).
+    `boxes.GRID`, and all anchors of one shape have the same area, in square pixels (`anchors.base_areas`).
     """
     return box_ops.pairwise_iou(anchors[None], box_ops.snap(gt_boxes), areas[None])
 

@@ -54,6 +54,21 @@ def test_anchors_of_all_cells_have_exactly_the_same_shape(scales, ratios):
     np.testing.assert_array_equal(sides, np.broadcast_to(sides[0, 0], sides.shape))
 
 
+def test_the_shapes_of_the_released_code():
+    # py-faster-rcnn prints these for generate_anchors(): x0, y0, x1, y1 around (7.5, 7.5), with inclusive corners.
+    table = np.float64([
+        [-84, -40, 99, 55], [-176, -88, 191, 103], [-360, -184, 375, 199],
+        [-56, -56, 71, 71], [-120, -120, 135, 135], [-248, -248, 263, 263],
+        [-36, -80, 51, 95], [-80, -168, 95, 183], [-168, -344, 183, 359],
+    ])  # fmt: skip
+    inclusive = table + [0, 0, 1, 1] - 8  # continuous corners around the origin
+    by_scale = inclusive.reshape(3, 3, 4).transpose(1, 0, 2).reshape(9, 4)[:, [1, 0, 3, 2]]
+    anchors = base_anchors(SCALES, RATIOS, "released")
+    np.testing.assert_array_equal(anchors, by_scale)
+    np.testing.assert_array_equal(base_areas(SCALES, RATIOS, "released"), np.prod(anchors[:, 2:] * 2, axis=1))
+    np.testing.assert_array_equal(tile_anchors(SCALES, RATIOS, 1, 1, STRIDE, "released"), anchors + 8)
+
+
 def test_base_areas():
     areas = base_areas(SCALES, RATIOS)
     assert areas.dtype == np.float32

@@ -270,3 +270,16 @@ def test_rpn_sampling_draws_one_number_for_each_anchor_of_the_widest_grid(seed, 
     labels = targets_of(anchors, [192, 320], ground_truth([]), [seed], batch_size=50).labels.numpy()[0]
     drawn = randomness.uniform(tf.constant([seed]), randomness.ANCHOR_SAMPLING, [12, 70, 2]).numpy()[0, :, :20]
     np.testing.assert_array_equal(np.flatnonzero(labels == 0), np.sort(np.argsort(-drawn.ravel())[:50]))
+
+
+@pytest.mark.parametrize(("shapes", "shares"), [("exact", [True, True, True]), ("released", [False, False, True])])
+def test_which_anchors_tie_for_a_tiny_object(shapes, shares, ground_truth):
+    """An object inside many anchors: exact shapes have one area, of the released ones ratio 2 has the smallest."""
+    scales, ratios = (32.0,), (0.5, 1.0, 2.0)
+    anchors = tf.reshape(tile_anchors(scales, ratios, 10, 10, 16, shapes), [10, 10, 3, 4])
+    areas = tf.constant(base_areas(scales, ratios, shapes))
+    gt = ground_truth([[68, 68, 76, 76]])  # around the middle of a cell
+    options = {**RPN, "positive_iou": 0.99}
+    labels = rpn_targets(anchors, areas, tf.constant([[160, 160]]), gt, SEED, **options).labels
+    positive = np.reshape(labels == 1, (100, 3))
+    assert positive.any(axis=0).tolist() == shares and positive.sum() >= sum(shares)

@@ -43,8 +43,8 @@ def test_the_defaults_are_the_papers():
     options = options_of()
     assert options.detector == DetectorConfig()
     assert options.iterations == (80000, 40000, 80000, 40000)
-    assert options.learning_rate == (0.001,) * 4 and options.drop_at == 0.75
-    assert (options.rpn_images, options.head_images) == (1, 2)
+    assert options.learning_rate == (0.001,) * 4 and options.drop_at == (0.75,)
+    assert (options.rpn_images, options.head_images) == ((1,), (2,))
     assert (options.momentum, options.weight_decay) == (0.9, 0.0005)
     assert four_steps(options) == tuple(step._replace(seed=seed) for seed, step in enumerate(FOUR_STEPS, start=1))
     (joint,) = joint_training(parse_joint_arguments(REQUIRED).options)
@@ -54,11 +54,55 @@ def test_the_defaults_are_the_papers():
 def test_options_become_the_schedule_of_each_step():
     given = "--iterations 5 6 7 8 --learning-rate 0.1 0.2 0.3 0.4 --rpn-images 3 --head-images 4 --seed 10"
     steps = four_steps(options_of(*given.split()))
-    assert [step[-4:] for step in steps] == [(5, 3, 0.1, 41), (6, 4, 0.2, 42), (7, 3, 0.3, 43), (8, 4, 0.4, 44)]
-    assert [step[:-4] for step in steps] == [step[:-4] for step in FOUR_STEPS]
+    assert [step[-5:] for step in steps] == [
+        (5, 3, 0.1, 0.75, 41), (6, 4, 0.2, 0.75, 42), (7, 3, 0.3, 0.75, 43), (8, 4, 0.4, 0.75, 44)
+    ]  # fmt: skip
+    assert [step[:-5] for step in steps] == [step[:-5] for step in FOUR_STEPS]
     given = "--iterations 5 --learning-rate 0.1 --images 3 --seed 10"
     (step,) = joint_training(parse_joint_arguments([*REQUIRED, *given.split()]).options)
-    assert step[-4:] == (5, 3, 0.1, 10)
+    assert step[-5:] == (5, 3, 0.1, 50 / 70, 10)
+
+
+def test_images_and_drops_may_differ_between_the_steps():
+    steps = four_steps(options_of(*"--rpn-images 1 4 --head-images 2 3 --drop-at 0.5 0.6 0.7 0.8".split()))
+    assert [step.images for step in steps] == [1, 2, 4, 3]
+    assert [step.drop_at for step in steps] == [0.5, 0.6, 0.7, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "count", "steps"),
+    [
+        ("--drop-at 0.5 0.6", "drop-at", 2, 4),
+        ("--rpn-images 1 2 3", "rpn-images", 3, 2),
+        ("--last-steps together --head-images 1 2", "head-images", 2, 1),
+        ("--last-steps together --iterations 1 2 3 4", "iterations", 4, 3),
+    ],
+)
+def test_a_wrong_number_of_values_is_named(given, option, count, steps):
+    with pytest.raises(InputError) as error:
+        options_of(*given.split())
+    field = f"--{option} (field options.{option.replace('-', '_')})"
+    assert str(error.value).startswith(
+        f"{field}: has {count} values for {steps} step{'s' * (steps > 1)}; give one value"
+    )
+
+
+def test_step_2_can_start_from_the_convolutions_of_step_1():
+    steps = four_steps(options_of("--step2-backbone", "step1"))
+    assert [step.backbone_from for step in steps] == ["pretrained", "step1", "step2", "step2"]
+    assert [step.backbone_from for step in four_steps(options_of())] == ["pretrained", "pretrained", "step2", "step2"]
+
+
+def test_the_last_steps_can_be_one():
+    options = options_of(*"--last-steps together --rpn-images 1 4 --seed 2".split())
+    *first, last = four_steps(options)
+    assert [step.name for step in first] == ["step1", "step2"] and options.iterations == (80000, 40000, 80000)
+    assert last.trains == ("rpn", "head") and (last.backbone_from, last.rpn_from, last.head_from) == (
+        "step2",
+        "step1",
+        "step2",
+    )
+    assert last.proposals_from is None and last.measured_on is None and last.images == 4 and last.seed == 11
 
 
 def test_help_names_the_defaults_of_the_tables():

@@ -26,13 +26,14 @@ def joint_training(arguments):
 
 
 KINDS = {AlternationOptions: alternation, JointOptions: joint_training}
-# A plan needs a budget and a budget needs a plan: tests/training/test_plan_options.py has both.
-PLANNING = ("options.plan", "options.budget")
+# A plan needs a budget and a budget needs a plan: tests/training/test_plan_options.py has both.  With last steps that
+# run together, there are fewer iterations: tests/training/test_four_steps.py.
+NOT_ALONE = ("options.plan", "options.budget", "options.last_steps")
 SETTINGS = [
     pytest.param(kind, one, id=f"{kind.__name__}-{one.key}")
     for kind in KINDS
     for one in settings_of(kind, SECTION)
-    if one.key not in PLANNING
+    if one.key not in NOT_ALONE
 ]
 
 
@@ -46,7 +47,7 @@ def other_value(one):
         defaults = one.default if one.is_list and one.default else (one.default,)
         value = next(number for number in (1, 2, 0.25) if number not in defaults and one.limits.hold(number))
         assert one.kind is not int or type(value) is int
-    of_each_step = one.key in ("options.iterations", "options.learning_rate")
+    of_each_step = one.key in ("options.iterations", "options.learning_rate", "options.drop_at")
     return [value] * (one.length or (len(FOUR_STEPS) if of_each_step else 2)) if one.is_list else value
 
 
@@ -166,9 +167,9 @@ def test_names_of_options(arguments, key, value):
 
 def test_joint_training_has_its_own_defaults():
     options = joint_training(REQUIRED)
-    assert options.detector == DetectorConfig(head=HeadConfig(batch_size=128)) and options.drop_at == 50 / 70
+    assert options.detector == DetectorConfig(head=HeadConfig(batch_size=128)) and options.drop_at == (50 / 70,)
     assert (options.iterations, options.learning_rate, options.images) == (70000, 0.001, 1)
-    assert alternation(REQUIRED).drop_at == 0.75
+    assert alternation(REQUIRED).drop_at == (0.75,)
     few = joint_training([*REQUIRED, "--dropout", "0"]).detector
     assert few == DetectorConfig(head=HeadConfig(batch_size=128, dropout=0.0))
 
@@ -187,7 +188,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_p
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_configuration_given_back_gives_the_same_options(kind, tmp_path):
     """With the exception of --run, and with no value at its default."""
-    given = [one for one in settings_of(kind, SECTION) if one.key not in PLANNING]
+    given = [one for one in settings_of(kind, SECTION) if one.key not in NOT_ALONE]
     words = [word for one in given for word in as_words(one, other_value(one))]
     options = KINDS[kind](words)
     path = tmp_path / "config.json"

@@ -64,11 +64,11 @@ def joint_losses(model: FasterRCNN, batch: Batch, features: Tensor) -> Losses:
 
 
 def _rpn_losses(model: FasterRCNN, batch: Batch, features: Tensor, output: RPNOutput) -> Losses:
-    config = model.config.rpn
+    config, anchors = model.config.rpn, model.config.anchors
     height, width = tf.unstack(tf.shape(features)[1:3])
     rpn_targets = targets.rpn_targets(
         tf.reshape(forward.grid_anchors(features, model.config), [height, width, model.rpn.anchors_per_cell, 4]),
-        anchor_rules.base_areas(model.config.anchors.scales, model.config.anchors.ratios),
+        anchor_rules.base_areas(anchors.scales, anchors.ratios, anchors.shapes),
         batch.image_sizes,
         batch.ground_truth,
         batch.seeds,

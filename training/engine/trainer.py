@@ -34,6 +34,7 @@ class Optimisation(NamedTuple):
     momentum: float = 0.9
     weight_decay: float = 0.0005  # L2 regularisation of kernels, applied before the momentum; biases are not decayed
     bias_rate: float = 1.0  # learning rate of the biases, relative to that of the kernels
+    average_weights: float | None = None  # decay of a moving average of the weights; None keeps none
     clip_norm: float | None = None  # largest global norm of a gradient
     accumulate: int = 1  # mini-batches per iteration, whose gradients are averaged
 
@@ -96,8 +97,18 @@ class Trainer(orbit.AbstractTrainer):
         self._model, self._losses, self._train_backbone = model, losses, "backbone" in parts
         self._variables = [variable for part in parts for variable in getattr(model, part).trainable_variables]
         self.optimisation, self.schedule = optimisation, schedule
-        self._optimizer = keras.optimizers.SGD(learning_rate=schedule, momentum=optimisation.momentum)
+        average = optimisation.average_weights
+        self._optimizer = keras.optimizers.SGD(
+            learning_rate=schedule,
+            momentum=optimisation.momentum,
+            use_ema=average is not None,
+            ema_momentum=average or 0.0,
+        )
         self._optimizer.build(self._variables)
+        # Keras would start the averages at the first iteration, but that one may be skipped.
+        averages = [variable for variable in self._optimizer.variables if variable.name.endswith("_average")]
+        for average, variable in zip(averages, self._variables, strict=False):  # without averaging, there are none
+            average.assign(variable)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False)  # iterations done
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)  # spent in iterations
         self.scales_loss = model.precision == "mixed_float16"
@@ -171,6 +182,11 @@ class Trainer(orbit.AbstractTrainer):
         if self.scales_loss:
             output |= {"loss_scale": float(self.loss_scale.numpy()), "skipped_iterations": float(self.skipped.numpy())}
         return output
+
+    def finish(self) -> None:
+        """Give the model the moving average of its weights, if there is one.  Call it after the last iteration."""
+        if self.optimisation.average_weights is not None:
+            self._optimizer.finalize_variable_values(self._variables)
 
     def _iterate(self, record: "_Record", is_last: bool) -> None:
         """Change the weights once, from `accumulate` mini-batches."""

@@ -18,7 +18,7 @@ from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import is_chief, wait_for_all
 from training.four_steps import Step
 from training.reporting.summary import TrainingResult, read_result
-from training.run.start import Run, detection_directory, proposal_directory
+from training.run.start import Run, detection_directory, mirrors_proposals, proposal_directory
 from training.run.stores.detections import detect_dataset
 from training.run.stores.features import FeatureCache, stored_features
 from training.run.stores.proposals import measure_recall, store_proposals
@@ -29,16 +29,26 @@ _log = logging.getLogger(__name__)
 
 def store_training_proposals(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> None:
     """Store the proposals on which a detector trains later."""
-    _propose(run, model, step, cache, run.train_set, "train", detector_training_counts(run.config))
+    counts = detector_training_counts(run.config)
+    _propose(run, model, step, cache, run.train_set, "train", counts)
+    if mirrors_proposals(run):
+        _propose(run, model, step, cache, run.train_set, "mirrored", counts, flipped=True)
 
 
 def _propose(
-    run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None, dataset: Dataset, split: str, counts: Counts
+    run: Run,
+    model: FasterRCNN,
+    step: Step,
+    cache: FeatureCache | None,
+    dataset: Dataset,
+    split: str,
+    counts: Counts,
+    flipped: bool = False,
 ) -> None:
     directory = proposal_directory(run, step.name, split)
     if not is_complete(directory):
-        features = _features(cache, dataset, step, split)
-        store_proposals(model, dataset, directory, counts, f"{step.title}: proposals, {split}", features)
+        features = _features(cache, dataset, step, split, flipped)
+        store_proposals(model, dataset, directory, counts, f"{step.title}: proposals, {split}", features, flipped)
 
 
 def measure_rpn(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> TrainingResult:
@@ -76,9 +86,11 @@ def measure_detector(run: Run, model: FasterRCNN, step: Step, cache: FeatureCach
     return _measured(run, step, "detector", measure)
 
 
-def _features(cache: FeatureCache | None, dataset: Dataset, step: Step, split: str) -> FeatureFiles | None:
-    not_flipped = [(index, False) for index in range(len(dataset.examples))]
-    return stored_features(cache, dataset, not_flipped, f"{step.title}: features, {split}")
+def _features(
+    cache: FeatureCache | None, dataset: Dataset, step: Step, split: str, flipped: bool = False
+) -> FeatureFiles | None:
+    items = [(index, flipped) for index in range(len(dataset.examples))]
+    return stored_features(cache, dataset, items, f"{step.title}: features, {split}")
 
 
 def _measured(

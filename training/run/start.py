@@ -30,7 +30,7 @@ from training.engine.distribution import is_chief, wait_for_all
 from training.run.data.fingerprint import fingerprint
 from training.run.data.splits import SPLITS_FILE, divided_data
 from training.run.folder import open_folder
-from training.run.options.declared import TrainingOptions
+from training.run.options.declared import AlternationOptions, TrainingOptions
 from training.run.options.reading import changeable_fields, to_configuration
 from training.run.planning.forecast import Forecast
 from training.run.stores.features import FeatureCache
@@ -187,8 +187,13 @@ def feature_folder(run: Run) -> pathlib.Path:
 
 
 def proposal_directory(run: Run, name: str, split: str) -> pathlib.Path:
-    """The proposals of the step `name` for the "train" or "val" set."""
+    """The proposals of the step `name` for the "train" or "val" set, or for the "mirrored" training set."""
     return run.folder / "proposals" / name / split
+
+
+def mirrors_proposals(run: Run) -> bool:
+    """Whether the run makes proposals on mirrored pictures, too; joint training stores no proposals."""
+    return isinstance(run.options, AlternationOptions) and run.options.mirrored_proposals
 
 
 def detection_directory(run: Run, name: str) -> pathlib.Path:

@@ -26,7 +26,7 @@ from training.reporting.tensorboard_pictures import picture_writer
 from training.run.folder import save_parts, weights_path
 from training.run.options.declared import TrainingOptions
 from training.run.planning.budget import TimeBudget
-from training.run.start import Run, proposal_directory
+from training.run.start import Run, mirrors_proposals, proposal_directory
 from training.run.stores.features import FeatureCache, stored_features
 from training.run.stores.rows import row_paths
 
@@ -74,7 +74,7 @@ def plan(step: Step, options: TrainingOptions, replicas: int) -> Plan:
     warmup = options.warmup
     if warmup is None:
         warmup = 0 if mini_batches == 1 else min(500, iterations // 10)
-    schedule = StepDecay(step.learning_rate * mini_batches, iterations, options.drop_at, warmup)
+    schedule = StepDecay(step.learning_rate * mini_batches, iterations, step.drop_at, warmup)
     return Plan(iterations, mini_batches, step.images * mini_batches, schedule)
 
 
@@ -88,9 +88,8 @@ def train_step(
 ) -> None:
     """Train the parts of a step, and store them in `weights_path`.  The model starts with the weights of the step.
 
-    `cache` stores features of the backbone, if the step does not train it.  `budget` may change the number of
-    iterations while the step trains.  Raises NonFiniteLoss and KeyboardInterrupt; all iterations done are in a
-    checkpoint then.
+    `cache` stores features of a fixed backbone.  `budget` may change the number of iterations on the way.  Raises
+    NonFiniteLoss and KeyboardInterrupt; all iterations done are in a checkpoint then.
     """
     options, replicas = run.options, tf.distribute.get_strategy().num_replicas_in_sync
     planned = plan(step, options, replicas)
@@ -131,6 +130,7 @@ def train_step(
         picture_writer(model, step.trains, run.val_set, shown_on),
         None if budget is None else _StepSettlement(budget, step, planned),
     )
+    trainer.finish()
     planned = planned._replace(iterations=planned.schedule.iterations)
     if is_chief():
         _store(run, model, step, planned, trainer)
@@ -148,7 +148,9 @@ def _batches(
     def of_pipeline(share: Share) -> tf.data.Dataset:
         proposals = None
         if step.proposals_from is not None:
-            proposals = row_paths(proposal_directory(run, step.proposals_from, "train"), run.train_set)
+            splits = ("train", "mirrored") if mirrors_proposals(run) else ("train",)
+            paths = [row_paths(proposal_directory(run, step.proposals_from, split), run.train_set) for split in splits]
+            proposals = paths[0] if len(paths) == 1 else (paths[0], paths[1])
         return training_batches(
             run.train_set, run.config.image, step.images, step.seed, proposals, features, position, share,
             augment=PRESETS[run.options.augment],

@@ -33,13 +33,15 @@ from keras_frcnn.geometry import boxes as box_ops
 NO_FEATURES = tf.float32  # type of the empty features if none are stored
 READY_BATCHES = 2  # batches kept ready for each replica
 
+ProposalPaths = Sequence[str | Path] | tuple[Sequence[str | Path], Sequence[str | Path]]  # see `training_batches`
+
 
 def training_batches(
     dataset: Dataset,
     image_config: ImageConfig,
     batch_size: int,
     seed: int,
-    proposal_paths: Sequence[str | Path] | None = None,
+    proposal_paths: ProposalPaths | None = None,
     feature_files: FeatureFiles | None = None,
     start: int = 0,
     share: Share = WHOLE,
@@ -53,7 +55,8 @@ def training_batches(
         batch_size: B, the images that one replica processes at a time.
         seed: The seed of the order, and the first number of each image's seed in `Batch.seeds`.
         proposal_paths: For each example the file of its proposals: a serialised (P, 5) float32 tensor of boxes, in
-            pixels of the picture, and scores.  Without it, batches hold no proposals.
+            pixels of the picture, and scores; or two lists of files, for pictures as they are and for mirrored ones,
+            both in pixels of the picture that is not mirrored.  Without it, batches hold no proposals.
         feature_files: Stored features.  Pictures whose features are stored are not decoded.
         start: The position of the first picture of the global batch, see `training_order`.
         share: The part of each global batch that the stream holds.
@@ -81,7 +84,7 @@ def evaluation_batches(
     dataset: Dataset,
     image_config: ImageConfig,
     batch_size: int = 1,
-    proposal_paths: Sequence[str | Path] | None = None,
+    proposal_paths: ProposalPaths | None = None,
     feature_files: FeatureFiles | None = None,
     items: Iterable[tuple[int, bool]] | None = None,
 ) -> tf.data.Dataset:
@@ -134,7 +137,7 @@ class _Input(NamedTuple):
 def _loader(
     dataset: Dataset,
     image_config: ImageConfig,
-    proposal_paths: Sequence[str | Path] | None,
+    proposal_paths: ProposalPaths | None,
     feature_files: FeatureFiles | None,
     seed: int,
     augment: Preset | None = None,
@@ -151,7 +154,7 @@ def _loader(
 
     def load(position: Tensor, index: Tensor, flip: Tensor) -> Batch:
         seeds = tf.stack([seed, position])
-        objects, proposals = load_objects(index), load_proposals(index)
+        objects, proposals = load_objects(index), load_proposals(index, flip)
         if augment is None:
             image, features, size, original_size = load_input(index, flip)
         else:
@@ -252,15 +255,16 @@ def _object_loader(dataset: Dataset) -> Callable[[Tensor], GroundTruth]:
     return load
 
 
-def _proposal_loader(proposal_paths: Sequence[str | Path] | None) -> Callable[[Tensor], Proposals]:
-    """Return a function: example index -> its stored proposals, in pixels of the picture."""
-    paths = None if proposal_paths is None else tf.constant([str(path) for path in proposal_paths])
+def _proposal_loader(proposal_paths: ProposalPaths | None) -> Callable[[Tensor, Tensor], Proposals]:
+    """Return a function (example index, flip) -> its stored proposals, in pixels of the picture that is not flipped."""
+    paths = None if proposal_paths is None else tf.constant(np.array(proposal_paths, dtype=str))
 
-    def load(index: Tensor) -> Proposals:
+    def load(index: Tensor, flip: Tensor) -> Proposals:
         if paths is None:
             rows = tf.zeros([0, 5])
         else:
-            rows = tf.io.parse_tensor(tf.io.read_file(paths[index]), tf.float32)
+            path = paths[index] if paths.shape.rank == 1 else paths[tf.cast(flip, tf.int32), index]
+            rows = tf.io.parse_tensor(tf.io.read_file(path), tf.float32)
             rows = tf.ensure_shape(rows, [None, 5])
         return Proposals(boxes=rows[:, :4], scores=rows[:, 4], valid=tf.ones_like(rows[:, 4], tf.bool))
 

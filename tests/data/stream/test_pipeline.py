@@ -154,6 +154,22 @@ def test_stored_proposals_are_resized_and_flipped_with_their_picture(tmp_path):
     assert rows == 8
 
 
+def test_mirrored_pictures_can_have_proposals_of_their_own(tmp_path):
+    """Both files are in pixels of the 40 x 60 picture, which the network sees at 64 x 96."""
+    paths = []
+    for name, left in (("upright", 2.0), ("mirrored", 6.0)):
+        rows = tf.constant([[1.0, left, 5.0, left + 4.0, 0.5]])
+        paths.append([tmp_path / f"{name}.tensor"])
+        paths[-1][0].write_bytes(tf.io.serialize_tensor(rows).numpy())
+    dataset = make_dataset(make_example(write_picture(tmp_path / "one.png")))
+    flips = [flip for _, flip in take_order(dataset, seed=2, count=8)]
+    assert any(flips) and not all(flips)
+    batches = take(training_batches(dataset, CONFIG, 1, seed=2, proposal_paths=(paths[0], paths[1])), 8)
+    for flip, batch in zip(flips, batches, strict=True):
+        expected = [1.6, 96 - 16, 8, 96 - 9.6] if flip else [1.6, 3.2, 8, 9.6]
+        np.testing.assert_allclose(batch.proposals.boxes, [[expected]], rtol=1e-5)
+
+
 # Evaluation batches.
 
 

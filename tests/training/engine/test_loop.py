@@ -123,6 +123,33 @@ def test_biases_learn_at_their_own_rate(make_model, good):
             np.testing.assert_allclose(value - start[path], factor * moved, rtol=2e-3, atol=1e-7, err_msg=path)
 
 
+def test_the_average_of_the_weights_becomes_the_result(make_model, good):
+    """A decay of 0.5: the average is w1, then (w1 + w2) / 2, then half of it and half of w3."""
+    plain, seen = make_model(), []
+    trainer = trainer_of(plain, head_losses, ("head",), stream(good).repeat())
+    for _ in range(3):
+        trainer.train(1)
+        seen.append(values(plain))
+    trainer.finish()
+    assert all((seen[2][path] == value).all() for path, value in values(plain).items())
+    model = make_model()
+    averaging = trainer_of(model, head_losses, ("head",), stream(good).repeat(), average_weights=0.5)
+    averaging.train(3)
+    before = values(model)
+    averaging.finish()
+    for path, value in values(model).items():
+        np.testing.assert_allclose(before[path], seen[2][path], rtol=1e-6, atol=1e-8)
+        if "head/" in path:
+            expected = 0.25 * seen[0][path] + 0.25 * seen[1][path] + 0.5 * seen[2][path]
+            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7, err_msg=path)
+            assert (value != before[path]).any()
+        else:
+            assert (value == before[path]).all()
+    assert any("average" in variable.name for variable in averaging._optimizer.variables)
+    saved = {id(variable) for variable in averaging.checkpoint.optimizer}
+    assert all(id(variable.value) in saved for variable in averaging._optimizer.variables)
+
+
 def poisoned_losses(model, batch, features):
     """Losses of the head, and no number where a picture is called "broken"."""
     result = head_losses(model, batch, features)

@@ -5,7 +5,7 @@ import pytest
 
 from keras_frcnn.data.example import Dataset
 from training.engine.progress import RunProgress
-from training.four_steps import FOUR_STEPS, JOINT_TRAINING
+from training.four_steps import FOUR_STEPS, JOINT_TRAINING, TOGETHER
 from training.reporting.summary import TrainingResult
 from training.run import training
 from training.run.folder import save_parts, weights_path
@@ -110,3 +110,15 @@ def test_a_fifth_step_needs_a_row_alone(model, tmp_path, calls):
         {"backbone": "step2", "rpn": "step3", "head": "step4"},
         ("train_step", "step5"), ("measure_rpn", "step5"), "check",
     ]  # fmt: skip
+
+
+def test_the_last_steps_run_together(model, tmp_path, calls):
+    steps = (*FOUR_STEPS[:2], TOGETHER)
+    results = run_steps(make_run(tmp_path, model), model, None, steps)
+    assert calls[-5:] == [
+        {"backbone": "step2", "rpn": "step1", "head": "step2"},
+        ("train_step", "step3"), ("measure_rpn", "step3"), ("measure_detector", "step3"),
+        "check",
+    ]  # fmt: skip
+    assert [result.name for result in results] == ["step1", "step2", "step3"]
+    assert set(results[-1].headlines) == {"measure_rpn", "measure_detector"}

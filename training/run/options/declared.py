@@ -87,13 +87,18 @@ class SolverOptions:
 
     momentum: float = setting(0.9, "momentum of the gradient descent", source="section 3.1.3", at_least=0, less_than=1)
     weight_decay: float = setting(0.0005, "weight decay", source="section 3.1.3", at_least=0)
-    drop_at: float = setting(
-        0.75, "share of the iterations after which the learning rate falls to a tenth", source="section 3.1.3",
-        more_than=0, at_most=1,
+    drop_at: tuple[float, ...] = setting(
+        (0.75,), "share of the iterations after which the learning rate falls to a tenth; one value for all steps, or "
+        "one for each",
+        source="section 3.1.3", more_than=0, at_most=1,
     )  # fmt: skip
     bias_rate: float = setting(
         1.0, "learning rate of the biases, relative to that of the kernels; the released solver has 2", more_than=0
     )
+    average_weights: float | None = setting(
+        None, "decay of a moving average of the weights, such as 0.99, which becomes the result of each step",
+        none_text="no average", more_than=0, less_than=1,
+    )  # fmt: skip
     clip_norm: float | None = setting(None, "largest global norm of a gradient", none_text="no limit", more_than=0)
     accumulate: int = setting(
         1, "mini-batches per iteration, as if there were more GPUs: fewer iterations, a larger learning rate",
@@ -137,16 +142,29 @@ class AlternationSchedule:
     learning_rate: tuple[float, ...] | None = setting(
         None, "learning rate of each step", none_text="0.001 for every step", source="section 3.1.3", more_than=0
     )
-    rpn_images: int = setting(1, "images in a mini-batch of an RPN step", source="section 3.1.3", more_than=0)
-    head_images: int = setting(
-        2, "images in a mini-batch of a detector step", source="Girshick 2015, section 2.3", more_than=0
-    )
+    rpn_images: tuple[int, ...] = setting(
+        (1,), "images in a mini-batch of an RPN step; one value, or one for each RPN step", source="section 3.1.3",
+        more_than=0,
+    )  # fmt: skip
+    head_images: tuple[int, ...] = setting(
+        (2,), "images in a mini-batch of a detector step; one value, or one for each detector step",
+        source="Girshick 2015, section 2.3", more_than=0,
+    )  # fmt: skip
     step2_backbone: str = setting(
         "pretrained",
         "where the convolutions of step 2 start: pretrained, as --weights says, or as step1 left them, which departs "
         "from the paper",
         source="section 3.2", choices=("pretrained", "step1"),
     )  # fmt: skip
+    last_steps: str = setting(
+        "separate",
+        "steps 3 and 4 one after the other, or together: one step 3 trains RPN and head at once, which departs from "
+        "the paper",
+        source="section 3.2", choices=("separate", "together"),
+    )  # fmt: skip
+    mirrored_proposals: bool = setting(
+        False, "make proposals on the mirrored training pictures, too, instead of mirroring those of the pictures"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +188,7 @@ class JointOptions(JointSchedule, TrainingOptions):
     """All options of `training.joint`, with the defaults that it has of its own."""
 
     # As released: 50k of the 70k iterations at the full rate, and 128 RoIs of one image instead of 64 of two.
-    drop_at: float = with_default(SolverOptions, "drop_at", 50 / 70)
+    drop_at: tuple[float, ...] = with_default(SolverOptions, "drop_at", (50 / 70,))
     detector: DetectorConfig = field(default_factory=lambda: DetectorConfig(head=HeadConfig(batch_size=128)))
 
 

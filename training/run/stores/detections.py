@@ -46,8 +46,9 @@ def detect_dataset(
         return rows, detections.valid
 
     if not is_complete(directory):
-        stored = {"proposal_paths": paths, "feature_files": feature_files}
-        store_rows(directory, detect, dataset, model.config.image, title, **stored)
+        store_rows(
+            directory, detect, dataset, model.config.image, title, proposal_paths=paths, feature_files=feature_files
+        )
     return load_detections(directory, dataset)
 
 

@@ -9,6 +9,7 @@ from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stream.stored_features import FeatureFiles
 from keras_frcnn.evaluation.metrics.recall import RecallResult, proposal_recall
 from keras_frcnn.facts.structures import Batch, Tensor
+from keras_frcnn.geometry.boxes import flip_horizontally
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import propose_in_batch
@@ -22,20 +23,25 @@ def store_proposals(
     counts: Counts,
     title: str,
     feature_files: FeatureFiles | None = None,
+    flipped: bool = False,
 ) -> None:
     """Store the proposals of every image that has no file in `directory` yet.
 
     A row is a box and a score, best first.  Boxes are yxyx, in pixels of the image before resizing; the pipeline
     scales them to the resized image when it reads them.
 
-    `title` is shown at the progress bar; `feature_files` has backbone features that need not be computed again.
+    `title` is shown at the progress bar; `feature_files` has backbone features that need not be computed again.  With
+    `flipped`, the network sees the flipped images; the boxes are flipped back, so that they have the same frame.
     """
 
     def propose(batch: Batch) -> tuple[Tensor, Tensor]:
         proposals = propose_in_batch(model, batch, counts)
-        return tf.concat([proposals.boxes, proposals.scores[..., None]], axis=-1), proposals.valid
+        boxes = proposals.boxes
+        if flipped:
+            boxes = flip_horizontally(boxes, batch.original_sizes[:, 1, None])
+        return tf.concat([boxes, proposals.scores[..., None]], axis=-1), proposals.valid
 
-    store_rows(directory, propose, dataset, model.config.image, title, feature_files=feature_files)
+    store_rows(directory, propose, dataset, model.config.image, title, flipped, feature_files=feature_files)
 
 
 def load_proposals(directory: str | pathlib.Path, dataset: Dataset, count: int) -> dict[str, np.ndarray]:

@@ -56,6 +56,7 @@ def store_rows(
     dataset: Dataset,
     image_config: ImageConfig,
     title: str,
+    flipped: bool = False,
     **stored: Any,
 ) -> None:
     """Store the rows of every image that has no file yet.
@@ -66,13 +67,14 @@ def store_rows(
       dataset: the images.
       image_config: the size that they are resized to.
       title: shown at the progress bar.
+      flipped: whether the images are flipped.
       **stored: passed to `evaluation_batches`.
 
     Raises:
       KeyboardInterrupt: the user interrupted it; the images done so far have their files.
     """
     paths = row_paths(directory, dataset)
-    missing = [(index, False) for index, path in enumerate(paths) if not path.is_file()]
+    missing = [(index, flipped) for index, path in enumerate(paths) if not path.is_file()]
     wait_for_all()  # before any process writes, so that all find the same files missing
     for (index, _), _, (rows, valid) in map_images(function, dataset, image_config, missing, title, **stored):
         encoded = tf.io.serialize_tensor(tf.cast(rows[0][valid[0]], tf.float32)).numpy()

@@ -37,7 +37,9 @@ class Coverage(NamedTuple):
     best_ious: np.ndarray  # (N,) the best IoU of each object
 
 
-def best_ious(boxes: np.ndarray, sizes: np.ndarray, scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+def best_ious(
+    boxes: np.ndarray, sizes: np.ndarray, scales: Sequence[float], ratios: Sequence[float], shapes: str = "exact"
+) -> np.ndarray:
     """The highest IoU of each object with an anchor that training may use.
 
     For an anchor of one shape, the IoU falls with the distance of the centres in each direction.  So the best of its
@@ -46,13 +48,13 @@ def best_ious(boxes: np.ndarray, sizes: np.ndarray, scales: Sequence[float], rat
     Args:
       boxes: (N, 4) yxyx in pixels of the resized picture.
       sizes: (N, 2) height and width of the resized picture.
-      scales, ratios: of the anchors.
+      scales, ratios, shapes: of the anchors.
 
     Returns:
       (N,) float64; 0 for an object whose picture is too small for every anchor.
     """
-    anchors = base_anchors(scales, ratios).astype(np.float64)
-    areas = base_areas(scales, ratios).astype(np.float64)
+    anchors = base_anchors(scales, ratios, shapes).astype(np.float64)
+    areas = base_areas(scales, ratios, shapes).astype(np.float64)
     best = np.zeros(len(boxes))
     for anchor, area in zip(anchors, areas, strict=True):
         overlaps, allowed = [], np.ones(len(boxes), bool)
@@ -87,7 +89,7 @@ def _nearest_position(
 def anchor_coverage(objects: Objects, anchors: AnchorConfig) -> Coverage:
     """The coverage of the objects that are not difficult, for each class and for all."""
     counted = objects.select(~objects.difficult)
-    ious = best_ious(counted.boxes, counted.sizes, anchors.scales, anchors.ratios)
+    ious = best_ious(counted.boxes, counted.sizes, anchors.scales, anchors.ratios, anchors.shapes)
     classes = tuple(
         ClassCoverage(name, int((counted.classes == index).sum()), _shares(ious[counted.classes == index]))
         for index, name in enumerate(objects.class_names)

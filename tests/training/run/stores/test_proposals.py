@@ -154,3 +154,23 @@ def test_a_picture_without_proposals_has_no_detections(model, dataset, stored, t
     first, second = detect_dataset(model, dataset, tmp_path / "detections", "test", directory)
     assert len(first.boxes) == len(first.classes) == len(first.scores) == 0
     assert len(second.boxes) > 0
+
+
+def test_proposals_of_mirrored_pictures_have_the_frame_of_the_picture(model, dataset, tmp_path):
+    """The same as for pictures that are mirrored in their files, and mirrored back."""
+    counts = Counts(0, 30)
+    store_proposals(model, dataset, tmp_path / "flipped", counts, "test", flipped=True)
+    mirrored = []
+    for number, example in enumerate(dataset.examples):
+        path = tmp_path / f"{number}.png"
+        with Image.open(example.image_path) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+        mirrored.append(example._replace(image_path=str(path)))
+    in_files = dataset._replace(examples=tuple(mirrored))
+    store_proposals(model, in_files, tmp_path / "files", counts, "test")
+    pairs = zip(load_rows(tmp_path / "flipped", dataset), load_rows(tmp_path / "files", in_files), strict=True)
+    for flipped, stored in pairs:
+        assert len(flipped) == len(stored) > 10
+        y0, x0, y1, x1, score = stored.T
+        expected = np.stack([y0, 192 - x1, y1, 192 - x0, score], axis=1)
+        np.testing.assert_allclose(flipped, expected, rtol=1e-3, atol=0.05)

@@ -41,7 +41,7 @@ def choose_batches(draft: Draft) -> Draft:
     """Mini-batches of one picture, with all the regions that the paper takes from two."""
     reason = "with one picture in a mini-batch, the weights change more often in the same time"
     if isinstance(draft.options, AlternationOptions):
-        draft = draft.choose("options.head_images", 1, reason)
+        draft = draft.choose("options.head_images", (1,), reason)
     return draft.choose("detector.head.batch_size", 128, "the paper's number in a mini-batch, now from one picture")
 
 

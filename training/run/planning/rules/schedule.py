@@ -10,7 +10,14 @@ from training.run.planning.costs import Costs, kind_of
 from training.run.planning.forecast import Forecast, StepForecast
 
 # How the time of the iterations is divided among the steps, by the parts that they train.
-SHARES = {"backbone+rpn": 0.15, "backbone+head": 0.6, "rpn": 0.08, "head": 0.17, "backbone+rpn+head": 1.0}
+SHARES = {
+    "backbone+rpn": 0.15,
+    "backbone+head": 0.6,
+    "rpn": 0.08,
+    "head": 0.17,
+    "rpn+head": 0.25,
+    "backbone+rpn+head": 1.0,
+}
 FEWEST_ITERATIONS = 50  # of a step that trains the backbone; with fewer, a plan is not worth the name
 
 _BUILDING = 5.0  # seconds to build the model, before the first step
