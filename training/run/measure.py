@@ -1,7 +1,7 @@
 """Measuring the networks after a step: recall of an RPN's proposals, AP of a detector's detections."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
@@ -27,12 +27,14 @@ from training.run.stores.rows import is_complete
 _log = logging.getLogger(__name__)
 
 
-def store_training_proposals(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> None:
-    """Store the proposals on which a detector trains later."""
+def store_training_proposals(
+    run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None, only: Iterable[int] | None = None
+) -> None:
+    """Store the proposals on which a detector trains later, for all training pictures or those with these indices."""
     counts = detector_training_counts(run.config)
-    _propose(run, model, step, cache, run.train_set, "train", counts)
+    _propose(run, model, step, cache, run.train_set, "train", counts, only=only)
     if mirrors_proposals(run):
-        _propose(run, model, step, cache, run.train_set, "mirrored", counts, flipped=True)
+        _propose(run, model, step, cache, run.train_set, "mirrored", counts, flipped=True, only=only)
 
 
 def _propose(
@@ -44,11 +46,13 @@ def _propose(
     split: str,
     counts: Counts,
     flipped: bool = False,
+    only: Iterable[int] | None = None,
 ) -> None:
     directory = proposal_directory(run, step.name, split)
     if not is_complete(directory):
-        features = _features(cache, dataset, step, split, flipped)
-        store_proposals(model, dataset, directory, counts, f"{step.title}: proposals, {split}", features, flipped)
+        features = _features(cache, dataset, step, split, flipped, only)
+        title = f"{step.title}: proposals, {split}"
+        store_proposals(model, dataset, directory, counts, title, features, flipped, only)
 
 
 def measure_rpn(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> TrainingResult:
@@ -87,9 +91,14 @@ def measure_detector(run: Run, model: FasterRCNN, step: Step, cache: FeatureCach
 
 
 def _features(
-    cache: FeatureCache | None, dataset: Dataset, step: Step, split: str, flipped: bool = False
+    cache: FeatureCache | None,
+    dataset: Dataset,
+    step: Step,
+    split: str,
+    flipped: bool = False,
+    only: Iterable[int] | None = None,
 ) -> FeatureFiles | None:
-    items = [(index, flipped) for index in range(len(dataset.examples))]
+    items = [(index, flipped) for index in (range(len(dataset.examples)) if only is None else only)]
     return stored_features(cache, dataset, items, f"{step.title}: features, {split}")
 
 

@@ -140,6 +140,20 @@ def train_step(
     gc.collect()  # the optimiser's variables are as large as the model
 
 
+def used_pictures(step: Step, run: Run, growth: float = 1.0) -> list[int] | None:
+    """The indices of the training pictures that a step uses, in order; None: all of them.
+
+    `growth`: how many times as many iterations as planned the step may have in the end.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    planned = plan(step, run.options, replicas)
+    count = math.ceil(growth * planned.iterations) * planned.images
+    if count >= 2 * len(run.train_set.examples):
+        return None
+    items = training_items(run.train_set, step.seed, step.images * replicas, count)
+    return list(dict.fromkeys(index for index, _ in items))
+
+
 def _batches(
     run: Run, step: Step, features: FeatureFiles | None, position: int
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:

@@ -28,7 +28,7 @@ from training.run.finish import finish
 from training.run.folder import load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
 from training.run.options.reading import Request
-from training.run.planning.budget import TimeBudget
+from training.run.planning.budget import MOST_GROWTH, TimeBudget
 from training.run.session import open_session, terminal_messages
 from training.run.start import (
     Planned,
@@ -41,7 +41,7 @@ from training.run.start import (
     read_data,
     with_val_images,
 )
-from training.run.train_step import train_step
+from training.run.train_step import train_step, used_pictures
 
 WORKER_LOST = 75  # the exit status EX_TEMPFAIL: try again
 
@@ -115,10 +115,10 @@ def run_steps(
     progress = RunProgress(sum(step.iterations for step in steps), budget)
     results = []
     for step in steps:
-        makes_proposals = any(other.proposals_from == step.name for other in steps)
+        users = [other for other in steps if other.proposals_from == step.name]
         if budget is not None:
             step = step._replace(iterations=budget.begin(step.name))
-        results.append(_run_step(run, model, start, step, progress, makes_proposals, budget))
+        results.append(_run_step(run, model, start, step, progress, users, budget))
         if budget is not None:
             budget.end(step.name)
     check_shared_backbone(run, model, steps)
@@ -131,12 +131,12 @@ def _run_step(
     start: Start,
     step: Step,
     progress: RunProgress,
-    makes_proposals: bool,
+    users: Sequence[Step],
     budget: TimeBudget | None,
 ) -> TrainingResult:
     """Bring the model to its state after `step`, and measure it.
 
-    `makes_proposals`: another step trains on this step's proposals.
+    `users` are the steps that train on the proposals of this one.
     """
     is_done = weights_path(run.folder, step.name).is_file()
     sources = {"backbone": step.backbone_from, "rpn": step.rpn_from, "head": step.head_from}
@@ -148,8 +148,9 @@ def _run_step(
         progress.skip(step.iterations)
     else:
         train_step(run, model, step, progress, cache, budget)
-    if makes_proposals:
-        store_training_proposals(run, model, step, cache)
+    for user in users:
+        growth = 1.0 if budget is None else MOST_GROWTH
+        store_training_proposals(run, model, step, cache, used_pictures(user, run, growth))
     if "head" not in step.trains:
         return measure_rpn(run, model, step, cache)
     recall = measure_rpn(run, model, step, cache) if "rpn" in step.trains else None

@@ -20,6 +20,7 @@ from keras_frcnn.facts.files import read_json, write_json
 from training.run.planning.forecast import Forecast, StepForecast
 
 SETTLED_AT = (0.1, 0.5)  # shares of the iterations of a step after which they are settled again
+MOST_GROWTH = 3.0  # times the planned iterations that a step may have, even if there is time for more
 FEWEST_ITERATIONS = 10  # of a step, even if no time is left
 FEWEST_MEASURED = 20  # iterations; a measurement of fewer says too little about the speed
 
@@ -133,7 +134,7 @@ class TimeBudget:
         variable = step.iterations * seconds_per_iteration
         variable += sum(other.iterations * other.seconds_per_iteration * self._speed for other in later)
         factor = (left - fixed + done * seconds_per_iteration) / variable
-        return max(FEWEST_ITERATIONS, done + 1, round(step.iterations * factor))
+        return max(FEWEST_ITERATIONS, done + 1, round(step.iterations * min(factor, MOST_GROWTH)))
 
     def _settle(self, name: str, iterations: int) -> None:
         times = self._settled[name].times if name in self._settled else 0

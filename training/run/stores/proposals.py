@@ -1,6 +1,7 @@
 """Stored proposals: an RPN computes them once, and they stay fixed while a detector trains on them (section 3.2)."""
 
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -24,8 +25,9 @@ def store_proposals(
     title: str,
     feature_files: FeatureFiles | None = None,
     flipped: bool = False,
+    only: Iterable[int] | None = None,
 ) -> None:
-    """Store the proposals of every image that has no file in `directory` yet.
+    """Store the proposals of every image that has no file in `directory` yet, or `only` of those with these indices.
 
     A row is a box and a score, best first.  Boxes are yxyx, in pixels of the image before resizing; the pipeline
     scales them to the resized image when it reads them.
@@ -41,7 +43,7 @@ def store_proposals(
             boxes = flip_horizontally(boxes, batch.original_sizes[:, 1, None])
         return tf.concat([boxes, proposals.scores[..., None]], axis=-1), proposals.valid
 
-    store_rows(directory, propose, dataset, model.config.image, title, flipped, feature_files=feature_files)
+    store_rows(directory, propose, dataset, model.config.image, title, flipped, only, feature_files=feature_files)
 
 
 def load_proposals(directory: str | pathlib.Path, dataset: Dataset, count: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ file.  tf.data reads the files by name, so a data set need not fit in memory.
 
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ def store_rows(
     image_config: ImageConfig,
     title: str,
     flipped: bool = False,
+    only: Iterable[int] | None = None,
     **stored: Any,
 ) -> None:
     """Store the rows of every image that has no file yet.
@@ -68,13 +69,15 @@ def store_rows(
       image_config: the size that they are resized to.
       title: shown at the progress bar.
       flipped: whether the images are flipped.
+      only: the indices of the images to store; None: all.
       **stored: passed to `evaluation_batches`.
 
     Raises:
       KeyboardInterrupt: the user interrupted it; the images done so far have their files.
     """
     paths = row_paths(directory, dataset)
-    missing = [(index, flipped) for index, path in enumerate(paths) if not path.is_file()]
+    wanted = range(len(paths)) if only is None else sorted(set(only))
+    missing = [(index, flipped) for index in wanted if not paths[index].is_file()]
     wait_for_all()  # before any process writes, so that all find the same files missing
     for (index, _), _, (rows, valid) in map_images(function, dataset, image_config, missing, title, **stored):
         encoded = tf.io.serialize_tensor(tf.cast(rows[0][valid[0]], tf.float32)).numpy()
@@ -82,7 +85,7 @@ def store_rows(
         stop_if_asked()
     wait_for_all()
     if is_chief():
-        write_json(pathlib.Path(directory) / "finished.json", {"format": FORMAT, "images": len(dataset.examples)})
+        write_json(pathlib.Path(directory) / "finished.json", {"format": FORMAT, "images": len(wanted)})
     wait_for_all()
 
 

@@ -174,3 +174,9 @@ def test_proposals_of_mirrored_pictures_have_the_frame_of_the_picture(model, dat
         y0, x0, y1, x1, score = stored.T
         expected = np.stack([y0, 192 - x1, y1, 192 - x0, score], axis=1)
         np.testing.assert_allclose(flipped, expected, rtol=1e-3, atol=0.05)
+
+
+def test_proposals_of_some_pictures(model, dataset, tmp_path):
+    store_proposals(model, dataset, tmp_path, Counts(0, 30), "test", only=[1, 1])
+    assert [path.is_file() for path in row_paths(tmp_path, dataset)] == [False, True]
+    assert is_complete(tmp_path) and read_json(tmp_path / "finished.json") == {"format": 2, "images": 1}

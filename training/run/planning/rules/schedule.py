@@ -1,11 +1,13 @@
 """The schedule: how the time budget is divided, and how many iterations that gives each step."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras_frcnn.facts.errors import InputError
 from training.four_steps import Step
 from training.run.options.duration import duration_text
+from training.run.planning.budget import MOST_GROWTH
 from training.run.planning.costs import Costs, kind_of
 from training.run.planning.forecast import Forecast, StepForecast
 
@@ -112,8 +114,10 @@ def forecast_of(
             stored_train = max(stored_train, used)
         uncached_train = work.train - (min(work.train, stored_train // 2) if stores else 0)
         uncached_val = work.val - (stored_val if stores else 0)
-        if any(other.proposals_from == step.name for other in steps):
-            after += costs.tracing + features * uncached_train + proposals * work.train
+        users = [(other, n) for other, n in zip(steps, iterations, strict=True) if other.proposals_from == step.name]
+        if users:
+            made = min(work.train, max(math.ceil(MOST_GROWTH * n) * other.images for other, n in users))
+            after += costs.tracing + features * min(made, uncached_train) + proposals * made
         if "rpn" in step.trains:
             after += costs.tracing + features * uncached_val + proposals * work.val
             stored_val, uncached_val = (work.val, 0) if stores else (0, uncached_val)
