@@ -1,5 +1,6 @@
 """A short measurement of this machine: what an iteration of each step costs, and what room there is."""
 
+import dataclasses
 import gc
 import itertools
 import os
@@ -53,7 +54,9 @@ def measure_machine(config: DetectorConfig, precision: str, dataset: Dataset, fo
       dataset: the training set, not empty.
       folder: the run folder, which may not exist yet.
     """
-    costs = _measure_costs(FasterRCNN(config, dataset.class_names, seed=0, dtype=precision), dataset)
+    # The model must be made for the largest pictures: its targets depend on the longest side.
+    largest = dataclasses.replace(config, image=_at_side(config.image, max(SHORT_SIDES)))
+    costs = _measure_costs(FasterRCNN(largest, dataset.class_names, seed=0, dtype=precision), dataset)
     gc.collect()  # the model and the optimisers
     accelerator = bool(tf.config.list_logical_devices("GPU"))
     return Machine(costs, _memory(), _free_disk(pathlib.Path(folder)), accelerator)
@@ -127,10 +130,8 @@ def measure_bfloat16() -> float:
 
 
 def _sample(model: FasterRCNN, dataset: Dataset, short_side: int) -> _Sample:
-    """Read a few pictures at a short side; the long side is as long in relation to it as in the configuration."""
-    image = model.config.image
-    long_side = round(image.long_side / image.short_side * short_side)
-    resized = ImageConfig(short_side, long_side, image.exif)
+    """Read a few pictures at a short side."""
+    resized = _at_side(model.config.image, short_side)
     stream = iter(untuned(training_batches(dataset, resized, 1, seed=0)))
     next(stream)  # the first one also starts the threads
     begun = time.perf_counter()
@@ -143,6 +144,12 @@ def _sample(model: FasterRCNN, dataset: Dataset, short_side: int) -> _Sample:
         batches=batches,
         stored=[_with_features(batch, image_features(model, batch)) for batch in batches],
     )
+
+
+def _at_side(image: ImageConfig, short_side: int) -> ImageConfig:
+    """The configuration with another short side, and a long side in proportion."""
+    long_side = round(image.long_side / image.short_side * short_side)
+    return dataclasses.replace(image, short_side=short_side, long_side=long_side)
 
 
 def _with_proposals(batch: Batch, count: int) -> Batch:
