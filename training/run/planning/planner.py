@@ -65,7 +65,7 @@ def make_plan(
         raise InputError("--iterations", "given beside --plan auto", "leave one of them out: --budget decides")
     budget = seconds_of(options.budget, "--budget")
     table = data_table(train_set)
-    draft = network.choose_start(network.choose_batches(network.choose_layers(Draft(options, given), start)))
+    draft = network.choose_alternation(network.choose_batches(network.choose_layers(Draft(options, given), start)))
     speedup = tools.bfloat16_speedup()
     draft = network.choose_precision(draft, speedup)
     machine = tools.machine(draft.options.detector, draft.options.precision)

@@ -45,9 +45,12 @@ def choose_batches(draft: Draft) -> Draft:
     return draft.choose("detector.head.batch_size", 128, "the paper's number in a mini-batch, now from one picture")
 
 
-def choose_start(draft: Draft) -> Draft:
-    """Step 2 starts from the convolutions of step 1: in a short schedule, nothing may be thrown away."""
+def choose_alternation(draft: Draft) -> Draft:
+    """Where the four steps leave the paper because the study of levers shows that it pays (docs/results.md)."""
     if not isinstance(draft.options, AlternationOptions):
         return draft
     reason = "the convolutions keep what step 1 taught them; the paper starts again from ImageNet"
-    return draft.choose("options.step2_backbone", "step1", reason)
+    draft = draft.choose("options.step2_backbone", "step1", reason)
+    reason = "objects with few anchors and proposals are seen as often as others"
+    draft = draft.choose("detector.rpn.balanced_positives", True, reason)
+    return draft.choose("detector.head.balanced_foreground", True, reason)
