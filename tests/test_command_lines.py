@@ -166,8 +166,9 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
         assert result["table"] in done.stdout
         assert list((folder / "logs" / f"step{step}").rglob("events.out.tfevents*"))
     for step in (1, 3):
-        for split, count in (("train", 4), ("val", 2)):
-            assert len(list((folder / "proposals" / f"step{step}" / split).glob("*.tensor"))) == count
+        # The next step has 2 iterations of 2 of the 8 pictures and mirror images: it uses 2 to 4 of the 4 pictures.
+        assert 2 <= len(list((folder / "proposals" / f"step{step}" / "train").glob("*.tensor"))) <= 4
+        assert len(list((folder / "proposals" / f"step{step}" / "val").glob("*.tensor"))) == 2
     assert "losses/head_class" in (folder / "logs" / "train.log").read_text()
     assert len(list((folder / "evaluation" / "pictures").glob("*.png"))) == 2
     assert "check: RPN and head share one backbone of 26 variables" in done.stdout

@@ -91,8 +91,9 @@ class RPNConfig:
         0.5, "largest share of positive anchors among them", source="section 3.1.3", more_than=0, at_most=1
     )
     balanced_positives: bool = setting(
-        False, "take the positive anchors in turn from the objects, so that small objects with few of them are seen"
-    )
+        False, "take the positive anchors in turn from the objects, so that small objects with few of them are seen",
+        source="section 3.1.3: at random",
+    )  # fmt: skip
     box_loss_weight: float = setting(
         1.0, "weight of the box loss beside the objectness loss", source="released Python code", at_least=0
     )
@@ -138,8 +139,9 @@ class HeadConfig:
         0.25, "largest share of foreground RoIs among them", source="Girshick 2015, section 2.3", more_than=0, at_most=1
     )
     balanced_foreground: bool = setting(
-        False, "take the foreground RoIs in turn from the objects, so that objects with few of them are seen"
-    )
+        False, "take the foreground RoIs in turn from the objects, so that objects with few of them are seen",
+        source="Girshick 2015, section 2.3: at random",
+    )  # fmt: skip
     foreground_iou: float = setting(
         0.5, "a RoI with at least this IoU with an object is foreground", source="Girshick 2015, section 2.3",
         more_than=0, at_most=1,

@@ -18,7 +18,7 @@ from keras_frcnn.facts.config import (
 from keras_frcnn.facts.errors import InputError
 
 PAPER = {
-    "anchors": {"scales": [128.0, 256.0, 512.0], "ratios": [0.5, 1.0, 2.0]},
+    "anchors": {"scales": [128.0, 256.0, 512.0], "ratios": [0.5, 1.0, 2.0], "shapes": "exact"},
     "image": {"short_side": 600, "long_side": 1000, "exif": "auto"},
     "rpn": {
         "channels": 512,
@@ -26,6 +26,7 @@ PAPER = {
         "negative_iou": 0.3,
         "batch_size": 256,
         "positive_fraction": 0.5,
+        "balanced_positives": False,
         "box_loss_weight": 1.0,
         "smooth_l1_sigma": 3.0,
         "min_size": 16.0,
@@ -40,6 +41,7 @@ PAPER = {
         "dropout": 0.5,
         "batch_size": 64,
         "foreground_fraction": 0.25,
+        "balanced_foreground": False,
         "foreground_iou": 0.5,
         "background_iou": 0.0,
         "box_loss_weight": 1.0,
@@ -63,10 +65,10 @@ def test_the_defaults_are_the_papers():
 def changed():
     """A configuration in which no field has its default."""
     return DetectorConfig(
-        anchors=AnchorConfig(scales=(64.0,), ratios=(1.0, 3.0)),
+        anchors=AnchorConfig(scales=(64.0,), ratios=(1.0, 3.0), shapes="released"),
         image=ImageConfig(320, 480, "apply"),
-        rpn=RPNConfig(64, 0.6, 0.2, 32, 0.25, 2.0, 1.0, 4.0, 0.8, 500, 100, 300),
-        head=HeadConfig(3, 32, 0.1, 16, 0.5, 0.6, 0.1, 3.0, 2.0, (0.2, 0.3, 0.4, 0.5)),
+        rpn=RPNConfig(64, 0.6, 0.2, 32, 0.25, True, 2.0, 1.0, 4.0, 0.8, 500, 100, 300),
+        head=HeadConfig(3, 32, 0.1, 16, 0.5, True, 0.6, 0.1, 3.0, 2.0, (0.2, 0.3, 0.4, 0.5)),
         test=TestConfig(50, 20, 0.5, 0.4, 7),
     )
 

@@ -230,7 +230,8 @@ def test_the_reference_has_a_row_for_each_setting():
 
 @pytest.mark.parametrize("one", settings_of(DetectorConfig), ids=lambda one: one.key)
 def test_a_field_of_the_detector_has_a_range_a_source_and_a_help(one):
-    assert (one.choices or one.limits != Limits()) and one.source and one.help and not one.help.endswith(".")
+    assert one.kind is bool or one.choices or one.limits != Limits()
+    assert one.source and one.help and not one.help.endswith(".")
     assert check(one.default, one, "the default") == one.default
 
 
