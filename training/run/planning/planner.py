@@ -17,7 +17,6 @@ from training.run.planning.choice import Draft, Plan
 from training.run.planning.costs import Machine, kind_of
 from training.run.planning.data_facts import DataTable, data_table, mean_pixels
 from training.run.planning.rules import anchors, detection, images, network, solver
-from training.run.planning.rules.memory import memory_bytes
 from training.run.planning.rules.schedule import SHARES, Work, fit_schedule, measuring_seconds
 
 MEASURING_SHARE = 0.15  # of the budget that measuring on the validation set may take
@@ -135,10 +134,3 @@ def _choose_val_images(
         return draft, work._replace(val=min(work.val, draft.options.val_images or work.val))
     reason = f"measuring on all {work.val} would take {work.val * each / budget:.0%} of the budget"
     return draft.choose("options.val_images", most, reason), work._replace(val=most)
-
-
-def needed_memory(plan: Plan) -> float:
-    """The bytes that the training needs, as the rules estimate it."""
-    image = plan.options.detector.image
-    pixels = float(image.short_side * image.long_side)
-    return memory_bytes(plan.options.detector, pixels, 1, plan.facts.most_objects)

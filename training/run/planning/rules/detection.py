@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
+from keras_frcnn.facts.config import RPNConfig
 from training.run.planning.choice import Draft
 from training.run.planning.data_facts import OVERLAPS, DataTable, resize_factors
 
-PAPER_MIN_SIZE = 16.0
 OVERLAPPING = 0.01  # share of the objects that non-maximum suppression may endanger
 
 _CROWDED, _FULL = 75, 70  # objects in a picture, 99th percentile, from which more proposals and detections are kept
@@ -21,7 +21,7 @@ def choose_min_size(draft: Draft, table: DataTable) -> Draft:
     if not len(sides):
         return draft
     smallest = float(np.percentile(sides, 1))
-    size = float(max(1, math.floor(min(PAPER_MIN_SIZE, smallest / 2))))
+    size = float(max(1, math.floor(min(RPNConfig().min_size, smallest / 2))))
     return draft.choose("detector.rpn.min_size", size, f"the smallest objects have a side of {smallest:.0f} pixels")
 
 

@@ -7,6 +7,7 @@ while.  The weights are held with their gradient and their momentum.
 """
 
 from keras_frcnn.facts.config import DetectorConfig
+from keras_frcnn.network.backbone import BLOCKS, STRIDE
 
 _NUMBERS_PER_PIXEL = 300
 _BYTES = 4  # of a number; half precision needs less, but not for everything
@@ -14,8 +15,6 @@ _RUNTIME = 0.9e9  # bytes of Python, TensorFlow and its buffers
 _CONVOLUTION_WEIGHTS = 14.7e6 + 2.4e6  # of VGG16 and of the RPN's own layer
 _COPIES = 3  # of the weights: values, gradients, momentum
 _IOU_COPIES = 6  # matrices of anchors x objects that live at the same time
-_FEATURE_CHANNELS = 512
-_STRIDE = 16
 
 
 def memory_bytes(config: DetectorConfig, pixels: float, images: int, most_objects: int) -> float:
@@ -28,10 +27,10 @@ def memory_bytes(config: DetectorConfig, pixels: float, images: int, most_object
       most_objects: in a picture.
     """
     head = config.head
-    inputs = head.pool_size**2 * _FEATURE_CHANNELS
+    inputs = head.pool_size**2 * BLOCKS[-1][0]
     weights = _CONVOLUTION_WEIGHTS + inputs * head.fc_units + head.fc_units**2
     activations = images * pixels * _NUMBERS_PER_PIXEL * 2
     regions = images * head.batch_size * (4 * inputs + 4 * head.fc_units) * 2
-    anchors = pixels / _STRIDE**2 * len(config.anchors.scales) * len(config.anchors.ratios)
+    anchors = pixels / STRIDE**2 * len(config.anchors.scales) * len(config.anchors.ratios)
     numbers = _COPIES * weights + activations + regions + images * anchors * (most_objects + 10) * _IOU_COPIES
     return _RUNTIME + _BYTES * numbers

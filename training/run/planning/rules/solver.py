@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from keras_frcnn.network.backbone import BLOCKS, STRIDE
 from training.four_steps import Step
 from training.run.options.declared import AlternationOptions
 from training.run.planning.choice import Draft
@@ -13,7 +14,6 @@ WARMUP = 200
 FEW_PASSES = 10  # over the training pictures; dropout and augmentation pay only with more
 
 _FEATURE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
-_CHANNELS, _STRIDE = 512, 16
 _DISK_SHARE = 0.5  # of the free disk that stored features may take
 
 
@@ -46,7 +46,7 @@ def choose_regularisation(draft: Draft, forecast: Forecast, steps: Sequence[Step
 
 def choose_feature_cache(draft: Draft, pixels: float, pictures: int, free_disk: int) -> Draft:
     """Room for the features of all pictures and their mirror images, as far as the disk has it."""
-    needed = 2 * pictures * pixels / _STRIDE**2 * _CHANNELS * _FEATURE_BYTES[draft.options.precision]
+    needed = 2 * pictures * pixels / STRIDE**2 * BLOCKS[-1][0] * _FEATURE_BYTES[draft.options.precision]
     room = min(1.1 * needed, _DISK_SHARE * free_disk)
     reason = f"the features of the training set take {needed / 2**30:.2g} GiB"
     return draft.choose("options.feature_cache_gib", round(max(0.1, room / 2**30), 1), reason)
