@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.settings import Setting, check, settings_of
+from keras_frcnn.facts.settings import Setting, check, plain_text, settings_of
 
 Settings = TypeVar("Settings")
 
@@ -42,6 +42,13 @@ def _metavar(setting: Setting) -> str:
     if setting.choices:
         return "{" + ",".join(setting.choices) + "}"
     return {int: "N", float: "X", str: setting.name.split("_")[-1].upper()}[setting.kind]
+
+
+def option_text(setting: Setting, value: Any) -> str:
+    """The option that sets a value, such as "--anchor-scales 32 64" or "--no-quiet"."""
+    if isinstance(value, bool):
+        return setting.option if value else setting.option.replace("--", "--no-", 1)
+    return f"{setting.option} {plain_text(value)}"
 
 
 def given_options(namespace: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, Any]:

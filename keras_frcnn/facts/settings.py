@@ -83,7 +83,7 @@ class Setting(NamedTuple):
     def default_text(self) -> str:
         if self.default is dataclasses.MISSING:
             return "required"
-        return self.none_text if self.default is None else _plain(self.default)
+        return self.none_text if self.default is None else plain_text(self.default)
 
     def type_text(self) -> str:
         kind = _KINDS[self.kind]
@@ -272,10 +272,10 @@ def reference_markdown(cls: type, title: str, own_section: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plain(value: Any) -> str:
-    """A default as a reader would type it."""
+def plain_text(value: Any) -> str:
+    """A value of a setting as a reader would type it."""
     if isinstance(value, tuple):
-        return " ".join(map(_plain, value))
+        return " ".join(map(plain_text, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -18,6 +18,8 @@ from keras_frcnn.data.doctor.checks.pictures import copy_findings, decoding_find
 from keras_frcnn.data.doctor.findings import Finding, in_files, in_order
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.config import AnchorConfig, DetectorConfig
+from keras_frcnn.facts.options import option_text
+from keras_frcnn.facts.settings import settings_of
 
 POOR_SHARE = 0.5  # a class is poorly covered if the anchors cover fewer of its objects than this at an IoU of 0.5
 WORTHWHILE_GAIN = 0.2  # other anchors are suggested if they cover this much more of all objects at an IoU of 0.7
@@ -146,5 +148,5 @@ def _anchor_findings(check: AnchorCheck) -> list[Finding]:
 
 def anchor_options(anchors: AnchorConfig) -> str:
     """The options that set these anchors."""
-    scales, ratios = (" ".join(f"{value:g}" for value in values) for values in (anchors.scales, anchors.ratios))
-    return f"--anchor-scales {scales} --anchor-ratios {ratios}"
+    by_name = {setting.name: setting for setting in settings_of(AnchorConfig)}
+    return " ".join(option_text(by_name[name], getattr(anchors, name)) for name in ("scales", "ratios"))

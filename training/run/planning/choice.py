@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from keras_frcnn.facts.settings import Setting, changed, settings_of
+from keras_frcnn.facts.options import option_text
+from keras_frcnn.facts.settings import changed, settings_of
 from training.run.options.declared import SECTION, TrainingOptions
 from training.run.planning.costs import Machine
 from training.run.planning.data_facts import DataFacts
@@ -50,14 +51,6 @@ def with_value(options: TrainingOptions, key: str, value: Any) -> TrainingOption
     if section == SECTION:
         return dataclasses.replace(options, **{name: value})
     return dataclasses.replace(options, detector=changed(options.detector, {key: value}, "detector"))
-
-
-def option_text(setting: Setting, value: Any) -> str:
-    """The option that sets a value, such as "--anchor-scales 32 64"."""
-    if isinstance(value, bool):
-        return setting.option if value else setting.option.replace("--", "--no-", 1)
-    values = value if isinstance(value, tuple | list) else (value,)
-    return " ".join([setting.option, *(f"{one:g}" if isinstance(one, float) else str(one) for one in values)])
 
 
 def choice_lines(choices: Iterable[Choice], kind: type[TrainingOptions]) -> list[str]:
