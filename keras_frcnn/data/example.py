@@ -1,5 +1,6 @@
 """The one form in which every data source gives its pictures and objects."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,3 +29,7 @@ class Dataset(NamedTuple):
     examples: tuple[Example, ...]
     problems: dict[str, tuple[str, ...]]  # kind of problem -> the files that have it, once for each time it occurs
     exif: str = "ignore"  # what the boxes refer to: pictures with the EXIF orientation applied ("apply"), or not
+
+    def select(self, indices: Iterable[int]) -> "Dataset":
+        """The data set with the examples of these indices alone, in the order of the indices."""
+        return self._replace(examples=tuple(self.examples[index] for index in indices))

@@ -80,11 +80,10 @@ def read_data(options: TrainingOptions) -> RunData:
 
 def with_val_images(data: RunData, count: int | None) -> RunData:
     """The data with `count` of the validation pictures: a random choice that is the same for every run."""
-    examples = data.val_set.examples
-    if count is None or count >= len(examples):
+    total = len(data.val_set.examples)
+    if count is None or count >= total:
         return data
-    chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:count])
-    return data._replace(val_set=data.val_set._replace(examples=tuple(examples[index] for index in chosen)))
+    return data._replace(val_set=data.val_set.select(sorted(np.random.default_rng(0).permutation(total)[:count])))
 
 
 def open_run(options: TrainingOptions, data: RunData) -> Run:

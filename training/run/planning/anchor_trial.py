@@ -10,7 +10,7 @@ import dataclasses
 import gc
 import itertools
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -55,11 +55,7 @@ def trial_pictures(dataset: Dataset, seed: int) -> Pictures | None:
         return None
     chosen = np.random.default_rng(seed).permutation(with_objects)[: TRAINED_ON + MEASURED_ON]
     border = round(len(chosen) * TRAINED_ON / (TRAINED_ON + MEASURED_ON))
-    return Pictures(_part(dataset, chosen[:border]), _part(dataset, chosen[border:]))
-
-
-def _part(dataset: Dataset, indices: Iterable[int]) -> Dataset:
-    return dataset._replace(examples=tuple(dataset.examples[index] for index in sorted(indices)))
+    return Pictures(*(dataset.select(sorted(part)) for part in (chosen[:border], chosen[border:])))
 
 
 def anchor_recall(
