@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.facts.pages.tables import Table
-from training.run.planning.forecast import Notes, read_notes
+from training.run.planning.forecast import BUDGET_FILE, PLAN_FILE, Notes, read_notes
 
 
 class PlanTables(NamedTuple):
@@ -23,15 +23,15 @@ def plan_tables(folder: pathlib.Path, configuration: dict) -> PlanTables | None:
 
     Raises InputError if plan.json is damaged.
     """
-    path = folder / "plan.json"
+    path = folder / PLAN_FILE
     if not path.is_file():
         return None
     notes = read_notes(read_json(path)["plan"], str(path))
     rows = tuple((key, _text(_at(configuration, key)), reason) for key, reason in notes.reasons.items())
     choices = Table(("field", "value", "reason"), rows)
-    if not (folder / "budget.json").is_file():
+    if not (folder / BUDGET_FILE).is_file():
         return PlanTables(choices, None, 0.0, 0.0)
-    real = read_json(folder / "budget.json")
+    real = read_json(folder / BUDGET_FILE)
     return PlanTables(choices, _times(notes, real["steps"]), real["budget"] / 60, real["spent"] / 60)
 
 

@@ -32,6 +32,7 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
 from keras_frcnn.network.model import FasterRCNN
 from training.run.data.fingerprint import describe_changes
+from training.run.planning.forecast import PLAN_FILE
 
 _RESTORE = "restore it from a backup, or give another folder with --run"
 
@@ -73,7 +74,7 @@ def open_folder(
 
 def _is_start(entry: pathlib.Path) -> bool:
     """Whether a run that was killed before it wrote config.json may have left this file."""
-    return entry.name in ("labels.json", "data.json", "plan.json") or entry.name.startswith(f".{PARTIAL}")
+    return entry.name in ("labels.json", "data.json", PLAN_FILE) or entry.name.startswith(f".{PARTIAL}")
 
 
 def _check_configuration(path: pathlib.Path, configuration: dict, changeable: Collection[str]) -> None:

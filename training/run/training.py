@@ -29,6 +29,7 @@ from training.run.folder import load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
 from training.run.options.reading import Request
 from training.run.planning.budget import MOST_GROWTH, TimeBudget
+from training.run.planning.forecast import BUDGET_FILE
 from training.run.session import open_session, terminal_messages
 from training.run.start import (
     Planned,
@@ -87,7 +88,7 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
             _log.info("warm start from %s; new layers: %s", start.source, ", ".join(new) or "none")
         budget = None
         if planned.forecast is not None:
-            budget = TimeBudget(planned.forecast, run.folder / "budget.json", begun)
+            budget = TimeBudget(planned.forecast, run.folder / BUDGET_FILE, begun)
         try:
             results = run_steps(run, model, start, steps, budget)
         except NonFiniteLoss as error:

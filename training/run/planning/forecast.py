@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
 
+PLAN_FILE = "plan.json"  # in the run folder: what was chosen, why, and the forecast
+BUDGET_FILE = "budget.json"  # in the run folder: the time that was spent, and the iterations of each step
+
 
 class StepForecast(NamedTuple):
     """One step; all times in seconds."""

@@ -18,14 +18,12 @@ from training.run.options.duration import duration_text, seconds_of
 from training.run.options.reading import Request, options_from, read_values
 from training.run.planning.anchor_trial import anchor_recall
 from training.run.planning.choice import Plan
-from training.run.planning.forecast import Forecast, forecast_to_json
+from training.run.planning.forecast import PLAN_FILE, Forecast, forecast_to_json
 from training.run.planning.machine import measure_bfloat16, measure_machine
 from training.run.planning.plan_file import plan_lines, plan_to_json
 from training.run.planning.planner import Tools, make_plan
 from training.run.planning.rules.network import StartFacts
 from training.run.start import Planned, RunData, Start, load_start, read_data
-
-PLAN_FILE = "plan.json"  # in the run folder
 
 _log = logging.getLogger(__name__)
 
