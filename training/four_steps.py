@@ -115,32 +115,33 @@ def _check_count(name: str, values: Sequence[float], steps: Sequence[Step], allo
         return
     option = f"--{name.replace('_', '-')} (field options.{name})"
     problem = f"has {len(values)} value{'s' * (len(values) != 1)} for {len(steps)} step{'s' * (len(steps) != 1)}"
-    raise InputError(option, problem, f"give one value for each step{_example(name, steps)}")
-
-
-def _example(name: str, steps: Sequence[Step]) -> str:
     field = "images" if name.endswith("images") else name
-    return f", such as {' '.join(str(getattr(step, field)) for step in steps)}"
+    example = " ".join(str(getattr(step, field)) for step in steps)
+    raise InputError(option, problem, f"give one value for each step, such as {example}")
+
+
+def _of_each(values: tuple[Any, ...], steps: Sequence[Step]) -> tuple[Any, ...]:
+    """The values of an option for its steps; a single value is for all of them."""
+    return values * len(steps) if len(values) == 1 else values
 
 
 def four_steps(options: AlternationOptions) -> tuple[Step, ...]:
     """The table of steps with the schedule that the options give; `options` come from `with_table`."""
     assert options.iterations and options.learning_rate, "pass the options that with_table returns"
     table = _table(options)
-    images = {"rpn": list(options.rpn_images), "head": list(options.head_images)}
-    steps = []
-    for number, step in enumerate(table, start=1):
-        own = images[_main_part(step)]
-        steps.append(
-            step._replace(
-                iterations=options.iterations[number - 1],
-                images=own.pop(0) if len(own) > 1 else own[0],  # a single value is for all steps
-                learning_rate=options.learning_rate[number - 1],
-                drop_at=options.drop_at[number - 1] if len(options.drop_at) > 1 else options.drop_at[0],
-                seed=SEEDS_PER_RUN * options.seed + number,
-            )
+    given = {"rpn": options.rpn_images, "head": options.head_images}
+    images = {part: iter(_of_each(values, table)) for part, values in given.items()}
+    rows = zip(table, options.iterations, options.learning_rate, _of_each(options.drop_at, table), strict=True)
+    return tuple(
+        step._replace(
+            iterations=iterations,
+            images=next(images[_main_part(step)]),
+            learning_rate=learning_rate,
+            drop_at=drop_at,
+            seed=SEEDS_PER_RUN * options.seed + number,
         )
-    return tuple(steps)
+        for number, (step, iterations, learning_rate, drop_at) in enumerate(rows, start=1)
+    )
 
 
 def joint_training(options: JointOptions) -> tuple[Step, ...]:
