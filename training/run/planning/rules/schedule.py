@@ -53,11 +53,7 @@ def fit_schedule(steps: Sequence[Step], costs: Costs, work: Work, budget: float,
     shares = [SHARES[kind_of(step.trains)] for step in steps]
 
     def with_training_time(seconds: float) -> Forecast:
-        iterations = [
-            max(1, round(seconds * share / sum(shares) / _iteration_seconds(step, costs, work)))
-            for step, share in zip(steps, shares, strict=True)
-        ]
-        return forecast_of(steps, iterations, costs, work, budget, spent)
+        return forecast_of(steps, _iterations(steps, shares, costs, work, seconds), costs, work, budget, spent)
 
     # More time for iterations is more time in all, so bisection finds the time that uses up the budget.
     low, high = 0.0, budget
@@ -84,11 +80,16 @@ def _least_budget(steps: Sequence[Step], shares: Sequence[float], costs: Costs, 
         for step, share in zip(steps, shares, strict=True)
         if "backbone" in step.trains
     )
-    iterations = [
-        max(1, round(training * share / sum(shares) / _iteration_seconds(step, costs, work)) + 1)
+    iterations = [count + 1 for count in _iterations(steps, shares, costs, work, training)]  # rounding may take one
+    return 1.1 * forecast_of(steps, iterations, costs, work, 0.0, spent).seconds
+
+
+def _iterations(steps: Sequence[Step], shares: Sequence[float], costs: Costs, work: Work, seconds: float) -> list[int]:
+    """The iterations of each step if all of them together have this time."""
+    return [
+        max(1, round(seconds * share / sum(shares) / _iteration_seconds(step, costs, work)))
         for step, share in zip(steps, shares, strict=True)
     ]
-    return 1.1 * forecast_of(steps, iterations, costs, work, 0.0, spent).seconds
 
 
 def _iteration_seconds(step: Step, costs: Costs, work: Work) -> float:
