@@ -33,12 +33,20 @@ from training.run.stores.rows import row_paths
 _log = logging.getLogger(__name__)
 
 
-class Plan(NamedTuple):
-    """The schedule of a step on the devices of this run."""
+class Division(NamedTuple):
+    """How the mini-batches of a step are divided."""
 
     iterations: int  # weight updates
     mini_batches: int  # of one replica, per iteration
     images: int  # of all replicas, per iteration
+
+
+class Plan(NamedTuple):
+    """The schedule of a step on the devices of this run."""
+
+    iterations: int  # this and the next two: see `Division`
+    mini_batches: int
+    images: int
     schedule: StepDecay
 
 
@@ -63,19 +71,24 @@ class _StepSettlement:
         return iterations
 
 
+def divide(step: Step, options: TrainingOptions, replicas: int) -> Division:
+    """Divide the mini-batches of a step among the replicas and the accumulated mini-batches of an iteration."""
+    mini_batches = replicas * options.accumulate
+    return Division(math.ceil(step.iterations / mini_batches), mini_batches, step.images * mini_batches)
+
+
 def plan(step: Step, options: TrainingOptions, replicas: int) -> Plan:
-    """Divide the mini-batches of a step among the replicas and the accumulated mini-batches of an iteration.
+    """Divide the mini-batches of a step, and make its schedule.
 
     The more mini-batches an iteration has, the fewer iterations there are and the larger the learning rate (Goyal et
     al. 2017, section 2.1).
     """
-    mini_batches = replicas * options.accumulate
-    iterations = math.ceil(step.iterations / mini_batches)
+    iterations, mini_batches, images = divide(step, options, replicas)
     warmup = options.warmup
     if warmup is None:
         warmup = 0 if mini_batches == 1 else min(500, iterations // 10)
     schedule = StepDecay(step.learning_rate * mini_batches, iterations, step.drop_at, warmup)
-    return Plan(iterations, mini_batches, step.images * mini_batches, schedule)
+    return Plan(iterations, mini_batches, images, schedule)
 
 
 def train_step(
@@ -146,8 +159,8 @@ def used_pictures(step: Step, run: Run, growth: float = 1.0) -> list[int] | None
     `growth`: how many times as many iterations as planned the step may have in the end.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    planned = plan(step, run.options, replicas)
-    count = math.ceil(growth * planned.iterations) * planned.images
+    divided = divide(step, run.options, replicas)
+    count = math.ceil(growth * divided.iterations) * divided.images
     if count >= 2 * len(run.train_set.examples):
         return None
     items = training_items(run.train_set, step.seed, step.images * replicas, count)

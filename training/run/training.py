@@ -149,9 +149,13 @@ def _run_step(
         progress.skip(step.iterations)
     else:
         train_step(run, model, step, progress, cache, budget)
-    for user in users:
+    if users:
         growth = 1.0 if budget is None else MOST_GROWTH
-        store_training_proposals(run, model, step, cache, used_pictures(user, run, growth))
+        used: dict[int, None] | None = {}  # the indices in order; None: all pictures
+        for user in users:
+            own = used_pictures(user, run, growth)
+            used = None if used is None or own is None else used | dict.fromkeys(own)
+        store_training_proposals(run, model, step, cache, used)
     if "head" not in step.trains:
         return measure_rpn(run, model, step, cache)
     recall = measure_rpn(run, model, step, cache) if "rpn" in step.trains else None
