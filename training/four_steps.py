@@ -145,7 +145,8 @@ def four_steps(options: AlternationOptions) -> tuple[Step, ...]:
 
 
 def joint_training(options: JointOptions) -> tuple[Step, ...]:
-    """`JOINT_TRAINING` with the schedule that the options give."""
+    """`JOINT_TRAINING` with the schedule that the options give; raises InputError for several values of `drop_at`."""
+    _check_count("drop_at", options.drop_at, JOINT_TRAINING, (1,))
     return tuple(
         step._replace(
             iterations=options.iterations,

@@ -18,7 +18,9 @@ from training.run.options.reading import Request, read_request
 def parse_arguments(arguments: Sequence[str] | None = None) -> Request[JointOptions]:
     """What the command line asks for; raises InputError."""
     description = "Train Faster R-CNN by approximate joint training. The defaults are those of the released code."
-    return read_request(JointOptions, "python -m training.joint", description, arguments)
+    request = read_request(JointOptions, "python -m training.joint", description, arguments)
+    joint_training(request.options)  # raises InputError for a bad schedule now, before anything is loaded
+    return request
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

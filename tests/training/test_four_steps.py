@@ -87,6 +87,13 @@ def test_a_wrong_number_of_values_is_named(given, option, count, steps):
     )
 
 
+def test_joint_training_has_one_drop():
+    (step,) = joint_training(parse_joint_arguments([*REQUIRED, "--drop-at", "0.5"]).options)
+    assert step.drop_at == 0.5
+    with pytest.raises(InputError, match=r"^--drop-at \(field options.drop_at\): has 2 values for 1 step; give one"):
+        parse_joint_arguments([*REQUIRED, "--drop-at", "0.5", "0.6"])
+
+
 def test_step_2_can_start_from_the_convolutions_of_step_1():
     steps = four_steps(options_of("--step2-backbone", "step1"))
     assert [step.backbone_from for step in steps] == ["pretrained", "step1", "step2", "step2"]

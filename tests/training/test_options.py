@@ -47,8 +47,8 @@ def other_value(one):
         defaults = one.default if one.is_list and one.default else (one.default,)
         value = next(number for number in (1, 2, 0.25) if number not in defaults and one.limits.hold(number))
         assert one.kind is not int or type(value) is int
-    of_each_step = one.key in ("options.iterations", "options.learning_rate", "options.drop_at")
-    return [value] * (one.length or (len(FOUR_STEPS) if of_each_step else 2)) if one.is_list else value
+    counts = {"options.iterations": len(FOUR_STEPS), "options.learning_rate": len(FOUR_STEPS), "options.drop_at": 1}
+    return [value] * (one.length or counts.get(one.key, 2)) if one.is_list else value
 
 
 def bad_values(one):
