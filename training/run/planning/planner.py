@@ -74,11 +74,13 @@ def make_plan(
         draft = rule(draft, table)
     image = draft.options.detector.image
     pixels = mean_pixels(table, image.short_side, image.long_side)
-    draft = solver.choose_feature_cache(draft, pixels, table.facts.pictures, machine.free_disk)
     steps = make_steps(draft.options)
-    stores = draft.options.augment == "none" and draft.options.feature_cache_gib > 0
-    work = Work(pixels, table.facts.pictures, val_count, stores)
+    work = Work(pixels, table.facts.pictures, val_count, stores_features=False)
     draft, work = _choose_val_images(draft, steps, work, machine, budget)
+    if any("backbone" not in step.trains for step in steps):
+        draft = solver.choose_feature_cache(draft, pixels, work.train, work.val, machine.free_disk)
+        stores = draft.options.augment == "none" and draft.options.feature_cache_gib > 0
+        work = work._replace(stores_features=stores)
     forecast = fit_schedule(steps, machine.costs, work, budget, tools.spent())
     draft = solver.choose_schedule(draft, forecast)
     draft = solver.choose_regularisation(draft, forecast, steps, table.facts.pictures)

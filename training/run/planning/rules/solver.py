@@ -44,9 +44,17 @@ def choose_regularisation(draft: Draft, forecast: Forecast, steps: Sequence[Step
     return draft.choose("detector.head.dropout", 0.0 if passes < 2 * FEW_PASSES else 0.5, reason)
 
 
-def choose_feature_cache(draft: Draft, pixels: float, pictures: int, free_disk: int) -> Draft:
-    """Room for the features of all pictures and their mirror images, as far as the disk has it."""
-    needed = 2 * pictures * pixels / STRIDE**2 * BLOCKS[-1][0] * _FEATURE_BYTES[draft.options.precision]
+def choose_feature_cache(draft: Draft, pixels: float, train: int, val: int, free_disk: int) -> Draft:
+    """Room for the features of all pictures, as far as the disk has it.
+
+    Args:
+      draft: the plan so far.
+      pixels: of a resized picture, mean.
+      train: pictures to train on, whose mirror images are stored too.
+      val: pictures to measure on.
+      free_disk: bytes.
+    """
+    needed = (2 * train + val) * pixels / STRIDE**2 * BLOCKS[-1][0] * _FEATURE_BYTES[draft.options.precision]
     room = min(1.1 * needed, _DISK_SHARE * free_disk)
-    reason = f"the features of the training set take {needed / 2**30:.2g} GiB"
+    reason = f"the features of all pictures take {needed / 2**30:.2g} GiB"
     return draft.choose("options.feature_cache_gib", round(max(0.1, room / 2**30), 1), reason)
