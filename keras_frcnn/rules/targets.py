@@ -78,13 +78,22 @@ def label_anchors(
     return tf.where(positive, 1, tf.where(negative, 0, -1))
 
 
-def _keep_highest(mask: Tensor, priorities: Tensor, counts: Tensor) -> Tensor:
+def _keep_highest(mask: Tensor, priorities: Tensor, counts: Tensor, most: int) -> Tensor:
     """Keep the true entries of `mask` (B, N) with the highest `priorities` (B, N), at most `counts` (B,) in each row.
 
-    Ranks decide, not a threshold: if priorities are equal, the first entries win, and no row keeps too many.
+    No count is above `most`.  If priorities are equal, the first entries win, and no row keeps too many.
     """
-    order = tf.argsort(tf.where(mask, priorities, -1.0), axis=-1, direction="DESCENDING", stable=True)
-    return mask & (_inverse(order) < counts[:, None])
+    lowest, size = tf.as_dtype(priorities.dtype).min, tf.shape(mask)[1]
+    highest, places = tf.math.top_k(tf.where(mask, priorities, lowest), tf.minimum(most, size))
+    kept = (highest > lowest) & (tf.range(tf.shape(places)[1])[None] < counts[:, None])
+    return _scatter(tf.cast(kept, tf.float32), places, size) > 0.0
+
+
+def _scatter(values: Tensor, places: Tensor, size: Tensor) -> Tensor:
+    """Put `values` (B, M) at different `places` (B, M) of rows of zeros (B, `size`)."""
+    rows = tf.shape(values)[0]
+    flat = tf.reshape(places + size * tf.range(rows)[:, None], [-1, 1])
+    return tf.reshape(tf.scatter_nd(flat, tf.reshape(values, [-1]), [rows * size]), [rows, size])
 
 
 def sample_balanced(
@@ -98,15 +107,15 @@ def sample_balanced(
         positive, negative: (B, N) bool.  No box is both.
         count: The size of the sample.
         positive_fraction: The largest share of positives in a full sample; their number is rounded down.
-        priorities: (B, N) in [0, 1).  The boxes with the highest values are chosen: random values give a random sample.
+        priorities: (B, N) floats.  The boxes with the highest values are chosen: random values give a random sample.
 
     Returns:
         The chosen positives and the chosen negatives, both (B, N) bool.
     """
     most_positive = tf.fill([tf.shape(positive)[0]], int(count * positive_fraction))
-    positive = _keep_highest(positive, priorities, most_positive)
+    positive = _keep_highest(positive, priorities, most_positive, count)
     rest = count - tf.reduce_sum(tf.cast(positive, tf.int32), axis=-1)
-    return positive, _keep_highest(negative, priorities, rest)
+    return positive, _keep_highest(negative, priorities, rest, count)
 
 
 def take_turns(chosen_from: Tensor, owners: Tensor, priorities: Tensor) -> Tensor:
@@ -118,28 +127,18 @@ def take_turns(chosen_from: Tensor, owners: Tensor, priorities: Tensor) -> Tenso
     Args:
         chosen_from: (B, N) bool, the boxes that may be chosen.  The priorities of the others do not matter.
         owners: (B, N) int32, the object of each box.
-        priorities: (B, N) in [0, 1).
+        priorities: (B, N) float32 in [0, 1).
 
     Returns:
-        (B, N) float32 in [0, 1), exact multiples of 1 / N where N is at most 2^24.
+        (B, N) float64: the old priority less the number of the turn, which is 0 for the best box of each object.
     """
-    count = tf.shape(priorities)[1]
-    places = tf.range(count)[None]
-    by_priority = tf.argsort(priorities, axis=-1, direction="DESCENDING", stable=True)
-    # Boxes that may not be chosen belong to no object.  Sorted by object, those of one object follow each other.
+    priorities, size = tf.cast(priorities, tf.float64), tf.shape(priorities)[1]
+    # Sorted by object, then by descending priority.  Boxes that may not be chosen belong to object -1.
     owners = tf.where(chosen_from, owners, -1)
-    order = tf.gather(by_priority, tf.argsort(tf.gather(owners, by_priority, batch_dims=1), stable=True), batch_dims=1)
-    sorted_owners = tf.gather(owners, order, batch_dims=1)
-    starts = tf.searchsorted(sorted_owners, sorted_owners, side="left")
-    turns = tf.gather(places - starts, _inverse(order), batch_dims=1)
-    # Sort by turn, then by priority; the place in this order is the new priority.
-    final = tf.gather(by_priority, tf.argsort(tf.gather(turns, by_priority, batch_dims=1), stable=True), batch_dims=1)
-    return tf.cast(count - 1 - _inverse(final), tf.float32) / tf.cast(count, tf.float32)
-
-
-def _inverse(permutations: Tensor) -> Tensor:
-    """The inverse of each row of (B, N) permutations."""
-    return tf.argsort(permutations, axis=-1, stable=True)
+    order = tf.argsort(tf.cast(owners, tf.float64) - priorities, axis=-1, stable=True)
+    owners = tf.gather(owners, order, batch_dims=1)
+    turns = tf.range(size)[None] - tf.searchsorted(owners, owners, side="left")
+    return priorities - _scatter(tf.cast(turns, tf.float64), order, size)
 
 
 def rpn_targets(
@@ -186,7 +185,8 @@ def rpn_targets(
     priorities = randomness.uniform_on_grid(seeds, randomness.ANCHOR_SAMPLING, (height, width, per_cell), widest)
     best, _ = match(ious, gt.valid)
     if balanced:
-        priorities = tf.where(labels == 1, take_turns(labels == 1, best, priorities), priorities)
+        turns = take_turns(labels == 1, best, priorities)
+        priorities = tf.where(labels == 1, turns, tf.cast(priorities, tf.float64))
     positive, negative = sample_balanced(labels == 1, labels == 0, batch_size, positive_fraction, priorities)
     deltas = box_ops.encode(_rows(gt.boxes, best), anchors[None])
     return RPNTargets(
@@ -240,12 +240,13 @@ def roi_targets(
     of_objects = randomness.uniform(seeds, randomness.OBJECT_SAMPLING, [tf.shape(gt.boxes)[1]])
     priorities = tf.pad(tf.concat([of_proposals, of_objects], axis=1), [[0, 0], [0, short]])
     if balanced:
-        priorities = tf.where(foreground, take_turns(foreground, best, priorities), priorities)
+        turns = take_turns(foreground, best, priorities)
+        priorities = tf.where(foreground, turns, tf.cast(priorities, tf.float64))
     foreground, background = sample_balanced(foreground, background, batch_size, foreground_fraction, priorities)
 
     # Foreground first, then background, then rows that are not valid.
     rank = tf.where(foreground, 2, tf.where(background, 1, 0))
-    chosen = tf.argsort(rank, axis=-1, direction="DESCENDING", stable=True)[:, :batch_size]
+    _, chosen = tf.math.top_k(rank, batch_size)
     foreground, background = _rows(foreground, chosen), _rows(background, chosen)
     boxes, best = _rows(boxes, chosen), _rows(best, chosen)
     deltas = box_ops.encode(_rows(gt.boxes, best), boxes) / tf.constant(delta_std, tf.float32)

@@ -107,10 +107,9 @@ def test_turns_invariants(seed, boxes, objects, coarse):
     if coarse:  # many ties
         priorities = np.floor(priorities * 3) / 3
     turns = take_turns(tf.constant(mask), tf.constant(owners), tf.constant(priorities)).numpy()
-    assert turns.dtype == np.float32 and np.all((turns >= 0) & (turns < 1))
+    assert turns.dtype == np.float64 and np.all((turns > -boxes) & (turns < 1))
     for row in range(2):
-        assert len(set(turns[row].tolist())) == boxes  # no ties are left
-        order = np.argsort(-turns[row])
+        order = np.argsort(-turns[row], kind="stable")
         assert order[mask[row][order]].tolist() == turns_oracle(mask[row], owners[row], priorities[row])
         # Whatever the number of chosen boxes, an object that has more left never has two fewer than another.
         for count in range(mask[row].sum()):
