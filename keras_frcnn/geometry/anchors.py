@@ -77,10 +77,9 @@ def inside_image(anchors: Tensor, image_sizes: Tensor) -> Tensor:
 
     An anchor that only touches the border is inside.  `image_sizes` are heights and widths in pixels.
     """
-    sizes = tf.cast(image_sizes, tf.float32)
-    not_before = tf.reduce_all(anchors[:, :2] >= 0.0, axis=-1)
-    not_beyond = tf.reduce_all(anchors[None, :, 2:] <= sizes[:, None, :], axis=-1)
-    return not_before & not_beyond
+    y0, x0, y1, x1 = tf.unstack(anchors, axis=-1)
+    height, width = tf.unstack(tf.cast(image_sizes, tf.float32)[:, :, None], axis=1)
+    return (y0 >= 0.0) & (x0 >= 0.0) & (y1 <= height) & (x1 <= width)
 
 
 def on_feature_cells(anchors: Tensor, image_sizes: Tensor, stride: int) -> Tensor:
@@ -89,6 +88,6 @@ def on_feature_cells(anchors: Tensor, image_sizes: Tensor, stride: int) -> Tenso
     The other anchors belong to cells of the padding.  Each of the four 2x2 poolings drops an odd last row, so an image
     of H pixels has floor(H / stride) rows of cells.  `image_sizes` are heights and widths in pixels.
     """
-    cells = tf.cast(image_sizes // stride, tf.float32) * stride
-    centres = 0.5 * (anchors[:, :2] + anchors[:, 2:])
-    return tf.reduce_all(centres[None] < cells[:, None, :], axis=-1)
+    y0, x0, y1, x1 = tf.unstack(anchors, axis=-1)
+    height, width = tf.unstack(tf.cast(image_sizes // stride, tf.float32)[:, :, None] * stride, axis=1)
+    return (0.5 * (y0 + y1) < height) & (0.5 * (x0 + x1) < width)

@@ -39,14 +39,12 @@ def pairwise_iou(a: Tensor, b: Tensor, areas_a: Tensor | None = None) -> Tensor:
     from its corners.
     """
     areas_a = area(a) if areas_a is None else areas_a
-    areas_b = area(b)
-    a, b = a[..., :, None, :], b[..., None, :, :]
-    top_left = tf.maximum(a[..., :2], b[..., :2])
-    bottom_right = tf.minimum(a[..., 2:], b[..., 2:])
-    sides = tf.maximum(bottom_right - top_left, 0.0)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = areas_a[..., :, None] + areas_b[..., None, :] - intersection
-    return tf.math.divide_no_nan(intersection, union)
+    (top, left, bottom, right), others = tf.unstack(a[..., :, None, :], axis=-1), tf.unstack(b[..., None, :, :], axis=-1)
+    height = tf.minimum(bottom, others[2]) - tf.maximum(top, others[0])
+    width = tf.minimum(right, others[3]) - tf.maximum(left, others[1])
+    intersection = tf.maximum(height, 0.0) * tf.maximum(width, 0.0)
+    union = areas_a[..., :, None] + area(b)[..., None, :] - intersection
+    return intersection / tf.where(union > 0.0, union, 1.0)
 
 
 def clip(boxes: Tensor, image_sizes: Tensor) -> Tensor:
