@@ -67,7 +67,7 @@ class Head(keras.layers.Layer):
         x = tf.reshape(pooled, [batch, count, rows * columns * channels])
         for layer, purpose in ((self.fc6, randomness.DROPOUT_FC6), (self.fc7, randomness.DROPOUT_FC7)):
             x = layer(x)
-            if dropout_seeds is not None:
+            if dropout_seeds is not None and self.dropout > 0:
                 x = _dropout(x, self.dropout, dropout_seeds, purpose)
         return HeadOutput(
             logits=tf.cast(self.class_logits(x), tf.float32),
