@@ -27,7 +27,8 @@ from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.pretrained import apply_pretrained, load_pretrained
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.schedules import StepDecay
-from training.engine.trainer import Optimisation, Trainer
+from training.engine.solver import Optimisation
+from training.engine.trainer import Trainer
 from training.run.stores.features import FeatureCache
 from training.run.stores.proposals import store_proposals
 from training.run.stores.rows import row_paths

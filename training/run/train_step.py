@@ -20,7 +20,8 @@ from training.engine.loop import train
 from training.engine.objectives import losses_of
 from training.engine.progress import RunProgress
 from training.engine.schedules import StepDecay
-from training.engine.trainer import Optimisation, Trainer
+from training.engine.solver import Optimisation
+from training.engine.trainer import Trainer
 from training.four_steps import Step
 from training.reporting.tensorboard_pictures import picture_writer
 from training.run.folder import save_parts, weights_path

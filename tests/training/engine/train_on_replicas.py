@@ -24,7 +24,8 @@ from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import make_strategy, spread
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.schedules import StepDecay
-from training.engine.trainer import Optimisation, Trainer
+from training.engine.solver import Optimisation
+from training.engine.trainer import Trainer
 from training.run.stores.proposals import store_proposals
 from training.run.stores.rows import row_paths
 

@@ -26,7 +26,8 @@ from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import spread
 from training.engine.objectives import losses_of
 from training.engine.schedules import StepDecay
-from training.engine.trainer import NonFiniteLoss, Optimisation, Trainer
+from training.engine.solver import Optimisation
+from training.engine.trainer import NonFiniteLoss, Trainer
 from training.run.start import Start, starting_model
 from training.run.stores.features import FeatureCache, stored_features
 from training.run.stores.proposals import measure_recall, store_proposals

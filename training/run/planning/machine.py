@@ -25,7 +25,8 @@ from training.engine.distribution import progress_bar
 from training.engine.inference import detect_in_batch, image_features, propose_in_batch
 from training.engine.objectives import losses_of
 from training.engine.schedules import StepDecay
-from training.engine.trainer import Optimisation, Trainer
+from training.engine.solver import Optimisation
+from training.engine.trainer import Trainer
 from training.run.planning.costs import Costs, Line, Machine
 
 SHORT_SIDES = (200, 360)  # pixels, at which everything is measured

@@ -16,7 +16,8 @@ from keras_frcnn.network.forward import Counts
 from training.engine.inference import fixed_features, image_features
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.schedules import StepDecay
-from training.engine.trainer import Optimisation, Trainer
+from training.engine.solver import Optimisation
+from training.engine.trainer import Trainer
 from training.run.stores.features import FeatureCache, delete_features
 from training.run.stores.proposals import store_proposals
 from training.run.stores.rows import load_rows, row_paths

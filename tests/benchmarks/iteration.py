@@ -1,0 +1,168 @@
+"""How long an iteration of each kind of training takes, as a ratio to its bare arithmetic.
+
+    python tests/benchmarks/iteration.py [--fc-units 4096] [--precision float32] [--out FILE.json]
+
+The bare arithmetic of a kind is one graph with the forward and backward pass of the parts that it trains, and the
+update of their weights by a fused kernel: no targets, no sampling, no proposals, no RoI pooling, no losses.  Joint
+training is compared with the convolutions alone, without an update.  Both run in turn in one process, so other load on
+the machine slows both alike.  The picture and its objects are random.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import platform
+import statistics
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+from rounds import interleaved_seconds, median_ratio
+
+from keras_frcnn.data.stream.tuning import untuned
+from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
+from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals, StoredFeatures
+from keras_frcnn.network.backbone import STRIDE
+from keras_frcnn.network.model import FasterRCNN
+from training.engine.inference import image_features
+from training.engine.objectives import losses_of
+from training.engine.schedules import StepDecay
+from training.engine.solver import Optimisation
+from training.engine.trainer import Trainer
+
+CLASSES, OBJECTS, PROPOSALS = 20, 8, 2000
+KINDS = {
+    "joint": ("backbone", "rpn", "head"),
+    "step 1": ("backbone", "rpn"),
+    "step 2": ("backbone", "head"),
+    "step 3": ("rpn",),
+    "step 4": ("head",),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", nargs=2, type=int, default=(600, 800), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--fc-units", type=int, default=4096)
+    parser.add_argument("--rois", type=int, default=128)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--balanced", action="store_true", help="the objects take turns, as a plan chooses")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=pathlib.Path, help="write the figures as JSON")
+    asked = parser.parse_args()
+
+    config = DetectorConfig(
+        image=ImageConfig(short_side=min(asked.size), long_side=max(asked.size)),
+        head=HeadConfig(batch_size=asked.rois, fc_units=asked.fc_units, balanced_foreground=asked.balanced),
+    )
+    config = dataclasses.replace(config, rpn=dataclasses.replace(config.rpn, balanced_positives=asked.balanced))
+    names = [f"class {number}" for number in range(CLASSES)]
+    model = FasterRCNN(config, names, dtype=asked.precision)
+    batch = random_batch(*asked.size)
+    stored = batch._replace(
+        images=tf.zeros([1, 0, 0, 3]),
+        features=StoredFeatures(maps=image_features(model, batch), valid=tf.constant([True])),
+    )
+    figures = {}
+    for kind in asked.kinds:
+        parts = KINDS[kind]
+        trainer = Trainer(model, losses_of(parts), parts, StepDecay(1e-12, 1, 1.0), Optimisation())
+        trainer.feed(endless(batch if "backbone" in parts else stored))
+        reference = ("backbone",) if kind == "joint" else parts
+        bare = bare_arithmetic(model, reference, batch, asked.rois, updates=kind != "joint")
+        times = interleaved_seconds([lambda trainer=trainer: trainer.train(1), bare], asked.rounds)
+        figures[kind] = {"seconds": times[0], "bare": times[1], "ratio": median_ratio(*times)}
+        whole, part = (statistics.median(values) for values in times)
+        ratios = [a / b for a, b in zip(*times, strict=True)]
+        print(
+            f"{kind}: {whole:.3f} s an iteration, {part:.3f} s bare {' + '.join(reference)}; ratio "
+            f"{figures[kind]['ratio']:.3f} ({min(ratios):.3f} to {max(ratios):.3f}) over {asked.rounds} rounds",
+            flush=True,
+        )
+        del trainer, bare
+    if asked.out:
+        machine = {"processor": processor(), "cores": os.cpu_count(), "tensorflow": tf.__version__}
+        options = {name: value for name, value in vars(asked).items() if name != "out"}
+        asked.out.write_text(json.dumps({"machine": machine, "options": options, "kinds": figures}, indent=2))
+
+
+def random_batch(height: int, width: int) -> Batch:
+    """A batch of one picture with objects and proposals."""
+    rng = np.random.default_rng(0)
+
+    def boxes(count: int) -> tf.Tensor:
+        sides = rng.uniform(40, min(height, width) / 2, (count, 2))
+        corners = rng.uniform(0, 1, (count, 2)) * ([height, width] - sides)
+        return tf.constant(np.concatenate([corners, corners + sides], axis=1)[None], tf.float32)
+
+    return Batch(
+        images=tf.constant(rng.uniform(-128, 128, (1, height, width, 3)), tf.float32),
+        image_sizes=tf.constant([[height, width]]),
+        original_sizes=tf.constant([[height, width]]),
+        image_ids=tf.constant(["random"]),
+        seeds=tf.constant([[0, 0]]),
+        ground_truth=GroundTruth(
+            boxes(OBJECTS), tf.ones([1, OBJECTS], tf.int32), tf.ones([1, OBJECTS], tf.bool)
+        ),
+        proposals=Proposals(boxes(PROPOSALS), tf.zeros([1, PROPOSALS]), tf.ones([1, PROPOSALS], tf.bool)),
+        features=StoredFeatures(maps=tf.zeros([1, 0, 0, 0]), valid=tf.constant([False])),
+    )  # fmt: skip
+
+
+def endless(batch: Batch) -> tf.data.Dataset:
+    """A stream of the same batch, whose height and width the graph does not know, as in training."""
+
+    def any_size(value: tf.Tensor) -> tf.TensorSpec:
+        rank = value.shape.rank
+        return tf.TensorSpec([1, None, None, value.shape[-1]] if rank == 4 else value.shape, value.dtype)
+
+    signature = tf.nest.map_structure(any_size, batch)
+    return untuned(tf.data.Dataset.from_generator(lambda: itertools.repeat(batch), output_signature=signature))
+
+
+def bare_arithmetic(model: FasterRCNN, parts: tuple[str, ...], batch: Batch, rois: int, updates: bool):
+    """A function: one forward and backward pass of these parts and, if it `updates`, a change of their weights."""
+    variables = [variable for part in parts for variable in getattr(model, part).trainable_variables]
+    momenta = [tf.Variable(tf.zeros(variable.shape)) for variable in variables] if updates else []
+    height, width = (side // STRIDE for side in batch.images.shape[1:3])
+    features = tf.random.stateless_uniform([1, height, width, 512], [0, 0])
+    size, channels = model.config.head.pool_size, model.backbone.convolutions[-1].filters
+    pooled = tf.random.stateless_uniform([1, rois, size, size, channels], [0, 1])
+
+    @tf.function
+    def run() -> tf.Tensor:
+        watched = [variable.value for variable in variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            maps = model.backbone(batch.images) if "backbone" in parts else features
+            outputs = [maps] if "backbone" in parts else []
+            outputs += tf.nest.flatten(model.rpn(maps)) if "rpn" in parts else []
+            # Where the convolutions train, the gradient of the regions is needed too.
+            regions = pooled + 0.0 * tf.cast(tf.reduce_mean(maps), tf.float32) if "backbone" in parts else pooled
+            outputs += tf.nest.flatten(model.head(regions)) if "head" in parts else []
+            total = tf.add_n([tf.reduce_sum(tf.square(tf.cast(output, tf.float32))) for output in outputs]) * 1e-12
+        gradients = tape.gradient(total, watched)
+        for variable, momentum, gradient in zip(variables, momenta, gradients, strict=False):
+            tf.raw_ops.ResourceApplyKerasMomentum(
+                var=variable.value.handle, accum=momentum.handle, lr=1e-12, grad=gradient, momentum=0.9
+            )
+        return tf.add_n([tf.reshape(gradient, [-1])[0] for gradient in gradients])
+
+    return lambda: run().numpy()
+
+
+def processor() -> str:
+    """The name of the processor."""
+    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
