@@ -39,9 +39,9 @@ def pairwise_iou(a: Tensor, b: Tensor, areas_a: Tensor | None = None) -> Tensor:
     from its corners.
     """
     areas_a = area(a) if areas_a is None else areas_a
-    (top, left, bottom, right), others = tf.unstack(a[..., :, None, :], axis=-1), tf.unstack(b[..., None, :, :], axis=-1)
-    height = tf.minimum(bottom, others[2]) - tf.maximum(top, others[0])
-    width = tf.minimum(right, others[3]) - tf.maximum(left, others[1])
+    top, left, bottom, right = tf.unstack(a[..., :, None, :], axis=-1)
+    y0, x0, y1, x1 = tf.unstack(b[..., None, :, :], axis=-1)
+    height, width = tf.minimum(bottom, y1) - tf.maximum(top, y0), tf.minimum(right, x1) - tf.maximum(left, x0)
     intersection = tf.maximum(height, 0.0) * tf.maximum(width, 0.0)
     union = areas_a[..., :, None] + area(b)[..., None, :] - intersection
     return intersection / tf.where(union > 0.0, union, 1.0)

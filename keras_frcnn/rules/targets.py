@@ -125,7 +125,7 @@ def take_turns(chosen_from: Tensor, owners: Tensor, priorities: Tensor) -> Tenso
     on.  So an object with few boxes is not crowded out by one with many.  Within a turn, the old priorities decide.
 
     Args:
-        chosen_from: (B, N) bool, the boxes that may be chosen.  The priorities of the others do not matter.
+        chosen_from: (B, N) bool, the boxes that take turns.  The others keep their priorities.
         owners: (B, N) int32, the object of each box.
         priorities: (B, N) float32 in [0, 1).
 
@@ -133,12 +133,12 @@ def take_turns(chosen_from: Tensor, owners: Tensor, priorities: Tensor) -> Tenso
         (B, N) float64: the old priority less the number of the turn, which is 0 for the best box of each object.
     """
     priorities, size = tf.cast(priorities, tf.float64), tf.shape(priorities)[1]
-    # Sorted by object, then by descending priority.  Boxes that may not be chosen belong to object -1.
+    # Sorted by object, then by descending priority.  The other boxes belong to object -1.
     owners = tf.where(chosen_from, owners, -1)
     order = tf.argsort(tf.cast(owners, tf.float64) - priorities, axis=-1, stable=True)
     owners = tf.gather(owners, order, batch_dims=1)
     turns = tf.range(size)[None] - tf.searchsorted(owners, owners, side="left")
-    return priorities - _scatter(tf.cast(turns, tf.float64), order, size)
+    return tf.where(chosen_from, priorities - _scatter(tf.cast(turns, tf.float64), order, size), priorities)
 
 
 def rpn_targets(
@@ -185,8 +185,7 @@ def rpn_targets(
     priorities = randomness.uniform_on_grid(seeds, randomness.ANCHOR_SAMPLING, (height, width, per_cell), widest)
     best, _ = match(ious, gt.valid)
     if balanced:
-        turns = take_turns(labels == 1, best, priorities)
-        priorities = tf.where(labels == 1, turns, tf.cast(priorities, tf.float64))
+        priorities = take_turns(labels == 1, best, priorities)
     positive, negative = sample_balanced(labels == 1, labels == 0, batch_size, positive_fraction, priorities)
     deltas = box_ops.encode(_rows(gt.boxes, best), anchors[None])
     return RPNTargets(
@@ -240,8 +239,7 @@ def roi_targets(
     of_objects = randomness.uniform(seeds, randomness.OBJECT_SAMPLING, [tf.shape(gt.boxes)[1]])
     priorities = tf.pad(tf.concat([of_proposals, of_objects], axis=1), [[0, 0], [0, short]])
     if balanced:
-        turns = take_turns(foreground, best, priorities)
-        priorities = tf.where(foreground, turns, tf.cast(priorities, tf.float64))
+        priorities = take_turns(foreground, best, priorities)
     foreground, background = sample_balanced(foreground, background, batch_size, foreground_fraction, priorities)
 
     # Foreground first, then background, then rows that are not valid.

@@ -109,6 +109,7 @@ def test_turns_invariants(seed, boxes, objects, coarse):
     turns = take_turns(tf.constant(mask), tf.constant(owners), tf.constant(priorities)).numpy()
     assert turns.dtype == np.float64 and np.all((turns > -boxes) & (turns < 1))
     for row in range(2):
+        assert (turns[row][~mask[row]] == priorities[row][~mask[row]]).all()
         order = np.argsort(-turns[row], kind="stable")
         assert order[mask[row][order]].tolist() == turns_oracle(mask[row], owners[row], priorities[row])
         # Whatever the number of chosen boxes, an object that has more left never has two fewer than another.

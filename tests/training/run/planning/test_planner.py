@@ -271,8 +271,7 @@ def test_lines_name_the_options():
 def test_stored_features_fit_on_the_disk():
     dataset = made(pictures=500)
     found = plan(dataset, PAPER + " --short-side 480 --long-side 640", val=150)
-    # 1000 maps of the training pictures, twice each, and 150 of the others, of 30 x 40 cells and 512 channels, two bytes
-    # each, and a tenth more.
+    # 500 training pictures twice and 150 others, maps of 30 x 40 x 512 numbers of two bytes each, and a tenth more.
     assert found.options.feature_cache_gib == round(1.1 * 1150 * 30 * 40 * 512 * 2 / 2**30, 1) == 1.4
     small = plan(dataset, PAPER + " --short-side 480 --long-side 640", machine=MACHINE._replace(free_disk=2**30))
     assert small.options.feature_cache_gib == 0.5
