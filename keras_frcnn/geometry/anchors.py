@@ -78,8 +78,8 @@ def inside_image(anchors: Tensor, image_sizes: Tensor) -> Tensor:
     An anchor that only touches the border is inside.  `image_sizes` are heights and widths in pixels.
     """
     y0, x0, y1, x1 = tf.unstack(anchors, axis=-1)
-    height, width = tf.unstack(tf.cast(image_sizes, tf.float32)[:, :, None], axis=1)
-    return (y0 >= 0.0) & (x0 >= 0.0) & (y1 <= height) & (x1 <= width)
+    sizes = tf.cast(image_sizes, tf.float32)
+    return (y0 >= 0.0) & (x0 >= 0.0) & (y1 <= sizes[:, :1]) & (x1 <= sizes[:, 1:])
 
 
 def on_feature_cells(anchors: Tensor, image_sizes: Tensor, stride: int) -> Tensor:
@@ -89,5 +89,5 @@ def on_feature_cells(anchors: Tensor, image_sizes: Tensor, stride: int) -> Tenso
     of H pixels has floor(H / stride) rows of cells.  `image_sizes` are heights and widths in pixels.
     """
     y0, x0, y1, x1 = tf.unstack(anchors, axis=-1)
-    height, width = tf.unstack(tf.cast(image_sizes // stride, tf.float32)[:, :, None] * stride, axis=1)
-    return (0.5 * (y0 + y1) < height) & (0.5 * (x0 + x1) < width)
+    sides = tf.cast(image_sizes // stride, tf.float32) * stride
+    return (0.5 * (y0 + y1) < sides[:, :1]) & (0.5 * (x0 + x1) < sides[:, 1:])
