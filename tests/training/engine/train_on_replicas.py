@@ -1,4 +1,4 @@
-"""Train a small detector for 20 iterations on the replicas asked for, and store the weights of each.
+"""Train a small detector on 20 mini-batches of each network, on the replicas asked for, and store the weights of each.
 
     python train_on_replicas.py one|two|worker TREE PROPOSALS OUT
 
@@ -29,7 +29,7 @@ from training.engine.trainer import Trainer
 from training.run.stores.proposals import store_proposals
 from training.run.stores.rows import row_paths
 
-ITERATIONS = 20
+MINI_BATCHES = 20
 CONFIG = DetectorConfig(
     anchors=AnchorConfig(scales=(16.0, 32.0)),
     image=ImageConfig(short_side=64, long_side=128),
@@ -51,8 +51,13 @@ def main(mode, tree, proposals, out):
         keras.utils.set_random_seed(0)
         model = FasterRCNN(CONFIG, dataset.class_names, seed=0)
         store_proposals(model, dataset, proposals, Counts(0, 50), "proposals")
-        for losses, parts, seed in ((rpn_losses, ("backbone", "rpn"), 1), (head_losses, ("backbone", "head"), 2)):
-            trainer = Trainer(model, losses, parts, StepDecay(0.001, ITERATIONS, 0.75), Optimisation())
+        accumulating = Optimisation(accumulate=2, clip_norm=1.0)
+        for losses, parts, seed, optimisation in (
+            (rpn_losses, ("backbone", "rpn"), 1, Optimisation()),
+            (head_losses, ("backbone", "head"), 2, accumulating),
+        ):
+            iterations = MINI_BATCHES // optimisation.accumulate
+            trainer = Trainer(model, losses, parts, StepDecay(0.001, iterations, 0.75), optimisation)
 
             def batches(share, seed=seed):
                 return training_batches(dataset, CONFIG.image, images, seed, row_paths(proposals, dataset), share=share)
@@ -61,7 +66,7 @@ def main(mode, tree, proposals, out):
             specs = tf.nest.flatten(distributed.element_spec, expand_composites=True)
             print("static batch sizes", {spec.shape[0] for spec in specs}, flush=True)
             trainer.feed(distributed)
-            output = trainer.train(ITERATIONS)
+            output = trainer.train(iterations)
             print(mode, strategy.num_replicas_in_sync, "replicas", output, flush=True)
         replicas = {}
         for variable in model.variables:
