@@ -130,8 +130,8 @@ def bare_arithmetic(model: FasterRCNN, parts: tuple[str, ...], batch: Batch, roi
     variables = [variable for part in parts for variable in getattr(model, part).trainable_variables]
     momenta = [tf.Variable(tf.zeros(variable.shape)) for variable in variables] if updates else []
     height, width = (side // STRIDE for side in batch.images.shape[1:3])
-    features = tf.random.stateless_uniform([1, height, width, 512], [0, 0])
     size, channels = model.config.head.pool_size, model.backbone.convolutions[-1].filters
+    features = tf.random.stateless_uniform([1, height, width, channels], [0, 0])
     pooled = tf.random.stateless_uniform([1, rois, size, size, channels], [0, 1])
 
     @tf.function

@@ -151,11 +151,11 @@ class Trainer(orbit.AbstractTrainer):
         *_, last = records
         output = {name: _sum(records, name) / len(records) for name in last if name.startswith("losses/")}
         output |= {f"{name}_per_image": _sum(records, name) / images for name in last if name.startswith("samples/")}
-        output |= {name: last[name] for name in ("learning_rate", "gradient_norm")}
         output |= {"images_per_second": images / seconds, "data_wait_share": waited / seconds}
-        if self.scales_loss:
-            output |= {name: last[name] for name in ("loss_scale", "skipped_iterations")}
-        return output if last["finite"] else {key: value for key, value in output.items() if key != "gradient_norm"}
+        shown = ["learning_rate"]
+        shown += ["gradient_norm"] if last["finite"] else []
+        shown += ["loss_scale", "skipped_iterations"] if self.scales_loss else []
+        return output | {name: last[name] for name in shown}
 
     def finish(self) -> None:
         """Give the model the moving average of its weights, if there is one.  Call it after the last iteration."""
