@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -383,6 +384,24 @@ def test_evaluate_prints_and_writes_all_tables(finished, voc_tree, tmp_path, cap
         assert numbers_of(again["coco"]) == pytest.approx(numbers_of(result["coco"]), abs=1e-9)
 
 
+def test_evaluate_with_other_thresholds(finished, voc_tree, tmp_path):
+    def counts(name, *options):
+        """The number of detections in each picture, and their lowest score."""
+        out = tmp_path / name
+        data = ("--data", f"voc:{voc_tree}", "--split", "val", "--resamples", 0)
+        assert evaluate("--model", finished[0], *data, "--out", out, *options) == 0
+        rows = json.loads((out / "detections.json").read_text())
+        return Counter(row["image_id"] for row in rows), min(row["score"] for row in rows)
+
+    own, lowest = counts("own")
+    few, _ = counts("few", "--max-detections", 2)
+    assert max(own.values()) > 2 and set(few.values()) == {2}
+    apart, _ = counts("apart", "--nms-iou", 0.001)
+    assert apart.total() < own.total()
+    good, higher = counts("good", "--score-threshold", lowest + 1e-4)
+    assert higher > lowest and good.total() < own.total()
+
+
 def numbers_of(value):
     """Every number of nested JSON objects, in their order."""
     if isinstance(value, dict):
@@ -470,6 +489,7 @@ def test_bad_inputs_of_detections_are_one_line(perfect, voc_tree, tmp_path, caps
         (("--detections", tmp_path / "gone"), f"{tmp_path / 'gone'}: neither a .json file nor a folder"),
         (("--detections", perfect[0], "--split", "train"), f"{perfect[0]}, detection 1: image_id 'val_000000' is not"),
         (("--detections", perfect[0], "--metric", "map"), "--metric must be"),
+        (("--detections", perfect[0], "--nms-iou", "0.5"), "--nms-iou: has no effect on --detections; remove it"),
         (("--detections", perfect[0], "--resamples", "-1"), "--resamples must be at least 0"),
         (("--detections", perfect[0], "--coco-annotations", text), f"{text}: not JSON"),
     ):
@@ -652,6 +672,8 @@ def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):
     for options, beginning in (
         (("--model", tmp_path), f"{tmp_path}/model.keras: no such model file"),
         (("--model", text), f"{text}: not a .keras file"),
+        (("--nms-iou", "1.5"), "--nms-iou must be greater than 0 and at most 1 (got 1.5)"),
+        (("--max-detections", "0"), "--max-detections must be greater than 0 (got 0)"),
         (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: image set not found"),
         (("--data", "voc:/does/not/exist"), "/does/not/exist: folder not found"),
         ((), f"{voc_tree}/Annotations/val_000000.xml, object 1: class '"),  # not the model's classes

@@ -1,21 +1,44 @@
-"""Read a detector from a `.keras` file or a run folder."""
+"""Read a detector from a `.keras` file or a run folder, and change what it keeps or how it computes."""
 
+import dataclasses
 import os
 import pathlib
 import zipfile
 
 import keras
 
+from keras_frcnn.facts.config import DetectorConfig, TestConfig
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import check, settings_of
 from keras_frcnn.network.model import FasterRCNN
 
 
-def load_model(path: str | os.PathLike[str]) -> FasterRCNN:
+def load_model(
+    path: str | os.PathLike[str],
+    score_threshold: float | None = None,
+    nms_iou: float | None = None,
+    max_detections: int | None = None,
+) -> FasterRCNN:
     """Load the Keras model of a detector from a `.keras` file, or from a run folder that holds `model.keras`.
 
-    Raises InputError if there is no such file, or if the file does not hold a detector of this project.
+    The three numbers replace those of the model's `TestConfig`, unless they are None.
+
+    Raises InputError if there is no such file, or if the file does not hold a detector of this project; SettingError,
+    which names the option, for a number out of its range.
     """
-    path = pathlib.Path(path)
+    given = {"score_threshold": score_threshold, "nms_iou": nms_iou, "max_detections": max_detections}
+    changes = {
+        setting.name: check(given[setting.name], setting, f"--{setting.name.replace('_', '-')}")
+        for setting in settings_of(TestConfig)
+        if given.get(setting.name) is not None
+    }
+    model = _read(pathlib.Path(path))
+    test = dataclasses.replace(model.config.test, **changes)
+    return rebuilt(model, dataclasses.replace(model.config, test=test), model.precision)
+
+
+def _read(path: pathlib.Path) -> FasterRCNN:
+    """The detector as it was saved."""
     if path.is_dir():
         path = path / "model.keras"
     if not path.is_file():
@@ -33,3 +56,12 @@ def load_model(path: str | os.PathLike[str]) -> FasterRCNN:
             path, f"holds a {type(model).__name__}, not a FasterRCNN", "give the model.keras of a run folder"
         )
     return model
+
+
+def rebuilt(model: FasterRCNN, config: DetectorConfig, dtype: str) -> FasterRCNN:
+    """The same weights with another configuration and the Keras dtype policy `dtype`, e.g. "bfloat16"."""
+    if config == model.config and dtype == model.precision:
+        return model
+    changed = FasterRCNN(config, model.class_names, seed=model.seed, dtype=dtype)
+    changed.set_weights(model.get_weights())
+    return changed

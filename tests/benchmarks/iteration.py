@@ -11,17 +11,14 @@ the machine slows both alike.  The picture and its objects are random.
 import argparse
 import dataclasses
 import itertools
-import json
 import os
-import pathlib
-import platform
-import statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import figures
 import numpy as np
 import tensorflow as tf
-from rounds import interleaved_seconds, median_ratio
+from rounds import interleaved_seconds
 
 from keras_frcnn.data.stream.tuning import untuned
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
@@ -53,7 +50,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--balanced", action="store_true", help="the objects take turns, as a plan chooses")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=pathlib.Path, help="write the figures as JSON")
+    figures.add_out(parser)
     asked = parser.parse_args()
 
     config = DetectorConfig(
@@ -68,27 +65,18 @@ def main() -> None:
         images=tf.zeros([1, 0, 0, 3]),
         features=StoredFeatures(maps=image_features(model, batch), valid=tf.constant([True])),
     )
-    figures = {}
+    found = []
     for kind in asked.kinds:
         parts = KINDS[kind]
         trainer = Trainer(model, losses_of(parts), parts, StepDecay(1e-12, 1, 1.0), Optimisation())
         trainer.feed(endless(batch if "backbone" in parts else stored))
         reference = ("backbone",) if kind == "joint" else parts
         bare = bare_arithmetic(model, reference, batch, asked.rois, updates=kind != "joint")
-        times = interleaved_seconds([lambda trainer=trainer: trainer.train(1), bare], asked.rounds)
-        figures[kind] = {"seconds": times[0], "bare": times[1], "ratio": median_ratio(*times)}
-        whole, part = (statistics.median(values) for values in times)
-        ratios = [a / b for a, b in zip(*times, strict=True)]
-        print(
-            f"{kind}: {whole:.3f} s an iteration, {part:.3f} s bare {' + '.join(reference)}; ratio "
-            f"{figures[kind]['ratio']:.3f} ({min(ratios):.3f} to {max(ratios):.3f}) over {asked.rounds} rounds",
-            flush=True,
-        )
+        times, bare_times = interleaved_seconds([lambda trainer=trainer: trainer.train(1), bare], asked.rounds)
+        found.append(figures.ratio(kind, times, f"bare {' + '.join(reference)}", bare_times))
+        print(found[-1], flush=True)
         del trainer, bare
-    if asked.out:
-        machine = {"processor": processor(), "cores": os.cpu_count(), "tensorflow": tf.__version__}
-        options = {name: value for name, value in vars(asked).items() if name != "out"}
-        asked.out.write_text(json.dumps({"machine": machine, "options": options, "kinds": figures}, indent=2))
+    figures.write(asked.out, found)
 
 
 def random_batch(height: int, width: int) -> Batch:
@@ -118,8 +106,8 @@ def endless(batch: Batch) -> tf.data.Dataset:
     """A stream of the same batch, whose height and width the graph does not know, as in training."""
 
     def any_size(value: tf.Tensor) -> tf.TensorSpec:
-        rank = value.shape.rank
-        return tf.TensorSpec([1, None, None, value.shape[-1]] if rank == 4 else value.shape, value.dtype)
+        shape = value.shape
+        return tf.TensorSpec([shape[0], None, None, shape[-1]] if shape.rank == 4 else shape, value.dtype)
 
     signature = tf.nest.map_structure(any_size, batch)
     return untuned(tf.data.Dataset.from_generator(lambda: itertools.repeat(batch), output_signature=signature))
@@ -154,14 +142,6 @@ def bare_arithmetic(model: FasterRCNN, parts: tuple[str, ...], batch: Batch, roi
         return tf.add_n([tf.reshape(gradient, [-1])[0] for gradient in gradients])
 
     return lambda: run().numpy()
-
-
-def processor() -> str:
-    """The name of the processor."""
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

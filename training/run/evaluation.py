@@ -92,7 +92,7 @@ def _write(folder: pathlib.Path, found: _Found, measurement: Measurement, errors
 
 def _detect(options: EvaluationOptions, model_path: str) -> _Found:
     """Run the model on the data."""
-    model = load_model(model_path)
+    model = load_model(model_path, options.score_threshold, options.nms_iou, options.max_detections)
     spec = dataclasses.replace(options, class_names=model.class_names)
     dataset = _read_dataset(spec, model.config.image.exif_of_model)  # boxes must refer to what the model sees
     ids = _coco_ids(options, dataset)

@@ -35,40 +35,31 @@ _log = logging.getLogger(__name__)
 
 
 class Division(NamedTuple):
-    """How the mini-batches of a step are divided."""
+    """How the mini-batches of a step are divided on the devices of this run."""
 
     iterations: int  # weight updates
     mini_batches: int  # of one replica, per iteration
     images: int  # of all replicas, per iteration
 
 
-class Plan(NamedTuple):
-    """The schedule of a step on the devices of this run."""
-
-    iterations: int  # this and the next two: see `Division`
-    mini_batches: int
-    images: int
-    schedule: StepDecay
-
-
 class _StepSettlement:
     """The settlement of one step by the budget of the run, in iterations instead of mini-batches."""
 
-    def __init__(self, budget: TimeBudget, step: Step, planned: Plan):
-        self._budget, self._step, self._planned = budget, step, planned
+    def __init__(self, budget: TimeBudget, step: Step, mini_batches: int, schedule: StepDecay):
+        self._budget, self._step, self._mini_batches, self._schedule = budget, step, mini_batches, schedule
 
     def next_settlement(self) -> int | None:
         due = self._budget.next_settlement(self._step.name)
         if due is None:
             return None
-        due = math.ceil(due / self._planned.mini_batches)
-        return due if due < self._planned.schedule.drop else None  # what was trained at a lower rate stays so
+        due = math.ceil(due / self._mini_batches)
+        return due if due < self._schedule.drop else None  # what was trained at a lower rate stays so
 
     def settle(self, done: int, seconds_per_iteration: float) -> int:
-        mini_batches = self._planned.mini_batches
-        total = self._budget.settle(self._step.name, done * mini_batches, seconds_per_iteration / mini_batches)
-        iterations = math.ceil(total / mini_batches)
-        self._planned.schedule.set_iterations(iterations)
+        seconds = seconds_per_iteration / self._mini_batches
+        total = self._budget.settle(self._step.name, done * self._mini_batches, seconds)
+        iterations = math.ceil(total / self._mini_batches)
+        self._schedule.set_iterations(iterations)
         return iterations
 
 
@@ -78,18 +69,16 @@ def divide(step: Step, options: TrainingOptions, replicas: int) -> Division:
     return Division(math.ceil(step.iterations / mini_batches), mini_batches, step.images * mini_batches)
 
 
-def plan(step: Step, options: TrainingOptions, replicas: int) -> Plan:
-    """Divide the mini-batches of a step, and make its schedule.
+def schedule_of(step: Step, options: TrainingOptions, divided: Division) -> StepDecay:
+    """The learning rates of a step.
 
     The more mini-batches an iteration has, the fewer iterations there are and the larger the learning rate (Goyal et
     al. 2017, section 2.1).
     """
-    iterations, mini_batches, images = divide(step, options, replicas)
     warmup = options.warmup
     if warmup is None:
-        warmup = 0 if mini_batches == 1 else min(500, iterations // 10)
-    schedule = StepDecay(step.learning_rate * mini_batches, iterations, step.drop_at, warmup)
-    return Plan(iterations, mini_batches, images, schedule)
+        warmup = 0 if divided.mini_batches == 1 else min(500, divided.iterations // 10)
+    return StepDecay(step.learning_rate * divided.mini_batches, divided.iterations, step.drop_at, warmup)
 
 
 def train_step(
@@ -106,48 +95,49 @@ def train_step(
     NonFiniteLoss and KeyboardInterrupt; all iterations done are in a checkpoint then.
     """
     options, replicas = run.options, tf.distribute.get_strategy().num_replicas_in_sync
-    planned = plan(step, options, replicas)
+    divided = divide(step, options, replicas)
+    schedule = schedule_of(step, options, divided)
     _log.info(
-        f"{step.title}: {planned.iterations} iterations of {planned.images} images ({replicas} replicas x "
-        f"{step.images} x {options.accumulate} accumulated), learning rate {planned.schedule.learning_rate:g}, "
-        f"warmed up over {planned.schedule.warmup} iterations"
+        f"{step.title}: {divided.iterations} iterations of {divided.images} images ({replicas} replicas x "
+        f"{step.images} x {options.accumulate} accumulated), learning rate {schedule.learning_rate:g}, "
+        f"warmed up over {schedule.warmup} iterations"
     )
-    _log_missing_features(run, step, planned)
+    _log_missing_features(run, step, divided.iterations * divided.images)
     optimisation = Optimisation(**{name: getattr(options, name) for name in Optimisation._fields})
     # The features are stored before the trainer takes up memory.
-    items = training_items(run.train_set, step.seed, step.images * replicas, planned.iterations * planned.images)
+    items = training_items(run.train_set, step.seed, step.images * replicas, divided.iterations * divided.images)
     features = stored_features(cache, run.train_set, items, f"{step.title}: features, train")
-    trainer = Trainer(model, losses_of(step.trains), step.trains, planned.schedule, optimisation)
+    trainer = Trainer(model, losses_of(step.trains), step.trains, schedule, optimisation)
     folder = run.folder / "checkpoints" / step.name
-    seconds = 60.0 * options.checkpoint_minutes
-    checkpoints = Checkpoints(trainer, folder, options.checkpoint_iterations, seconds, options.checkpoints)
+    each = options.checkpoint_iterations, 60.0 * options.checkpoint_minutes
+    checkpoints = Checkpoints(trainer, folder, *each, options.checkpoints)
     done = checkpoints.restore()
     if done:
         _log.info("%s: resumes from iteration %d", step.title, done)
 
     shown_on = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
-    trainer.feed(_batches(run, step, features, done * planned.images))
-    progress.skip(done * planned.mini_batches)
+    trainer.feed(_batches(run, step, features, done * divided.images))
+    progress.skip(done * divided.mini_batches)
 
     def advance(iterations: int) -> str:
         if budget is not None:
             budget.save_if_due()
-        return progress.advance(iterations * planned.mini_batches)
+        return progress.advance(iterations * divided.mini_batches)
 
     train(
         trainer,
-        planned.iterations,
+        divided.iterations,
         checkpoints,
         run.folder / "logs" / step.name,
         step.title,
         advance,
         picture_writer(model, step.trains, run.val_set, shown_on),
-        None if budget is None else _StepSettlement(budget, step, planned),
+        None if budget is None else _StepSettlement(budget, step, divided.mini_batches, schedule),
     )
     trainer.finish()
-    planned = planned._replace(iterations=planned.schedule.iterations)
     if is_chief():
-        _store(run, model, step, planned, trainer)
+        seconds = float(trainer.seconds.numpy())
+        _store(run, model, step, divided._replace(iterations=schedule.iterations), seconds)
         shutil.rmtree(folder, ignore_errors=True)
     wait_for_all()
     del trainer, checkpoints
@@ -187,12 +177,11 @@ def _batches(
     return spread(of_pipeline)
 
 
-def _log_missing_features(run: Run, step: Step, planned: Plan) -> None:
-    """Log what it costs that a step cannot train on stored features because of the augmentation."""
+def _log_missing_features(run: Run, step: Step, seen: int) -> None:
+    """Log what it costs that a step, which sees `seen` images, has no stored features because of the augmentation."""
     options = run.options
     if options.augment == "none" or options.feature_cache_gib == 0 or "backbone" in step.trains:
         return
-    seen = planned.iterations * planned.images
     stored = min(seen, 2 * len(run.train_set.examples))  # each picture and its mirror image
     _log.info(
         f"{step.title}: --augment {options.augment} excludes stored features, so the convolutions process {seen} "
@@ -200,12 +189,12 @@ def _log_missing_features(run: Run, step: Step, planned: Plan) -> None:
     )
 
 
-def _store(run: Run, model: FasterRCNN, step: Step, planned: Plan, trainer: Trainer) -> None:
+def _store(run: Run, model: FasterRCNN, step: Step, divided: Division, seconds: float) -> None:
     """Store what the step has trained, and how long it took."""
     summary = {
-        "iterations": planned.iterations,
-        "images": planned.iterations * planned.images,
-        "minutes": float(trainer.seconds.numpy()) / 60,
+        "iterations": divided.iterations,
+        "images": divided.iterations * divided.images,
+        "minutes": seconds / 60,
     }
     write_json(run.folder / "logs" / f"{step.name}.json", summary)
     save_parts(weights_path(run.folder, step.name), model, step.trains)  # last: a step with weights is done

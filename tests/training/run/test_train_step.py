@@ -8,7 +8,7 @@ from keras_frcnn.data.stream.order import training_order
 from training.alternate import parse_arguments
 from training.four_steps import FOUR_STEPS
 from training.run.start import Run
-from training.run.train_step import plan, used_pictures
+from training.run.train_step import divide, schedule_of, used_pictures
 
 STEP = FOUR_STEPS[1]._replace(iterations=101, images=2, learning_rate=0.001)
 
@@ -30,15 +30,17 @@ def options_of(*arguments):
 def test_more_mini_batches_per_iteration_mean_fewer_iterations_and_a_larger_rate(
     arguments, replicas, iterations, mini_batches, images, rate, warmup
 ):
-    planned = plan(STEP, options_of(*arguments), replicas)
-    assert planned[:3] == (iterations, mini_batches, images)
-    schedule = planned.schedule
+    options = options_of(*arguments)
+    divided = divide(STEP, options, replicas)
+    assert divided == (iterations, mini_batches, images)
+    schedule = schedule_of(STEP, options, divided)
     assert (schedule.learning_rate, schedule.warmup) == (pytest.approx(rate), warmup)
     assert (schedule.iterations, schedule.drop_at) == (iterations, 0.75)
 
 
 def test_the_warmup_has_at_most_500_iterations():
-    assert plan(STEP._replace(iterations=80000), options_of(), 8).schedule.warmup == 500
+    long, options = STEP._replace(iterations=80000), options_of()
+    assert schedule_of(long, options, divide(long, options, 8)).warmup == 500
 
 
 def test_proposals_are_needed_for_the_pictures_that_a_step_uses():

@@ -22,6 +22,15 @@ class EvaluationOptions(DataSpec):
         "files comp4_det_SPLIT_CLASS.txt",
         none_text="those of --model",
     )
+    score_threshold: float | None = setting(
+        None, "drop detections whose score is not greater than this", none_text="the model's"
+    )
+    nms_iou: float | None = setting(
+        None,
+        "of two detections of one class that overlap more than this, keep the one with the higher score",
+        none_text="the model's",
+    )
+    max_detections: int | None = setting(None, "detections kept in one image", none_text="the model's")
     split: str = setting("test", "splits, joined with +, e.g. VOC2007/test")
     metric: str = setting("voc07", METRIC_HELP, choices=METRICS)
     iou: float = setting(0.5, "IoU that a detection needs in VOC's metrics", at_least=0, less_than=1)
@@ -43,3 +52,6 @@ class EvaluationOptions(DataSpec):
             raise InputError("--model", "is required", "give --model, or --detections to score a file")
         if self.model is not None and self.detections is not None:
             raise InputError("--detections", "given beside --model", "give one of the two")
+        for name in ("score_threshold", "nms_iou", "max_detections"):
+            if self.model is None and getattr(self, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')}", "has no effect on --detections", "remove it")

@@ -1,0 +1,176 @@
+"""Make docs/benchmarks.md and its plots from the figures in tests/benchmarks/record.
+
+    python tests/benchmarks/page.py
+
+`make bench` measures the figures anew and then runs this.
+"""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from keras_frcnn.facts.pages.plots import COLOURS, WIDE, svg_plot
+
+HERE = pathlib.Path(__file__).parent
+RECORD, DOCS = HERE / "record", HERE.parents[1] / "docs"
+
+INTRODUCTION = """# Benchmarks
+
+`make bench` measures all figures of this page anew, and makes the page from them. It takes about an hour on 2 CPU
+cores. Each figure is a ratio of two run times. Both ran in turn in the same rounds, so that other load on the machine
+slows both alike. "Median" is the median of the rounds' ratios, and "range" their lowest and highest. Seconds are
+medians, and only hold for the machine above the table.
+"""
+
+
+class Section(NamedTuple):
+    """What the page says of one record."""
+
+    title: str
+    text: str
+
+
+SECTIONS = {
+    "inference": Section(
+        "Detection by stage",
+        "The whole detector is the SavedModel with `serving_default`. It is compared with the convolutions of VGG16 "
+        "alone, and so is each stage.",
+    ),
+    "inference_beside_torchvision": Section(
+        "Detection beside torchvision",
+        "torchvision's Faster R-CNN with the same network, anchors and numbers of proposals, in its faster memory "
+        "layout.",
+    ),
+    "inference_beside_torchvision_bfloat16": Section(
+        "Detection beside torchvision, bfloat16", "The SavedModel in bfloat16, and torchvision with autocast."
+    ),
+    "training_beside_torchvision": Section(
+        "Joint training beside torchvision", "An iteration: one picture, 256 anchors, 128 regions, the update included."
+    ),
+    "training_beside_torchvision_bfloat16": Section(
+        "Joint training beside torchvision, bfloat16", "`mixed_bfloat16`, and torchvision with autocast."
+    ),
+    "iteration": Section(
+        "An iteration of each step",
+        "The bare arithmetic is one forward and backward pass of the parts that the step trains, with the update of "
+        "their weights: no targets, no sampling, no RoI pooling, no losses. Joint training is compared with the "
+        "convolutions alone, without an update.",
+    ),
+    "iteration_of_a_plan": Section(
+        "An iteration of each step of a plan", "The same with the options that `--plan auto` often chooses on a CPU."
+    ),
+    "growth": Section(
+        "Growth",
+        "How the time of detection grows with one number, beside one picture of 480x640 pixels, 300 proposals, 20 "
+        "classes and 1024 units.",
+    ),
+    "throughput": Section("Pictures in a mini-batch", "Seconds of joint training for each picture."),
+}
+
+
+def page(records: dict[str, dict[str, Any]]) -> str:
+    """The text of the page.  `records` has the content of each file by its name."""
+    parts = [INTRODUCTION]
+    for name, section in SECTIONS.items():
+        if name in records:
+            parts.append(_section(name, section, records[name]))
+    return "\n".join(parts)
+
+
+def plots(records: dict[str, dict[str, Any]]) -> dict[str, bytes]:
+    """The plots of the page as SVG, by the name of their file."""
+    drawn = {}
+    if "inference" in records:
+        drawn["stages.svg"] = _stages_plot(_ratios(records["inference"]))
+    for axis, points in _axes(records.get("growth", {"figures": []})).items():
+        drawn[f"growth-{axis}.svg"] = _growth_plot(axis, points)
+    return drawn
+
+
+def _section(name: str, section: Section, record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    ratios = _ratios(record)
+    lines = [
+        f"## {section.title}", "", *_wrapped(section.text), "",
+        "```sh", record["command"], "```", "",
+        *_wrapped(f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['vectors'])}; {versions}."), "",
+        "| | beside | median | range | seconds | seconds of the other | rounds |", "|---|---|---|---|---|---|---|",
+        *(_row(ratio) for ratio in ratios), "",
+    ]  # fmt: skip
+    memory = [figure for figure in record["figures"] if "mebibytes" in figure]
+    if memory:
+        lines += ["| peak memory of | MiB |", "|---|---|"]
+        lines += [f"| {figure['name']} | {figure['mebibytes']} |" for figure in memory] + [""]
+    pictures = {"inference": ["stages"], "growth": [f"growth-{axis}" for axis in _axes(record)]}.get(name, [])
+    lines += [line for picture in pictures for line in (f"![{picture}](images/{picture}.svg)", "")]
+    return "\n".join(lines)
+
+
+def _row(ratio: dict[str, Any]) -> str:
+    spread = f"{ratio['lowest']:.3f} to {ratio['highest']:.3f}"
+    seconds = f"{ratio['seconds']:.3f} | {ratio['beside_seconds']:.3f}"
+    return f"| {ratio['name']} | {ratio['beside']} | {ratio['ratio']:.3f} | {spread} | {seconds} | {ratio['rounds']} |"
+
+
+def _ratios(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [figure for figure in record["figures"] if "ratio" in figure]
+
+
+def _wrapped(text: str) -> list[str]:
+    """The text in lines of at most 120 characters."""
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > 120:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    return [*lines, line]
+
+
+def _axes(record: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
+    """The points of each axis of growth: its value and the ratio."""
+    axes: dict[str, list[tuple[float, float]]] = {}
+    for ratio in _ratios(record):
+        axis, value = ratio["name"].split()
+        axes.setdefault(axis, []).append((float(value), ratio["ratio"]))
+    return axes
+
+
+def _stages_plot(ratios: Sequence[dict[str, Any]]) -> bytes:
+    def draw(axes: Any) -> None:
+        names = [ratio["name"] for ratio in ratios if ratio["beside"] == "convolutions"]
+        values = [ratio["ratio"] for ratio in ratios if ratio["beside"] == "convolutions"]
+        axes.barh(names[::-1], values[::-1], color=COLOURS[0])
+        axes.set_xlabel("time, as a multiple of the convolutions")
+
+    return svg_plot(draw, WIDE)
+
+
+def _growth_plot(axis: str, points: Iterable[tuple[float, float]]) -> bytes:
+    labels = {"size": "short side in pixels", "proposals": "proposals", "classes": "classes", "batch": "pictures"}
+
+    def draw(axes: Any) -> None:
+        values, times = zip(*points, strict=True)
+        axes.plot(values, times, marker="o")
+        axes.set_xlabel(labels[axis])
+        axes.set_ylabel("time, as a multiple")
+        axes.set_ylim(bottom=0)
+
+    return svg_plot(draw, WIDE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORD.glob("*.json"))}
+    (DOCS / "benchmarks.md").write_text(page(records), encoding="utf-8")
+    for name, content in plots(records).items():
+        (DOCS / "images" / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

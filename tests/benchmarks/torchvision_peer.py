@@ -1,0 +1,125 @@
+"""This project's detector beside torchvision's, in turn, in one run: seconds and peak memory.
+
+    python tests/benchmarks/torchvision_peer.py --what infer [--precision bfloat16] [--out FILE.json]
+    python tests/benchmarks/torchvision_peer.py --what train
+
+Both have VGG16 with one feature map, the paper's anchors, 300 proposals and fc6 and fc7 of 4096 units, on one picture
+of 600x800 pixels; training samples 256 anchors and 128 regions, and the first two blocks are fixed.  torchvision runs
+in both memory layouts, and the faster one counts.  The first run makes an environment with PyTorch in
+build/torchvision, which takes some minutes and some GB of disk.
+
+Each side is a process of its own, so that its peak memory can be told.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import figures
+from inference import spread_detector
+from rounds import interleaved_seconds
+
+from export.savedmodel.signatures import save
+from export.shared.loading import in_precision
+
+HERE = pathlib.Path(__file__).parent
+ENVIRONMENT = HERE.parents[1] / "build" / "torchvision"
+PACKAGES = ("torch==2.14.1", "torchvision==0.29.1")
+LAYOUTS = {"torchvision": False, "torchvision, channels last": True}
+BOXES = [[40.0, 40.0, 200.0, 220.0], [300.0, 100.0, 420.0, 400.0], [100.0, 300.0, 700.0, 560.0]]
+
+
+class Memory(NamedTuple):
+    """The most memory that a process needed."""
+
+    name: str
+    mebibytes: int
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.mebibytes} MiB"
+
+
+class Worker:
+    """A process that runs a function each time it is told to."""
+
+    def __init__(self, python: str, script: str, settings: dict[str, Any]):
+        command = [python, str(HERE / "peers" / script), json.dumps(settings)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.versions = self._read()
+        self.memory = 0
+
+    def run(self, name: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"run": name}) + "\n")
+        self._process.stdin.flush()
+        self.memory = self._read()["memory"]
+
+    def stop(self) -> None:
+        self._process.communicate()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process ended with status {self._process.wait()}; its error stands above")
+        return json.loads(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", choices=("infer", "train"), required=True)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--size", nargs=2, type=int, default=(600, 800), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--fc-units", type=int, default=4096)
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=9)
+    figures.add_out(parser)
+    options = parser.parse_args()
+
+    python = make_environment()
+    settings = {name: value for name, value in vars(options).items() if name != "out"} | {"boxes": BOXES}
+    with tempfile.TemporaryDirectory() as folder:
+        if options.what == "infer":
+            model = spread_detector(*options.size, options.fc_units, options.classes)
+            model = in_precision(model, options.precision)
+            save(model, model.head, {}, folder)
+        workers = {"this project": Worker(sys.executable, "our_worker.py", settings | {"saved_model": folder})}
+        for name, channels_last in LAYOUTS.items():
+            workers[name] = Worker(python, "torchvision_worker.py", settings | {"channels_last": channels_last})
+        calls: list[Callable[[], object]] = [
+            lambda worker=worker: worker.run(options.what) for worker in workers.values()
+        ]
+        times = dict(zip(workers, interleaved_seconds(calls, options.rounds), strict=True))
+        for worker in workers.values():
+            worker.stop()
+
+    best = min(LAYOUTS, key=lambda name: statistics.median(times[name]))
+    ours = figures.ratio("this project", times["this project"], best, times[best])
+    both = figures.ratio("torchvision", times["torchvision"], "torchvision, channels last", times[[*LAYOUTS][1]])
+    memory = [Memory(name, worker.memory) for name, worker in workers.items()]
+    print(ours, both, *memory, sep="\n")
+    figures.write(options.out, [ours, both, *memory])
+
+
+def make_environment() -> str:
+    """The Python of an environment with PyTorch, which is made if it is not there."""
+    python = ENVIRONMENT / "bin" / "python"
+    ready = ENVIRONMENT / "ready"
+    if not ready.is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        ready.write_text("\n".join(PACKAGES))
+    return str(python)
+
+
+if __name__ == "__main__":
+    main()
