@@ -13,7 +13,7 @@ EXTRAS.test := train,export,test
 EXTRAS.docs := train,export,docs
 EXTRAS.dev := dev
 
-.PHONY: train test test-slow test-gpu golden lint docs wheel
+.PHONY: train test test-slow test-gpu golden bench lint docs wheel
 # Two installations into one environment must not run at once.
 .NOTPARALLEL:
 
@@ -34,6 +34,24 @@ test-gpu: $(VENV)/test.installed
 # Compares what the whole pipeline computes with the record.
 golden: $(VENV)/test.installed
 	$(VENV)/bin/python tests/golden/record.py
+
+# Measures all figures of docs/benchmarks.md anew, in about an hour, and makes the page.  Let nothing else run meanwhile.
+BENCH = $(VENV)/bin/python tests/benchmarks
+RECORD := tests/benchmarks/record
+A_PLAN := --size 480 640 --fc-units 1024 --precision mixed_bfloat16 --balanced
+
+bench: $(VENV)/test.installed
+	$(BENCH)/inference.py --out $(RECORD)/inference.json
+	$(BENCH)/iteration.py --out $(RECORD)/iteration.json
+	$(BENCH)/iteration.py $(A_PLAN) --out $(RECORD)/iteration_of_a_plan.json
+	$(BENCH)/torchvision_peer.py --what infer --out $(RECORD)/inference_beside_torchvision.json
+	$(BENCH)/torchvision_peer.py --what infer --precision bfloat16 --out $(RECORD)/inference_beside_torchvision_bfloat16.json
+	$(BENCH)/torchvision_peer.py --what train --out $(RECORD)/training_beside_torchvision.json
+	$(BENCH)/torchvision_peer.py --what train --precision bfloat16 --out $(RECORD)/training_beside_torchvision_bfloat16.json
+	$(BENCH)/growth.py --out $(RECORD)/growth.json
+	$(BENCH)/throughput.py --out $(RECORD)/throughput.json
+	$(BENCH)/memory.py --out $(RECORD)/memory.json
+	$(BENCH)/page.py
 
 # Style, layout and types.
 lint: $(VENV)/dev.installed

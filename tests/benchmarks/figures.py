@@ -38,6 +38,16 @@ class Ratio(NamedTuple):
         return f"{self.name}: {self.ratio:.3f} of {self.beside} ({spread}; {times})"
 
 
+class Memory(NamedTuple):
+    """The most memory that a process has needed so far."""
+
+    name: str
+    mebibytes: int
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.mebibytes} MiB"
+
+
 def ratio(name: str, seconds: Sequence[float], beside: str, beside_seconds: Sequence[float]) -> Ratio:
     """The ratio of two lists of seconds, one of each round, as `rounds.interleaved_seconds` gives them."""
     ratios = [a / b for a, b in zip(seconds, beside_seconds, strict=True)]
@@ -66,6 +76,16 @@ def write(path: pathlib.Path | None, figures: Sequence[NamedTuple]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def peak_memory() -> int:
+    """The most memory of this process so far, in MiB.
+
+    VmHWM is that of this program (Linux).  The peak in getrusage includes that of the process that started it.
+    """
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    facts = dict(line.split(":", 1) for line in status.splitlines())
+    return int(facts["VmHWM"].split()[0]) // 1024
 
 
 def machine() -> dict[str, Any]:

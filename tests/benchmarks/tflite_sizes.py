@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from figures import peak_memory
+
 ROUNDS = 5
 
 
@@ -36,10 +38,7 @@ def measure(path: str, picture: str) -> dict[str, float]:
     started = time.perf_counter()
     found = int(runner(images=pixels)["num_detections"][0])
     seconds = time.perf_counter() - started
-    # VmHWM is the peak of this program (Linux).  The peak in getrusage includes that of the process that started it.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    memory = int(status["VmHWM"].split()[0]) / 1024
-    return {"seconds": seconds, "memory": memory, "detections": found}
+    return {"seconds": seconds, "memory": peak_memory(), "detections": found}
 
 
 def export_all(options: argparse.Namespace, folder: str) -> dict[str, Path]:
@@ -87,7 +86,7 @@ def main() -> None:
         last = rounds[-1][name]
         print(
             f"{name:>8} {sizes[name]:7.1f} {sizes[name] / sizes['none']:6.2f} {seconds:8.2f} {ratio:6.2f} "
-            f"{last['memory']:11.0f} {last['detections']:11}"
+            f"{last['memory']:11} {last['detections']:11}"
         )
 
 

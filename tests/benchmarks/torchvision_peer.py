@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -36,16 +36,6 @@ ENVIRONMENT = HERE.parents[1] / "build" / "torchvision"
 PACKAGES = ("torch==2.14.1", "torchvision==0.29.1")
 LAYOUTS = {"torchvision": False, "torchvision, channels last": True}
 BOXES = [[40.0, 40.0, 200.0, 220.0], [300.0, 100.0, 420.0, 400.0], [100.0, 300.0, 700.0, 560.0]]
-
-
-class Memory(NamedTuple):
-    """The most memory that a process needed."""
-
-    name: str
-    mebibytes: int
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.mebibytes} MiB"
 
 
 class Worker:
@@ -105,7 +95,7 @@ def main() -> None:
     best = min(LAYOUTS, key=lambda name: statistics.median(times[name]))
     ours = figures.ratio("this project", times["this project"], best, times[best])
     both = figures.ratio("torchvision", times["torchvision"], "torchvision, channels last", times[[*LAYOUTS][1]])
-    memory = [Memory(name, worker.memory) for name, worker in workers.items()]
+    memory = [figures.Memory(name, worker.memory) for name, worker in workers.items()]
     print(ours, both, *memory, sep="\n")
     figures.write(options.out, [ours, both, *memory])
 

@@ -2,18 +2,18 @@
 
     python tests/benchmarks/xla.py
 
-prints, for each precision, the seconds without and with XLA, as medians of several rounds, and their ratio.  XLA is
-faster if the ratio is over 1.  The backbone and its gradient take about nine tenths of a training iteration.  The rest,
-RoI pooling and NMS, does not compile with XLA on the CPU.
+prints, for each precision, the time with XLA as a ratio to the time without it.  XLA is faster if the ratio is below 1.
+The backbone and its gradient take about nine tenths of a training iteration.  The rest, RoI pooling and NMS, does not
+compile with XLA on the CPU.
 """
 
 import argparse
 import os
-import statistics
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import figures
 import keras
 import tensorflow as tf
 from rounds import interleaved_seconds
@@ -39,17 +39,20 @@ def gradient_function(backbone: Backbone, compiled: bool) -> Callable[[tf.Tensor
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
+    figures.add_out(parser)
+    options = parser.parse_args()
 
     images = tf.random.stateless_normal(SIZE, (0, 0)) * 60.0
     device = (tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU"))[0].device_type
+    found = []
     for precision in ("float32", "mixed_bfloat16"):
         backbone = Backbone(dtype=keras.DTypePolicy(precision))
         backbone.build(SIZE)
         functions = [gradient_function(backbone, compiled) for compiled in (False, True)]
-        times = interleaved_seconds([lambda run=run: run(images)[0].numpy() for run in functions], ROUNDS)
-        plain, compiled = map(statistics.median, times)
-        print(f"{device} {precision}: {plain:.3f} s, {compiled:.3f} s with XLA: ratio {plain / compiled:.2f}")
+        plain, compiled = interleaved_seconds([lambda run=run: run(images)[0].numpy() for run in functions], ROUNDS)
+        found.append(figures.ratio(f"{device} {precision} with XLA", compiled, "without XLA", plain))
+        print(found[-1], flush=True)
+    figures.write(options.out, found)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from figures import peak_memory
+
 
 def inference(settings: dict) -> Callable[[], object]:
     """The signature `serving_default` on a random picture."""
@@ -24,7 +27,6 @@ def inference(settings: dict) -> Callable[[], object]:
 
 def training(settings: dict) -> Callable[[], object]:
     """An iteration of joint training on a random picture."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from iteration import endless, random_batch
 
     from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
@@ -46,12 +48,6 @@ def training(settings: dict) -> Callable[[], object]:
     trainer = Trainer(model, losses_of(parts), parts, StepDecay(1e-12, 1, 1.0), Optimisation())
     trainer.feed(endless(random_batch(height, width)))
     return lambda: trainer.train(1)
-
-
-def peak_memory() -> int:
-    """The most memory of this process so far, in MiB."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) // 1024
 
 
 def main() -> None:
