@@ -35,7 +35,7 @@ from training.run.stores.proposals import measure_recall, store_proposals
 TRAINED_ON = 48  # pictures
 MEASURED_ON = 32
 FEWEST = 8  # pictures with objects; with fewer, anchors are not tried
-PROPOSALS = 300  # of a picture that count, as in detection
+PROPOSALS = (300, 2000)  # of a picture that count: in detection, and in the training of a detector
 
 _ITERATIONS = 200
 _LEARNING_RATE = 0.002
@@ -73,8 +73,8 @@ def anchor_recall(
       folder: for the features and the proposals; the caller deletes it.
 
     Returns:
-      The function, which returns the mean over the classes of the average recall (over IoU 0.5 to 0.95) of
-      `PROPOSALS` proposals, or 0 if the training diverged.  None if the data set has too few pictures with objects.
+      The function, which returns the average recall (over IoU 0.5 to 0.95), the mean over the classes and over the
+      numbers of proposals of `PROPOSALS`, or 0 if the training diverged.  None if the data set has too few pictures with objects.
     """
     pictures = trial_pictures(dataset, seed)
     if pictures is None:
@@ -98,9 +98,9 @@ def anchor_recall(
 
 
 def mean_recall(result: RecallResult) -> float:
-    """The average recall of `PROPOSALS` proposals, as the mean over the classes that have objects."""
-    place = result.counts.index(PROPOSALS)
-    return float(np.mean([one.recalls[place].mean() for one in result.classes if one.objects]))
+    """The average recall, as the mean over the numbers of `PROPOSALS` and the classes that have objects."""
+    places = [result.counts.index(count) for count in PROPOSALS]
+    return float(np.mean([one.recalls[places].mean() for one in result.classes if one.objects]))
 
 
 def _train_and_measure(
@@ -120,6 +120,6 @@ def _train_and_measure(
     trainer.train(_ITERATIONS)
     upright = [(index, False) for index in range(len(pictures.measure.examples))]
     features = stored_features(cache, pictures.measure, upright, "trying anchors: features")
-    counts = detection_counts(model.config)._replace(after_nms=PROPOSALS)
+    counts = detection_counts(model.config)._replace(after_nms=max(PROPOSALS))
     store_proposals(model, pictures.measure, proposal_folder, counts, "trying anchors: proposals", features)
     return measure_recall(proposal_folder, pictures.measure)

@@ -10,7 +10,7 @@ import numpy as np
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.evaluation.matching.overlap import pairwise_iou
 
-OVERLAPS = (0.3, 0.4, 0.5, 0.6, 0.7)  # IoUs of neighbours that are counted
+OVERLAPS = (0.3, 0.4, 0.5)  # IoUs of neighbours that are counted
 COMMON = 10  # a class with fewer objects does not decide the size of the pictures
 
 

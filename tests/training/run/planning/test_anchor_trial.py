@@ -44,13 +44,13 @@ def test_too_few_pictures_are_not_tried(tmp_path):
 def test_the_mean_counts_each_class_once_and_leaves_out_classes_without_objects():
     def of_class(name, value, objects):
         recalls = np.zeros((len(COUNTS), len(IOU_THRESHOLDS)))
-        recalls[COUNTS.index(300)] = value
+        recalls[COUNTS.index(300)], recalls[COUNTS.index(2000)] = value, value + 0.1
         return ClassRecall(name, recalls if objects else np.full_like(recalls, np.nan), objects)
 
     classes = (of_class("cat", 0.9, 100), of_class("dog", 0.5, 1), of_class("hen", 0.0, 0))
     empty = np.zeros(0)
     result = RecallResult(COUNTS, IOU_THRESHOLDS, empty, empty, empty, 101, 10, classes)
-    assert anchor_trial.mean_recall(result) == pytest.approx(0.7)
+    assert anchor_trial.mean_recall(result) == pytest.approx(0.75)  # of 0.9, 1.0, 0.5 and 0.6
 
 
 @pytest.mark.slow

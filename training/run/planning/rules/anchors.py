@@ -11,6 +11,10 @@ from training.run.planning.choice import Draft
 GOAL = 0.9  # share of the objects that an anchor should overlap by at least 0.5
 HOPELESS = 0.5  # with a smaller share, the paper's anchors are not tried
 WORTHWHILE_GAIN = 0.05  # computed anchors must cover this much more of the objects at an IoU of 0.7
+# The recall that computed anchors must have in a short training, as a share of that of the paper's.  Below 1, because a
+# short training favours few and large anchors: on VOC, the paper's had up to 5 % more, but far less after a real step 1
+# (docs/results.md).
+LEAST_RECALL = 0.9
 
 _KEYS = ("detector.anchors.scales", "detector.anchors.ratios")
 
@@ -20,7 +24,7 @@ def choose_anchors(
 ) -> Draft:
     """Choose between the paper's anchors and `computed` ones, those of `best_anchors`.
 
-    Computed anchors must cover more objects and, if `recall` is given, also have the higher recall after a short
+    Computed anchors must cover more objects and, if `recall` is given, must not have clearly less recall after a short
     training of the RPN.  They are centred on the cells of the feature map like the paper's, so an object that moves by
     a cell has the same anchors.  `objects` are in pixels of the resized pictures.
     """
@@ -36,9 +40,9 @@ def choose_anchors(
         return _choose(draft, computed, covered)
     of_paper, of_computed = recall(paper), recall(computed)
     tried = f"average recall after a short training of the RPN {of_computed:.3f}; with the paper's, {of_paper:.3f}"
-    if of_computed > of_paper:
+    if of_computed >= LEAST_RECALL * of_paper:
         return _choose(draft, computed, f"{covered}; {tried}")
-    return _choose(draft, paper, f"the paper's: the others did not learn better ({tried})")
+    return _choose(draft, paper, f"the paper's: the others learn worse ({tried})")
 
 
 def covers(objects: Objects, anchors: AnchorConfig | None) -> bool:
