@@ -74,7 +74,8 @@ def anchor_recall(
 
     Returns:
       The function, which returns the average recall (over IoU 0.5 to 0.95), the mean over the classes and over the
-      numbers of proposals of `PROPOSALS`, or 0 if the training diverged.  None if the data set has too few pictures with objects.
+      numbers of proposals of `PROPOSALS`, or 0 if the training diverged.  None if the data set has too few pictures
+      with objects.
     """
     pictures = trial_pictures(dataset, seed)
     if pictures is None:
