@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its plots are those of the figures in tests/benchmarks/record."""
+"""The page of benchmarks is made from the figures that the benchmarks write."""
 
 import importlib.util
 import json
@@ -8,43 +8,51 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+MACHINE = {"processor": "P", "cores": 2, "vectors": ["avx2"], "versions": {"tensorflow": "2.20.0"}}
 
 
-@pytest.fixture(scope="module")
-def maker():
-    """The module page.py."""
-    spec = importlib.util.spec_from_file_location("benchmark_page", BENCHMARKS / "page.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+def load(name):
+    """A module of tests/benchmarks, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.fixture(scope="module")
-def records():
-    return {path.stem: json.loads(path.read_text()) for path in (BENCHMARKS / "record").glob("*.json")}
+@pytest.fixture
+def modules(monkeypatch):
+    for name in ("rounds", "figures", "page"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield [load(name) for name in ("rounds", "figures", "page")]
+    for name in ("rounds", "figures", "page"):
+        sys.modules.pop(name)
 
 
-def test_the_page_is_made_from_the_records(maker, records):
-    assert records.keys() == maker.SECTIONS.keys()
-    assert maker.page(records) == (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+def test_a_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_medians(modules):
+    _, figures, _ = modules
+    found = figures.ratio("a", [1.0, 4.0, 3.0], "b", [2.0, 4.0, 1.0])  # ratios 0.5, 1, 3; medians 3 and 2
+    assert found == ("a", 3.0, "b", 2.0, 1.0, 0.5, 3.0, 3)
 
 
-def test_the_page_shows_every_plot(maker, records):
-    text, drawn = maker.page(records), maker.plots(records)
-    assert len(drawn) == 5
-    for name, content in drawn.items():
-        assert content.startswith(b"<svg") and f"(images/{name})" in text
-        assert (DOCS / "images" / name).is_file(), name
+def test_the_page_shows_what_was_written(modules, tmp_path, monkeypatch):
+    _, figures, page = modules
+    written = [figures.ratio("head", [0.5, 0.5], "convolutions", [2.0, 2.5]), figures.Memory("training", 4321)]
+    path = tmp_path / "inference.json"
+    monkeypatch.setattr(sys, "argv", ["tests/benchmarks/inference.py", "--rounds", "2", "--out", str(path)])
+    monkeypatch.setattr(figures, "machine", lambda: MACHINE)
+    figures.write(path, written)
+    record = json.loads(path.read_text())
+    text = page.page({"inference": record})
+    assert "| head | convolutions | 0.225 | 0.200 to 0.250 | 0.500 | 2.250 | 2 |" in text
+    assert "| training | 4321 |" in text and "P, 2 cores, avx2; tensorflow 2.20.0." in text
+    assert "```sh\npython tests/benchmarks/inference.py --rounds 2\n```" in text
+    drawn = page.plots({"inference": record})
+    assert list(drawn) == ["stages.svg"] and drawn["stages.svg"].startswith(b"<svg") and "(images/stages.svg)" in text
 
 
-def test_rows_show_the_figures_of_a_record(maker):
-    machine = {"processor": "P", "cores": 2, "vectors": ["avx2"], "versions": {"tensorflow": "2.20.0"}}
-    ratio = {"name": "head", "seconds": 0.5, "beside": "convolutions", "beside_seconds": 2.0, "ratio": 0.25,
-             "lowest": 0.2, "highest": 0.3, "rounds": 3}  # fmt: skip
-    peak = {"name": "training", "mebibytes": 4321}
-    command = "python tests/benchmarks/inference.py --rounds 3"
-    text = maker.page({"inference": {"command": command, "machine": machine, "figures": [ratio, peak]}})
-    assert "| head | convolutions | 0.250 | 0.200 to 0.300 | 0.500 | 2.000 | 3 |" in text
-    assert "| training | 4321 |" in text and command in text and "P, 2 cores, avx2; tensorflow 2.20.0." in text
+def test_growth_has_a_plot_for_each_axis(modules):
+    _, figures, page = modules
+    ratios = [figures.ratio(name, [1.0], "common", [2.0])._asdict() for name in ("size 240", "size 480", "batch 2")]
+    record = {"command": "c", "machine": MACHINE, "figures": ratios}
+    assert sorted(page.plots({"growth": record})) == ["growth-batch.svg", "growth-size.svg"]
+    assert "![growth-batch](images/growth-batch.svg)" in page.page({"growth": record})

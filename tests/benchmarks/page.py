@@ -113,7 +113,8 @@ def _section(name: str, section: Section, record: dict[str, Any]) -> str:
     if memory:
         lines += ["| peak memory of | MiB |", "|---|---|"]
         lines += [f"| {figure['name']} | {figure['mebibytes']} |" for figure in memory] + [""]
-    pictures = {"inference": ["stages"], "growth": [f"growth-{axis}" for axis in _axes(record)]}.get(name, [])
+    pictures = ["stages"] if name == "inference" else []
+    pictures += [f"growth-{axis}" for axis in _axes(record)] if name == "growth" else []
     lines += [line for picture in pictures for line in (f"![{picture}](images/{picture}.svg)", "")]
     return "\n".join(lines)
 
