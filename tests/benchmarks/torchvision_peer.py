@@ -42,7 +42,7 @@ class Worker:
     """A process that runs a function each time it is told to."""
 
     def __init__(self, python: str, script: str, settings: dict[str, Any]):
-        command = [python, str(HERE / "peers" / script), json.dumps(settings)]
+        command = [python, str(HERE / script), json.dumps(settings)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.versions = self._read()
         self.memory = 0

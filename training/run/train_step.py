@@ -136,8 +136,7 @@ def train_step(
     )
     trainer.finish()
     if is_chief():
-        seconds = float(trainer.seconds.numpy())
-        _store(run, model, step, divided._replace(iterations=schedule.iterations), seconds)
+        _store(run, model, step, divided._replace(iterations=schedule.iterations), trainer.seconds.numpy())
         shutil.rmtree(folder, ignore_errors=True)
     wait_for_all()
     del trainer, checkpoints
@@ -194,7 +193,7 @@ def _store(run: Run, model: FasterRCNN, step: Step, divided: Division, seconds: 
     summary = {
         "iterations": divided.iterations,
         "images": divided.iterations * divided.images,
-        "minutes": seconds / 60,
+        "minutes": float(seconds) / 60,
     }
     write_json(run.folder / "logs" / f"{step.name}.json", summary)
     save_parts(weights_path(run.folder, step.name), model, step.trains)  # last: a step with weights is done
