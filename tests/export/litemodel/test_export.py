@@ -23,7 +23,7 @@ def export(*options):
 def converted(monkeypatch, content, model):
     """Skip conversion and loading, which take seconds each."""
     monkeypatch.setattr("export.litemodel.export.convert", lambda model, size: content)
-    monkeypatch.setattr("export.shared.loading.load_model", lambda path, *thresholds: model)
+    monkeypatch.setattr("keras_frcnn.api.model_file._read", lambda path: model)
 
 
 def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_path, capsys, pictures):
