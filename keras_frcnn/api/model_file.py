@@ -38,7 +38,7 @@ def load_model(
 
 
 def _read(path: pathlib.Path) -> FasterRCNN:
-    """The detector as it was saved."""
+    """Load the detector with the configuration that its file holds."""
     if path.is_dir():
         path = path / "model.keras"
     if not path.is_file():

@@ -8,6 +8,7 @@
 import argparse
 import json
 import pathlib
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -131,14 +132,7 @@ def _ratios(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _wrapped(text: str) -> list[str]:
     """The text in lines of at most 120 characters."""
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + 1 + len(word) > 120:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, line]
+    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _axes(record: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
