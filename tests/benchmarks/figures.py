@@ -1,6 +1,6 @@
 """The figures of a benchmark: ratios of run times, printed and written as JSON.
 
-A file has the form {"benchmark": ..., "command": ..., "machine": {...}, "figures": [{...}, ...]}.  `page.py` makes the
+A file has the form {"command": ..., "machine": {...}, "figures": [{...}, ...]}.  `page.py` makes the
 page of benchmarks from such files.
 """
 
@@ -69,7 +69,6 @@ def write(path: pathlib.Path | None, figures: Sequence[NamedTuple]) -> None:
     place = words.index("--out")
     command = ["python", f"tests/benchmarks/{pathlib.Path(program).name}", *words[:place], *words[place + 2 :]]
     content = {
-        "benchmark": pathlib.Path(program).stem,
         "command": " ".join(command),
         "machine": machine(),
         "figures": [figure._asdict() for figure in figures],

@@ -9,29 +9,20 @@ the machine slows both alike.  The picture and its objects are random.
 """
 
 import argparse
-import dataclasses
-import itertools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import figures
-import numpy as np
 import tensorflow as tf
+from random_training import random_batch, random_model, random_trainer
 from rounds import interleaved_seconds
 
-from keras_frcnn.data.stream.tuning import untuned
-from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
-from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals, StoredFeatures
+from keras_frcnn.facts.structures import Batch, StoredFeatures
 from keras_frcnn.network.backbone import STRIDE
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import image_features
-from training.engine.objectives import losses_of
-from training.engine.schedules import StepDecay
-from training.engine.solver import Optimisation
-from training.engine.trainer import Trainer
 
-CLASSES, OBJECTS, PROPOSALS = 20, 8, 2000
 KINDS = {
     "joint": ("backbone", "rpn", "head"),
     "step 1": ("backbone", "rpn"),
@@ -53,13 +44,7 @@ def main() -> None:
     figures.add_out(parser)
     asked = parser.parse_args()
 
-    config = DetectorConfig(
-        image=ImageConfig(short_side=min(asked.size), long_side=max(asked.size)),
-        head=HeadConfig(batch_size=asked.rois, fc_units=asked.fc_units, balanced_foreground=asked.balanced),
-    )
-    config = dataclasses.replace(config, rpn=dataclasses.replace(config.rpn, balanced_positives=asked.balanced))
-    names = [f"class {number}" for number in range(CLASSES)]
-    model = FasterRCNN(config, names, dtype=asked.precision)
+    model = random_model(asked.size, asked.fc_units, asked.rois, asked.precision, asked.balanced)
     batch = random_batch(*asked.size)
     stored = batch._replace(
         images=tf.zeros([1, 0, 0, 3]),
@@ -68,8 +53,7 @@ def main() -> None:
     found = []
     for kind in asked.kinds:
         parts = KINDS[kind]
-        trainer = Trainer(model, losses_of(parts), parts, StepDecay(1e-12, 1, 1.0), Optimisation())
-        trainer.feed(endless(batch if "backbone" in parts else stored))
+        trainer = random_trainer(model, parts, batch if "backbone" in parts else stored)
         reference = ("backbone",) if kind == "joint" else parts
         bare = bare_arithmetic(model, reference, batch, asked.rois, updates=kind != "joint")
         times, bare_times = interleaved_seconds([lambda trainer=trainer: trainer.train(1), bare], asked.rounds)
@@ -77,40 +61,6 @@ def main() -> None:
         print(found[-1], flush=True)
         del trainer, bare
     figures.write(asked.out, found)
-
-
-def random_batch(height: int, width: int) -> Batch:
-    """A batch of one picture with objects and proposals."""
-    rng = np.random.default_rng(0)
-
-    def boxes(count: int) -> tf.Tensor:
-        sides = rng.uniform(40, min(height, width) / 2, (count, 2))
-        corners = rng.uniform(0, 1, (count, 2)) * ([height, width] - sides)
-        return tf.constant(np.concatenate([corners, corners + sides], axis=1)[None], tf.float32)
-
-    return Batch(
-        images=tf.constant(rng.uniform(-128, 128, (1, height, width, 3)), tf.float32),
-        image_sizes=tf.constant([[height, width]]),
-        original_sizes=tf.constant([[height, width]]),
-        image_ids=tf.constant(["random"]),
-        seeds=tf.constant([[0, 0]]),
-        ground_truth=GroundTruth(
-            boxes(OBJECTS), tf.ones([1, OBJECTS], tf.int32), tf.ones([1, OBJECTS], tf.bool)
-        ),
-        proposals=Proposals(boxes(PROPOSALS), tf.zeros([1, PROPOSALS]), tf.ones([1, PROPOSALS], tf.bool)),
-        features=StoredFeatures(maps=tf.zeros([1, 0, 0, 0]), valid=tf.constant([False])),
-    )  # fmt: skip
-
-
-def endless(batch: Batch) -> tf.data.Dataset:
-    """A stream of the same batch, whose height and width the graph does not know, as in training."""
-
-    def any_size(value: tf.Tensor) -> tf.TensorSpec:
-        shape = value.shape
-        return tf.TensorSpec([shape[0], None, None, shape[-1]] if shape.rank == 4 else shape, value.dtype)
-
-    signature = tf.nest.map_structure(any_size, batch)
-    return untuned(tf.data.Dataset.from_generator(lambda: itertools.repeat(batch), output_signature=signature))
 
 
 def bare_arithmetic(model: FasterRCNN, parts: tuple[str, ...], batch: Batch, rois: int, updates: bool):

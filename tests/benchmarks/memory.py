@@ -76,19 +76,9 @@ def detect(folder: str, requests: int) -> dict[str, int]:
 
 def train(name: str, iterations: int) -> dict[str, int]:
     """The peak memory of a training with the default options."""
-    from iteration import endless, random_batch
+    from random_training import random_batch, random_model, random_trainer
 
-    from keras_frcnn.facts.config import DetectorConfig
-    from keras_frcnn.network.model import FasterRCNN
-    from training.engine.objectives import losses_of
-    from training.engine.schedules import StepDecay
-    from training.engine.solver import Optimisation
-    from training.engine.trainer import Trainer
-
-    parts = TRAINED[name]
-    model = FasterRCNN(DetectorConfig(), [f"class {number}" for number in range(CLASSES)])
-    trainer = Trainer(model, losses_of(parts), parts, StepDecay(1e-12, 1, 1.0), Optimisation())
-    trainer.feed(endless(random_batch(*SIZE)))
+    trainer = random_trainer(random_model(SIZE), TRAINED[name], random_batch(*SIZE))
     trainer.train(iterations)
     return {"peak": figures.peak_memory()}
 

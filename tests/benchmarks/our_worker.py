@@ -24,26 +24,12 @@ def inference(settings: dict) -> Callable[[], object]:
 
 def training(settings: dict) -> Callable[[], object]:
     """An iteration of joint training on a random picture."""
-    from iteration import endless, random_batch
+    from random_training import random_batch, random_model, random_trainer
 
-    from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
-    from keras_frcnn.network.model import FasterRCNN
-    from training.engine.objectives import losses_of
-    from training.engine.schedules import StepDecay
-    from training.engine.solver import Optimisation
-    from training.engine.trainer import Trainer
-
-    height, width = settings["size"]
-    config = DetectorConfig(
-        image=ImageConfig(short_side=min(height, width), long_side=max(height, width)),
-        head=HeadConfig(batch_size=128, fc_units=settings["fc_units"]),
-    )
-    names = [f"class {number}" for number in range(settings["classes"])]
     precision = "float32" if settings["precision"] == "float32" else "mixed_bfloat16"
-    model = FasterRCNN(config, names, dtype=precision)
-    parts = ("backbone", "rpn", "head")
-    trainer = Trainer(model, losses_of(parts), parts, StepDecay(1e-12, 1, 1.0), Optimisation())
-    trainer.feed(endless(random_batch(height, width)))
+    size, classes = tuple(settings["size"]), settings["classes"]
+    model = random_model(size, settings["fc_units"], precision=precision, classes=classes)
+    trainer = random_trainer(model, ("backbone", "rpn", "head"), random_batch(*size))
     return lambda: trainer.train(1)
 
 

@@ -14,16 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import figures
 import tensorflow as tf
-from iteration import endless, random_batch
+from random_training import random_batch, random_model, random_trainer
 from rounds import interleaved_seconds
 
-from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
 from keras_frcnn.facts.structures import Batch
-from keras_frcnn.network.model import FasterRCNN
-from training.engine.objectives import losses_of
-from training.engine.schedules import StepDecay
-from training.engine.solver import Optimisation
-from training.engine.trainer import Trainer
 
 PARTS = ("backbone", "rpn", "head")
 
@@ -63,21 +57,11 @@ def available_devices(count: int) -> list[str]:
 
 def iteration(options: argparse.Namespace, images: int, devices: list[str]) -> Callable[[], object]:
     """An iteration of joint training with this number of pictures on each device."""
-    height, width = options.size
-    config = DetectorConfig(
-        image=ImageConfig(short_side=min(height, width), long_side=max(height, width)),
-        head=HeadConfig(batch_size=128 * images, fc_units=options.fc_units),
-    )
     strategy = tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
     with strategy.scope():
-        model = FasterRCNN(config, [f"class {number}" for number in range(20)], dtype=options.precision)
-        trainer = Trainer(model, losses_of(PARTS), PARTS, StepDecay(1e-12, 1, 1.0), Optimisation())
-        batch: Batch = tf.nest.map_structure(lambda x: tf.repeat(x, images, axis=0), random_batch(height, width))
-        if len(devices) > 1:
-            batches = strategy.distribute_datasets_from_function(lambda _: endless(batch))
-        else:
-            batches = endless(batch)
-        trainer.feed(batches)
+        model = random_model(options.size, options.fc_units, 128 * images, options.precision)
+        batch: Batch = tf.nest.map_structure(lambda x: tf.repeat(x, images, axis=0), random_batch(*options.size))
+        trainer = random_trainer(model, PARTS, batch)
 
     def run() -> None:
         with strategy.scope():

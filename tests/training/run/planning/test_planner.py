@@ -192,9 +192,9 @@ def test_too_short_a_budget_names_the_least_that_works():
 def test_joint_training_has_one_step_with_all_the_time():
     found = plan(made(), PAPER, joint=True)
     (step,) = found.forecast.steps
-    assert found.options.iterations == step.iterations and found.options.learning_rate == 0.002
+    assert found.options.iterations == step.iterations and found.options.learning_rate == 0.0005
     assert step.name == "joint" and step.seconds > 50 * MINUTE
-    assert not reasons(found).keys() & {"step2_backbone", "feature_cache_gib"}  # which only the four steps use
+    assert not reasons(found).keys() & {"balanced_positives", "feature_cache_gib"}  # which only the four steps use
 
 
 def test_memory_limits_the_size_of_the_pictures():
@@ -277,7 +277,7 @@ def test_lines_name_the_options():
     found = plan(made(size=VGA), PAPER)
     lines = choice_lines(found.choices, type(found.options))
     assert any(line.startswith("--fc-units 1024") and "the starting weights have no fc6" in line for line in lines)
-    assert any(line.startswith("--learning-rate 0.002 0.002 0.002 0.002") for line in lines)
+    assert any(line.startswith("--learning-rate 0.002 0.0005 0.002 0.0005") for line in lines)
 
 
 def test_stored_features_fit_on_the_disk():

@@ -45,12 +45,10 @@ def choose_batches(draft: Draft) -> Draft:
     return draft.choose("detector.head.batch_size", 128, "the paper's number in a mini-batch, now from one picture")
 
 
-def choose_alternation(draft: Draft) -> Draft:
-    """Where the four steps leave the paper because the study of levers shows that it pays (docs/results.md)."""
+def choose_balance(draft: Draft) -> Draft:
+    """The objects take turns in the samples of the four steps, because the study of levers shows that it pays."""
     if not isinstance(draft.options, AlternationOptions):
         return draft
-    reason = "the convolutions keep what step 1 taught them; the paper starts again from ImageNet"
-    draft = draft.choose("options.step2_backbone", "step1", reason)
     reason = "objects with few anchors and proposals are seen as often as others"
     draft = draft.choose("detector.rpn.balanced_positives", True, reason)
     return draft.choose("detector.head.balanced_foreground", True, reason)
