@@ -64,7 +64,8 @@ def make_plan(
         raise InputError("--iterations", "given beside --plan auto", "leave one of them out: --budget decides")
     budget = seconds_of(options.budget, "--budget")
     table = data_table(train_set)
-    draft = network.choose_balance(network.choose_batches(network.choose_layers(Draft(options, given), start)))
+    draft = network.choose_batches(network.choose_layers(Draft(options, given), start))
+    draft = network.choose_alternation(draft, len(table.class_names))
     speedup = tools.bfloat16_speedup()
     draft = network.choose_precision(draft, speedup)
     machine = tools.machine(draft.options.detector, draft.options.precision)
@@ -82,7 +83,7 @@ def make_plan(
         stores = draft.options.augment == "none" and draft.options.feature_cache_gib > 0
         work = work._replace(stores_features=stores)
     forecast = fit_schedule(steps, machine.costs, work, budget, tools.spent())
-    draft = solver.choose_schedule(draft, forecast, steps)
+    draft = solver.choose_schedule(draft, forecast, steps, table.facts)
     draft = solver.choose_regularisation(draft, forecast, steps, table.facts.pictures)
     return Plan(draft.options, draft.choices, table.facts, machine, forecast)
 

@@ -21,6 +21,7 @@ from training.run.planning.planner import Tools, make_plan
 from training.run.planning.rules.images import MEMORY_SHARE
 from training.run.planning.rules.memory import memory_bytes
 from training.run.planning.rules.network import StartFacts
+from training.run.planning.rules.solver import detector_rate
 
 VGA, SMALL, HUGE, WIDE, SQUARE = (480, 640), (240, 320), (4000, 6000), (400, 4000), (512, 512)
 
@@ -192,9 +193,32 @@ def test_too_short_a_budget_names_the_least_that_works():
 def test_joint_training_has_one_step_with_all_the_time():
     found = plan(made(), PAPER, joint=True)
     (step,) = found.forecast.steps
-    assert found.options.iterations == step.iterations and found.options.learning_rate == 0.0005
+    assert found.options.iterations == step.iterations and found.options.learning_rate == 0.0008
     assert step.name == "joint" and step.seconds > 50 * MINUTE
-    assert not reasons(found).keys() & {"balanced_positives", "feature_cache_gib"}  # which only the four steps use
+    assert not reasons(found).keys() & {"step2_backbone", "feature_cache_gib"}  # which only the four steps use
+
+
+@pytest.mark.parametrize(
+    ("objects", "rate"),
+    # 0.0002 for each object, between two limits, with one digit
+    [(0.0, 0.0005), (1.0, 0.0005), (2.6, 0.0005), (3.2, 0.0006), (5.0, 0.001), (7.3, 0.001), (9.9, 0.002), (13, 0.002)],
+)
+def test_a_detector_has_the_rate_of_the_paper_for_as_many_objects(objects, rate):
+    assert detector_rate(objects) == rate
+
+
+def test_pictures_of_a_mini_batch_raise_the_rate_and_empty_ones_do_not_lower_it():
+    rates = plan(made(objects=4), PAPER + " --head-images 2").options.learning_rate
+    assert rates == (0.002, 0.002, 0.002, 0.002)  # 0.0016 with one digit
+    half_empty = made(objects=4, pictures=200, empty=0.5)
+    assert plan(half_empty, PAPER).options.learning_rate == (0.002, 0.0008, 0.002, 0.0008)
+
+
+@pytest.mark.parametrize(("classes", "start"), [(5, "step1"), (6, "pretrained")])
+def test_step_2_starts_from_step_1_only_with_few_classes(classes, start):
+    found = plan(made(classes=classes), PAPER)
+    assert found.options.step2_backbone == start
+    assert f"there are {classes}" in reasons(found)["step2_backbone"]
 
 
 def test_memory_limits_the_size_of_the_pictures():
@@ -277,7 +301,7 @@ def test_lines_name_the_options():
     found = plan(made(size=VGA), PAPER)
     lines = choice_lines(found.choices, type(found.options))
     assert any(line.startswith("--fc-units 1024") and "the starting weights have no fc6" in line for line in lines)
-    assert any(line.startswith("--learning-rate 0.002 0.0005 0.002 0.0005") for line in lines)
+    assert any(line.startswith("--learning-rate 0.002 0.0008 0.002 0.0008") for line in lines)
 
 
 def test_stored_features_fit_on_the_disk():
