@@ -1,70 +1,140 @@
 """Detect objects in pictures.
 
     python -m keras_frcnn.detect --model runs/synthetic photo.jpg more/*.png
+    python -m keras_frcnn.detect --model runs/synthetic photos --out found --write pictures coco
 
-For each picture, this writes photo.detections.png with labelled boxes beside it (or into --out) and prints one JSON
-line.  Boxes are [ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.  A model that was trained with
+For each picture, this prints one JSON line and writes photo.detections.png with labelled boxes, beside it or into
+--out.  Boxes are [ymin, xmin, ymax, xmax] in pixels of that picture, continuous corners.  A model that was trained with
 turned pictures turns each picture as its EXIF orientation says; boxes and the drawing are then those of the turned one.
+
+With --out, the folder also holds detections.jsonl, with which --resume continues an interrupted command.
+
+Exit status: 0 if all pictures have their detections, 1 if some could not be read, 2 for bad input, 130 after Ctrl-C.
 """
 
 import argparse
-import json
+import functools
 import os
-import pathlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
+
+if TYPE_CHECKING:
+    from keras_frcnn.api.bulk.run import Summary
+
+FORMATS = ("pictures", "coco", "csv", "voc")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m keras_frcnn.detect",
-        description="Detect objects in pictures: a drawn picture and a JSON line each.",
+        description="Detect objects in pictures: a JSON line and a drawn picture each, and files for other tools.",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG, PNG, GIF or BMP files")
+    parser.add_argument(
+        "pictures",
+        nargs="*",
+        metavar="PICTURE",
+        help="a file (JPEG, PNG, GIF, BMP, WebP or TIFF), a folder, which is searched with its subfolders, or a "
+        "pattern such as 'photos/**/*.jpg'",
+    )
     parser.add_argument("--model", required=True, help="a run folder, or a .keras file")
-    parser.add_argument("--out", help="folder for the drawn pictures (default: beside each picture)")
+    parser.add_argument(
+        "--list", metavar="FILE", help="a text file with the path of a picture in each line; - for standard input"
+    )
+    parser.add_argument("--out", help="folder for everything that is written (default: beside each picture)")
+    parser.add_argument(
+        "--write",
+        nargs="+",
+        choices=(*FORMATS, "nothing"),
+        default=["pictures"],
+        metavar="FORMAT",
+        help="what to write: pictures (drawn), coco (a results file), csv (a table), voc (annotations to correct by "
+        "hand), or nothing besides detections.jsonl (default: pictures)",
+    )
     parser.add_argument("--score", type=float, default=0.5, help="show detections from this score on (default: 0.5)")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="pictures that run together (default: 1)"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the detections in --out")
     return parser.parse_args(arguments)
 
 
-def output_path(image_path: str, out: str | None) -> pathlib.Path:
-    """Where the drawn picture goes: NAME.detections.png, beside the picture or in the folder `out`."""
-    path = pathlib.Path(image_path)
-    folder = path.parent if out is None else pathlib.Path(out)
-    return folder / f"{path.stem}.detections.png"
-
-
-def check_paths(images: Sequence[str], targets: Sequence[pathlib.Path]) -> None:
-    """Raise InputError for a picture that does not exist, and for two pictures with one output file."""
-    for path, target in zip(images, targets, strict=True):
-        if targets.count(target) > 1:
-            raise InputError(
-                target, "two pictures would be written here", "run the command twice, with different --out folders"
-            )
-        if not os.path.isfile(path):
-            raise InputError(path, "no such file", "give the path of a picture")
+def check_options(options: argparse.Namespace) -> None:
+    """Raise InputError for options that do not fit together."""
+    if options.out is not None:
+        return
+    needing = {
+        "--list": options.list is not None,
+        "--resume": options.resume,
+        "--write": options.write != ["pictures"],
+        **{name: os.path.isdir(name) for name in options.pictures},
+    }
+    for name, given in needing.items():
+        if given:
+            problem = "given without --out" if name.startswith("--") else "is a folder, and there is no --out"
+            raise InputError(name, problem, "give a folder for the detections with --out")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
-    # Imported here because TensorFlow takes seconds to import, and --help must answer at once.
-    from keras_frcnn.api.detector import check_score, load
+    try:
+        with exit_on_input_error():
+            status = detect(options)
+    except KeyboardInterrupt:
+        hint = "" if options.out is None else " Run the same command with --resume to continue."
+        print(f"\nInterrupted.{hint}", file=sys.stderr)
+        status = 130
+    if status:
+        raise SystemExit(status)
 
-    with exit_on_input_error():
-        targets = [output_path(path, options.out) for path in options.images]
-        check_score(options.score, "--score")
-        check_paths(options.images, targets)
-        detector = load(options.model)
-        for path, target in zip(options.images, targets, strict=True):
-            result = detector.detect(path, options.score)
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                result.draw().save(target)
-            except OSError as error:
-                raise InputError(target, f"cannot be written ({error})", "give a writable folder with --out") from error
-            print(json.dumps({**result.to_dict(), "picture": str(target)}))
+
+def detect(options: argparse.Namespace) -> int:
+    """Run the command; returns its exit status."""
+    # Imported here because TensorFlow takes seconds to import, and --help must answer at once.
+    from tqdm import tqdm
+
+    from keras_frcnn.api.bulk.inputs import find_pictures
+    from keras_frcnn.api.bulk.run import Wanted, detect_all
+    from keras_frcnn.api.detector import check_batch_size, check_score, load
+    from keras_frcnn.api.model_file import model_file
+
+    check_score(options.score, "--score")
+    check_batch_size(options.batch_size, "--batch-size")
+    check_options(options)
+    out = None if options.out is None else Path(options.out)
+    pictures = find_pictures(options.pictures, options.list, beside=out is None)
+    formats = frozenset(options.write) - {"nothing"}
+    wanted = Wanted(out, formats, options.score, options.batch_size, options.resume)
+    progress = functools.partial(tqdm, unit="picture", leave=False, disable=None)  # hidden if there is no terminal
+    path = model_file(options.model)
+    found = detect_all(load(path), path, pictures, wanted, lambda results, count: progress(results, total=count), show)
+    return report(found)
+
+
+def show(line: str) -> None:
+    """Print a line above the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+def report(found: "Summary") -> int:
+    """Say what is missing; returns the exit status."""
+    if found.done_before:
+        print(f"{found.done_before} of {found.pictures} pictures were done before", file=sys.stderr)
+    for loss in found.losses:
+        print(f"warning: {loss.what}: {loss.times}", file=sys.stderr)
+    if not found.errors:
+        return 0
+    print(f"{len(found.errors)} of {found.pictures} pictures could not be read:", file=sys.stderr)
+    for error in found.errors:
+        print(f"  {error}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -653,13 +653,6 @@ def saved(model, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("score", ["-0.1", "1", "nan"])
-def test_a_score_of_detect_is_from_0_to_below_1(picture, capsys, score):
-    assert detect("--model", "gone", picture, "--score", score) == 2
-    rule = f"--score must be at least 0 and less than 1 (got {float(score)})."
-    assert_one_error(capsys.readouterr().err, rule)
-
-
 @pytest.mark.parametrize("iou", ["-0.1", "1", "nan"])
 def test_an_iou_of_evaluate_is_from_0_to_below_1(capsys, iou):
     assert evaluate("--model", "gone", "--data", "synthetic", "--iou", iou) == 2
@@ -689,29 +682,6 @@ def picture(tmp_path):
     return path
 
 
-def test_bad_inputs_of_detect_are_one_line(saved, picture, tmp_path, capsys):
-    text, empty, cut = tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "cut.jpg"
-    text.write_text("no picture")
-    empty.write_bytes(b"")
-    Image.new("RGB", (90, 60)).save(cut)
-    cut.write_bytes(cut.read_bytes()[:-200])
-    other = tmp_path / "other"
-    other.mkdir()
-    shutil.copy(picture, other)
-    for arguments, beginning in (
-        (["gone.jpg"], "gone.jpg: no such file"),
-        ([tmp_path], f"{tmp_path}: no such file"),
-        ([text], f"{text}: not a readable picture ("),
-        ([empty], f"{empty}: not a readable picture ("),
-        ([cut], f"{cut}: not a readable picture ("),
-        ([picture, other / picture.name, "--out", tmp_path / "out"], f"{tmp_path}/out/picture.detections.png: two"),
-        ([picture, "--model", text], f"{text}: not a .keras file"),
-        ([picture, "--model", tmp_path / "gone"], f"{tmp_path / 'gone'}: no such model file"),
-    ):
-        assert detect("--model", saved, *arguments) == 2
-        assert_one_error(capsys.readouterr().err, beginning)
-
-
 def test_a_file_where_a_folder_should_be_is_one_line(saved, voc_tree, picture, tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("in the way")
@@ -722,12 +692,3 @@ def test_a_file_where_a_folder_should_be_is_one_line(saved, voc_tree, picture, t
     assert alternate(*training_options(voc_tree, file / "run")) == 2
     assert_one_error(capsys.readouterr().err, f"{file}")
     assert file.read_text() == "in the way"
-
-
-@pytest.mark.parametrize("size", [(1, 1), (400, 4), (3, 500)])
-def test_detect_takes_pictures_of_any_shape(saved, tmp_path, capsys, size):
-    path = tmp_path / "odd.png"
-    Image.new("RGB", size, (200, 100, 50)).save(path)
-    assert detect("--model", saved, path) == 0
-    line = json.loads(capsys.readouterr().out)
-    assert (line["width"], line["height"]) == size and Path(line["picture"]).is_file()

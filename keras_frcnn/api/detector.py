@@ -19,6 +19,7 @@ from keras_frcnn.api.pictures import (
     prepare_picture,
     to_pixels,
 )
+from keras_frcnn.api.reading_ahead import read_ahead
 from keras_frcnn.api.result import Result
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
@@ -94,19 +95,35 @@ class Detector:
         Raises InputError for a `score` or `batch_size` out of range, and for a single picture that cannot be read.  In
         a list, such a picture gives a Result without detections that says why in `error`.
         """
+        if not _is_one(images):
+            several = cast(Iterable[Picture], images)  # a TypeGuard narrows only where it is true
+            return list(self.stream(several, score, batch_size))
         check_score(score)
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise InputError("batch_size", f"{batch_size!r} is not a whole number of at least 1", "give 1 or more")
-        if _is_one(images):
-            pixels = to_pixels(images, self.config.image.applies_exif)
-            return self._results([_Loaded(pixels, _source(images))], score, batch_size)[0]
-        results: list[Result] = []
-        several = cast(Iterable[Picture], images)  # a TypeGuard narrows only where it is true
-        named = ((image, f"images[{index}]") for index, image in enumerate(several))
+        check_batch_size(batch_size)
+        pixels = to_pixels(images, self.config.image.applies_exif)
+        return self._results([_Loaded(pixels, _source(images))], score, batch_size)[0]
+
+    def stream(self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1) -> Iterator[Result]:
+        """Find the objects in any number of pictures, which need not fit into memory.
+
+        The arguments are those of `detect`.  Some pictures are read ahead in other threads, and only these are in
+        memory.
+
+        Returns an iterator over the Results, in the order of the pictures.
+
+        Raises InputError at once for a `score` or `batch_size` out of range.  A picture that cannot be read gives a
+        Result without detections that says why in `error`.
+        """
+        check_score(score)
+        check_batch_size(batch_size)
+        return self._stream(images, score, batch_size)
+
+    def _stream(self, images: Iterable[Picture], score: float, batch_size: int) -> Iterator[Result]:
+        named = ((image, f"images[{index}]") for index, image in enumerate(images))
         window = 1 if batch_size == 1 else batch_size * _BATCHES_READ_AHEAD
-        while loaded := [self._load(*entry) for entry in itertools.islice(named, window)]:
-            results += self._results(loaded, score, batch_size)
-        return results
+        pictures = read_ahead(self._load, named)
+        while loaded := list(itertools.islice(pictures, window)):
+            yield from self._results(loaded, score, batch_size)
 
     def _load(self, image: Picture, name: str) -> "_Loaded":
         """Read a picture.  One that cannot be read has its error."""
@@ -183,6 +200,12 @@ def check_score(score: float, name: str = "score") -> None:
     if not isinstance(score, int | float | np.integer | np.floating) or isinstance(score, bool):
         raise InputError(name, f"{score!r} is not a number", "give a number from 0 to below 1")
     check_number(score, Limits(at_least=0, less_than=1), name)
+
+
+def check_batch_size(batch_size: int, name: str = "batch_size") -> None:
+    """Raise InputError unless `batch_size` is a whole number of at least 1; `name` is the argument or option."""
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise InputError(name, f"{batch_size!r} is not a whole number of at least 1", "give 1 or more")
 
 
 def _is_one(images: Picture | Iterable[Picture]) -> TypeGuard[Picture]:

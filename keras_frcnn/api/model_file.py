@@ -32,17 +32,22 @@ def load_model(
         for setting in settings_of(TestConfig)
         if given.get(setting.name) is not None
     }
-    model = _read(pathlib.Path(path))
+    model = _read(model_file(path))
     test = dataclasses.replace(model.config.test, **changes)
     return rebuilt(model, dataclasses.replace(model.config, test=test), model.precision)
 
 
-def _read(path: pathlib.Path) -> FasterRCNN:
-    """Load the detector with the configuration that its file holds."""
-    if path.is_dir():
-        path = path / "model.keras"
+def model_file(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The `.keras` file of a detector; `path` is that file or a run folder.  Raises InputError if there is none."""
+    path = pathlib.Path(path)
+    path = path / "model.keras" if path.is_dir() else path
     if not path.is_file():
         raise InputError(path, "no such model file", "give a run folder whose training has finished or a .keras file")
+    return path
+
+
+def _read(path: pathlib.Path) -> FasterRCNN:
+    """Load the detector with the configuration that its file holds."""
     if not zipfile.is_zipfile(path):
         raise InputError(path, "not a .keras file", "give the model.keras of a run folder")
     try:

@@ -30,6 +30,8 @@ Picture = np.ndarray | Image.Image | Path
 
 # Pillow converts premultiplied alpha only to plain alpha, and warns about a palette with alpha that goes to RGB.
 _BEFORE_RGB = {"La": "LA", "RGBa": "RGBA", "P": "RGBA", "PA": "RGBA"}
+# How the formats that TensorFlow cannot decode begin.  The four bytes in the middle of WebP are its size.
+_WEBP, _TIFF = b"RIFF....WEBP", (b"II*\0", b"MM\0*")
 _USE_A_PICTURE = "give a path, a PIL image or a uint8 RGB array (H, W, 3)"
 
 
@@ -48,7 +50,7 @@ def to_pixels(image: Picture, turned: bool, name: str = "image") -> np.ndarray:
     path in error messages.  Raises InputError if `image` is not a picture, or if it cannot be read.
     """
     if isinstance(image, str | os.PathLike):
-        return read_picture(image, turned)
+        return _file_pixels(image, turned)
     if isinstance(image, Image.Image):
         pixels = _pil_pixels(image, name)
         # Not ImageOps.exif_transpose, which also reads XMP: a PIL image must be what its file is.
@@ -57,6 +59,23 @@ def to_pixels(image: Picture, turned: bool, name: str = "image") -> np.ndarray:
     if hasattr(image, "__array__"):
         return _array_pixels(np.asarray(image), name)
     raise InputError(name, f"{type(image).__name__} is not a picture", _USE_A_PICTURE)
+
+
+def _file_pixels(path: Path, turned: bool) -> np.ndarray:
+    """The pixels of a file.  Training decodes JPEG, PNG, GIF and BMP; Pillow reads WebP and TIFF."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(path, "is not a regular file", "give the path of a picture")
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_WEBP))
+        if not (start.startswith(_TIFF) or (start[:4] == _WEBP[:4] and start[8:] == _WEBP[8:])):
+            return read_picture(path, turned)
+        with Image.open(path) as opened:
+            return to_pixels(opened, turned)
+    except InputError:
+        raise
+    except OSError:
+        return read_picture(path, turned)  # names the problem
 
 
 def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:

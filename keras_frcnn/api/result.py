@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_frcnn.api.drawing import draw_detections
-from keras_frcnn.data.pictures.files import read_picture
+from keras_frcnn.api.pictures import to_pixels
 from keras_frcnn.facts.errors import InputError
 
 
@@ -72,7 +72,7 @@ class Result:
         if pixels is None:
             if self.source is None:
                 raise InputError("Result", "it has neither pixels nor a path", "draw with keras_frcnn.draw_detections")
-            pixels = read_picture(self.source, self._turned)
+            pixels = to_pixels(self.source, self._turned)
         if pixels.shape[:2] != (self.height, self.width):
             size = f"{pixels.shape[0]} x {pixels.shape[1]}, not {self.height} x {self.width} as in detection"
             raise InputError(self.source or "image", f"the picture is now {size}", "run detect again")
@@ -95,10 +95,14 @@ class Result:
             for (ymin, xmin, ymax, xmax), class_id, score in rows
         ]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `to_json`, ready for `json.dumps`."""
+    def to_dict(self, rounded: bool = True) -> dict[str, Any]:
+        """The fields of `to_json`, ready for `json.dumps`; with all digits unless `rounded`."""
+
+        def number(value: float, digits: int) -> float:
+            return round(value, digits) if rounded else value
+
         detections = [
-            {"class": name, "score": round(score, 4), "box": [round(corner, 2) for corner in box]}
+            {"class": name, "score": number(score, 4), "box": [number(corner, 2) for corner in box]}
             for name, score, box in zip(self.names, self.scores.tolist(), self.boxes.tolist(), strict=True)
         ]
         fields = {"image": self.source, "height": self.height, "width": self.width, "detections": detections}

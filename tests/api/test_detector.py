@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import re
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image, ImageOps
 
 import keras_frcnn
 from keras_frcnn.api.pictures import detect_pixels, to_pixels
+from keras_frcnn.api.reading_ahead import READ_AHEAD
 from keras_frcnn.data.pictures.images import decode_image, prepare
 from keras_frcnn.facts.errors import InputError
 
@@ -147,12 +149,31 @@ def test_any_collection_of_mixed_forms(detector, alone, pictures, tmp_path):
     assert detector.detect([]) == []
 
 
-def test_a_stream_is_read_as_it_is_detected(detector, pictures, monkeypatch):
+def test_only_some_pictures_of_a_stream_are_read_ahead(detector, pictures, monkeypatch):
     read, before_batches = [], []
     compile_ = detector._compile
     monkeypatch.setattr(detector, "_compile", lambda count: before_batches.append(len(read)) or compile_(count))
     detector.detect(picture for picture in pictures if not read.append(picture))
-    assert before_batches == list(range(1, len(pictures) + 1))
+    assert before_batches == [min(len(pictures), number + READ_AHEAD) for number in range(1, len(pictures) + 1)]
+
+
+def test_results_of_a_stream_come_while_it_is_read(detector, alone, pictures):
+    def endless():
+        while True:
+            yield from pictures
+
+    results = detector.stream(endless(), score=SCORE)
+    for _ in range(2):
+        for expected in alone:
+            assert_same(next(results), expected)
+    results.close()
+
+
+def test_a_stream_checks_its_arguments_before_it_reads(detector):
+    with pytest.raises(InputError, match="^score must be"):
+        detector.stream([], score=2)
+    with pytest.raises(InputError, match="^batch_size: 0 is not"):
+        detector.stream([], batch_size=0)
 
 
 # Pictures that cannot be used.
@@ -270,6 +291,35 @@ def test_a_pil_image_is_what_the_decoder_makes_of_the_file(image, kind, options)
     assert np.ptp(expected) > 100
     # The two libraries round the product of a CMYK picture's inks in different ways.
     np.testing.assert_allclose(pixels.astype(int), expected, atol=1 if image.mode == "CMYK" else 0)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF"])
+def test_formats_that_only_pillow_reads_give_the_pixels_of_the_file(detector, tmp_path, kind):
+    path, plain = tmp_path / "picture.any", tmp_path / "picture.png"
+    image = Image.fromarray(noise(40, 60))
+    image.save(path, kind, lossless=True)
+    image.save(plain)
+    np.testing.assert_array_equal(to_pixels(path, turned=False), np.asarray(image))
+    result = detector.detect(path, score=SCORE)
+    assert_same(result, detector.detect(plain, score=SCORE))
+    np.testing.assert_array_equal(result.draw(), detector.detect(plain, score=SCORE).draw())
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match=f"^{path}: not a readable picture"):
+        detector.detect(path)
+
+
+def test_a_webp_is_turned_as_its_orientation_says(tmp_path):
+    path = tmp_path / "turned.webp"
+    image = Image.fromarray(noise(40, 60))
+    image.save(path, lossless=True, exif=tags(6))
+    np.testing.assert_array_equal(to_pixels(path, turned=False), np.asarray(image))
+    np.testing.assert_array_equal(to_pixels(path, turned=True), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(detector, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(InputError, match="pipe.jpg: is not a regular file; give the path of a picture"):
+        detector.detect(tmp_path / "pipe.jpg")
 
 
 def test_sixteen_bits_keep_the_upper_byte():

@@ -43,7 +43,7 @@ def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
     for split, dataset in datasets.items():
         for example, name in zip(dataset.examples, names[split], strict=True):
             file = place_picture(example.image_path, pictures, name, link)
-            xml = _annotation(example, file, dataset.class_names, losses)
+            xml = annotation(example, file, dataset.class_names, losses)
             (annotations / f"{name}.xml").write_bytes(xml)
         (image_sets / f"{sets[split]}.txt").write_text("".join(f"{name}\n" for name in names[split]), "utf-8")
     used = {
@@ -54,8 +54,15 @@ def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
     return losses.listed()
 
 
-def _annotation(example: Example, file: str, class_names: tuple[str, ...], losses: Losses) -> bytes:
-    """The annotation of one picture."""
+def annotation(example: Example, file: str, class_names: tuple[str, ...], losses: Losses) -> bytes:
+    """The annotation of one picture, as XML.
+
+    Args:
+      example: the picture and its objects.
+      file: the name of the picture's file.
+      class_names: without background.
+      losses: counts what XML cannot hold.
+    """
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = file
     _add(ElementTree.SubElement(root, "size"), width=example.width, height=example.height, depth=3)

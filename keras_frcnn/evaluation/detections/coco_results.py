@@ -15,7 +15,7 @@ COCO's own tools know images and categories by the ids of an annotation file.  E
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,20 +89,30 @@ def write_coco_results(
     Raises:
       InputError: as in `check_record`.
     """
-    lines = []
-    for record in detections:
-        check_record(record, len(class_names))
-        boxes = np.asarray(record.boxes, np.float64).reshape(-1, 4)
-        for (ymin, xmin, ymax, xmax), number, score in zip(boxes.tolist(), record.classes, record.scores, strict=True):
-            row = {
-                "image_id": ids.images[record.image_id],
-                "category_id": ids.categories[int(number)],
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-                "score": float(score),
-            }
-            lines.append(json.dumps(row))
-    text = "[\n" + ",\n".join(lines) + "\n]\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def rows() -> Iterator[str]:
+        for record in detections:
+            check_record(record, len(class_names))
+            boxes = np.asarray(record.boxes, np.float64).reshape(-1, 4)
+            for (ymin, xmin, ymax, xmax), number, score in zip(
+                boxes.tolist(), record.classes, record.scores, strict=True
+            ):
+                row = {
+                    "image_id": ids.images[record.image_id],
+                    "category_id": ids.categories[int(number)],
+                    "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+                    "score": float(score),
+                }
+                yield json.dumps(row)
+
+    def write(temporary: Path) -> None:  # a row at a time: there may be more than fit into memory
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write("[")
+            for place, row in enumerate(rows()):
+                file.write(f"{',' if place else ''}\n{row}")
+            file.write("\n]\n")
+
+    write_atomically(path, write)
 
 
 def read_coco_results(path: str | Path, class_names: Sequence[str], ids: COCOIds) -> list[ImageDetections]:

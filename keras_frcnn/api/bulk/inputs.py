@@ -1,0 +1,108 @@
+"""The picture files that a command names: files, folders, patterns, and lists in a file."""
+
+import glob
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from keras_frcnn.facts.errors import InputError
+
+# Formats that can be read, in lower case.  Files of other names are read, too, if they are named one by one.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+DRAWN = ".detections.png"  # the end of the names of drawn pictures, which are not pictures to look into
+
+_PATTERN = frozenset("*?[")
+
+
+class PictureFile(NamedTuple):
+    """One picture to look into."""
+
+    path: str
+    place: str  # the path of its outputs, relative and without suffix
+
+
+def find_pictures(named: Sequence[str], list_file: str | None, beside: bool) -> list[PictureFile]:
+    """The pictures that a command names, each once, in the order of the names; those of a folder are sorted.
+
+    No two of them have the same place.
+
+    Args:
+      named: files, folders, which are searched with their subfolders, and patterns such as `photos/**/*.jpg`.
+      list_file: a text file with one path a line, relative to the working folder; "-" for standard input.  A path in it
+        that is no file is a picture that cannot be read.
+      beside: the outputs of a picture go into its own folder, so its place is its name.  Otherwise it is the path below
+        the folder that was named.
+
+    Raises:
+      InputError: a name is neither a file nor a folder and matches none, a folder holds no pictures, there are no
+        pictures at all, the list cannot be read, or two pictures would have the same outputs.
+    """
+    found = [one for name in named for one in _named(name)]
+    if list_file is not None:
+        found += [(path, PurePath(path).name) for path in _listed(list_file)]
+    once: dict[str, tuple[str, str]] = {}
+    for path, relative in found:
+        once.setdefault(os.path.abspath(path), (path, relative))
+    found = list(once.values())
+    if not found:
+        raise InputError("pictures", "none are named", "name files, folders or patterns, or give --list FILE")
+    if beside:
+        found = [(path, PurePath(path).name) for path, _ in found]
+    folders = [os.path.dirname(os.path.abspath(path)) if beside else "" for path, _ in found]
+    names = [PurePath(relative) for _, relative in found]
+    # photo.jpg and photo.png in one folder: their outputs keep the suffix.
+    counts = Counter(zip(folders, (name.with_suffix("") for name in names), strict=True))
+    places = [
+        (name if counts[folder, name.with_suffix("")] > 1 else name.with_suffix("")).as_posix()
+        for folder, name in zip(folders, names, strict=True)
+    ]
+    for place, count in Counter(places).items():
+        if count > 1 and not beside:
+            fix = "name a folder that holds them all instead of the files, or run the command twice"
+            raise InputError(f"pictures {place}", f"{count} of them have this name and would share their outputs", fix)
+    return [PictureFile(path, place) for place, (path, _) in zip(places, found, strict=True)]
+
+
+def _named(name: str) -> Iterator[tuple[str, str]]:
+    """The path of each picture that a name stands for, and its path relative to the folder that was named."""
+    if os.path.isdir(name):
+        pictures = list(_in_folder(name))
+        if not pictures:
+            raise InputError(name, f"holds no pictures ({' '.join(SUFFIXES)})", "give a folder with pictures")
+        yield from pictures
+    elif os.path.isfile(name):
+        yield name, PurePath(name).name
+    elif _PATTERN & set(name):
+        matches = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
+        if not matches:
+            raise InputError(name, "no file matches", "correct the pattern")
+        base = os.path.commonpath([os.path.dirname(path) for path in matches])
+        yield from ((path, os.path.relpath(path, base or ".")) for path in matches)
+    elif os.path.exists(name):
+        raise InputError(name, "is neither a file nor a folder", "give the path of a picture")
+    else:
+        raise InputError(name, "no such file", "give the path of a picture, a folder, or a pattern")
+
+
+def _in_folder(root: str) -> Iterator[tuple[str, str]]:
+    """The pictures in a folder and its subfolders, without hidden files and drawn pictures."""
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            hidden = name.startswith(".") or name.endswith(DRAWN)
+            path = os.path.join(folder, name)
+            if name.lower().endswith(SUFFIXES) and not hidden and os.path.isfile(path):
+                yield path, os.path.relpath(path, root)
+
+
+def _listed(list_file: str) -> Iterable[str]:
+    """The lines of a list that are not empty."""
+    try:
+        text = sys.stdin.read() if list_file == "-" else Path(list_file).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        fix = "save it as UTF-8 text with the path of a picture in each line"
+        raise InputError(f"--list {list_file}", f"cannot be read ({error})", fix) from error
+    return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
