@@ -356,7 +356,7 @@ def test_detect_draws_pictures_and_prints_boxes(finished, tmp_path):
             assert found["class"] in labels and 0.06 <= found["score"] <= 1
         with Image.open(line["picture"]) as drawn:
             assert drawn.width * line["height"] == drawn.height * line["width"]  # enlarged, not stretched
-    assert sorted(path.name for path in out.iterdir()) == ["tall.detections.png", "wide.detections.png"]
+    assert sorted(path.name for path in (out / "pictures").iterdir()) == ["tall.detections.png", "wide.detections.png"]
 
 
 def test_evaluate_prints_and_writes_all_tables(finished, voc_tree, tmp_path, capsys):

@@ -28,4 +28,4 @@ def test_the_tutorial_runs(tmp_path):
     assert (folder / "check" / "data-doctor.html").is_file() and (folder / "run" / "report.html").is_file()
     results = json.loads((folder / "results" / "evaluation.json").read_text())
     assert results["metric"] == "coco" and results["coco"]["images"] == len(splits["test"])
-    assert [path.name for path in (folder / "found").iterdir()] == ["train_000000.detections.png"]
+    assert [path.name for path in (folder / "found" / "pictures").iterdir()] == ["train_000000.detections.png"]
