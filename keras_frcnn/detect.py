@@ -40,7 +40,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="a file (JPEG, PNG, GIF, BMP, WebP or TIFF), a folder, which is searched with its subfolders, or a "
         "pattern such as 'photos/**/*.jpg'",
     )
-    parser.add_argument("--model", required=True, help="a run folder, or a .keras file")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a run folder, a .keras file, or an export: the folder of a SavedModel, or a .tflite file",
+    )
     parser.add_argument(
         "--list", metavar="FILE", help="a text file with the path of a picture in each line; - for standard input"
     )
@@ -98,9 +102,9 @@ def detect(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from keras_frcnn.api.bulk.inputs import find_pictures
+    from keras_frcnn.api.bulk.model import digest, load_finder
     from keras_frcnn.api.bulk.run import Wanted, detect_all
-    from keras_frcnn.api.detector import check_batch_size, check_score, load
-    from keras_frcnn.api.model_file import model_file
+    from keras_frcnn.api.streaming import check_batch_size, check_score
 
     check_score(options.score, "--score")
     check_batch_size(options.batch_size, "--batch-size")
@@ -110,9 +114,11 @@ def detect(options: argparse.Namespace) -> int:
     formats = frozenset(options.write) - {"nothing"}
     wanted = Wanted(out, formats, options.score, options.batch_size, options.resume)
     progress = functools.partial(tqdm, unit="picture", leave=False, disable=None)  # hidden if there is no terminal
-    path = model_file(options.model)
-    found = detect_all(load(path), path, pictures, wanted, lambda results, count: progress(results, total=count), show)
-    return report(found)
+    model = digest(options.model)
+    finder = load_finder(options.model)
+    return report(
+        detect_all(finder, model, pictures, wanted, lambda results, count: progress(results, total=count), show)
+    )
 
 
 def show(line: str) -> None:

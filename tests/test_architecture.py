@@ -41,6 +41,7 @@ EXTRAS = {
     "keras_frcnn": (),
     "keras_frcnn/data": ("data",),
     "keras_frcnn/facts/pages": ("data",),
+    "keras_frcnn/api/exports": ("export",),
     "training": ("train", "data"),
     "export": ("export",),
     "tests": ("train", "data", "export", "test", "docs"),

@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 from export.shared.average_precision import mean_average_precision
-from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.parity import ParityError, PictureDetections, Tolerance, check, compare, format_parity
-from export.shared.pictures import resize_picture
+from keras_frcnn.api.exports.tflite import tflite_asker
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.pictures.images import normalise
+from keras_frcnn.data.pictures.images import normalise, resize_picture
 from keras_frcnn.network.model import FasterRCNN
 
 # By quantisation.  With few bits, rounding sometimes makes NMS keep another of two proposals, and the detection moves.
@@ -32,17 +30,10 @@ Detect = Callable[[np.ndarray], PictureDetections]  # takes one (H, W, 3) uint8 
 _LOG = logging.getLogger(__name__)
 
 
-def tflite_detector(path: str | os.PathLike[str], size: tuple[int, int]) -> Detect:
-    """A function that detects with the TFLite file `path`, which takes pictures of `size` (height, width)."""
-    runner = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
-
-    def detect(image: np.ndarray) -> PictureDetections:
-        outputs = runner(images=resize_picture(image, size)[None])
-        boxes, classes, scores, count = (outputs[name][0] for name in DETECTION_OUTPUTS)
-        found = int(count)
-        return PictureDetections(boxes[:found], classes[:found].astype(int), scores[:found])
-
-    return detect
+def tflite_detector(path: str | os.PathLike[str]) -> Detect:
+    """A function that detects with the TFLite file `path`."""
+    ask = tflite_asker(path)
+    return lambda image: PictureDetections(*ask(image))
 
 
 def keras_detector(model: FasterRCNN, size: tuple[int, int]) -> Detect:
@@ -74,7 +65,7 @@ def compare_with_keras(
     LARGEST_MAP_LOSS.
     """
     tolerance = TOLERANCES[quantization]
-    ours, theirs = keras_detector(model, size), tflite_detector(path, size)
+    ours, theirs = keras_detector(model, size), tflite_detector(path)
     reference, exported = ([detect(image) for image in images] for detect in (ours, theirs))
     parity = compare(reference, exported, tolerance, model.config.test)
     _LOG.info("compared with the Keras model: %s", format_parity(parity))

@@ -13,9 +13,9 @@ from export.litemodel.quantisation import quantize
 from export.shared.average_precision import read_dataset
 from export.shared.destination import check_free
 from export.shared.loading import load_for_export
-from export.shared.pictures import given_images, images_to_compare, resize_picture
+from export.shared.pictures import given_images, images_to_compare
 from export.shared.running import run_export
-from keras_frcnn.data.pictures.images import LEAST_SIDE
+from keras_frcnn.data.pictures.images import LEAST_SIDE, resize_picture
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
 
@@ -38,7 +38,9 @@ def export(options: argparse.Namespace) -> None:
     path = check_out(options)
     check_calibration(options)
     model = load_for_export(options)
-    calibration = [resize_picture(image, size) for image in given_images(options.calibrate or (), model.config.image)]
+    calibration = [
+        resize_picture(image, size).numpy() for image in given_images(options.calibrate or (), model.config.image)
+    ]
     images = images_to_compare(options, model.config.image)
     dataset = read_dataset(options, model)
 

@@ -17,7 +17,7 @@ import numpy as np
 from ai_edge_litert.schema_py_generated import BufferT, MetadataT
 
 from export.litemodel.flatbuffer import pack, unpack
-from export.shared.convention import DETECTION_OUTPUTS
+from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
 from keras_frcnn.facts.config import DetectorConfig, config_to_dict
 
 NAME = "TFLITE_METADATA"

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.parity import ParityError, PictureDetections, Tolerance, check, compare, format_parity
 from export.shared.reference import reference_detections, reference_proposals
+from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
+from keras_frcnn.api.exports.saved_model import ask_signature
 from keras_frcnn.data.pictures.orientation import apply_orientation
 from keras_frcnn.network.model import FasterRCNN
 
@@ -32,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 def detect(signatures: Signatures, image: np.ndarray) -> PictureDetections:
     """The detections in one (H, W, 3) uint8 picture, by `serving_default`."""
-    return PictureDetections(*_rows(signatures["serving_default"](images=image[None]), *DETECTION_OUTPUTS))
+    return PictureDetections(*ask_signature(signatures["serving_default"], image))
 
 
 def detect_in_file(signatures: Signatures, encoded: bytes) -> PictureDetections:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from export.savedmodel.encoded_picture import read_encoded
 from export.shared import convention
+from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.facts.files import write_json
 from keras_frcnn.facts.structures import Tensor
@@ -85,7 +86,7 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
 def _output_specs(max_detections: int) -> dict[str, tf.TensorSpec]:
     """Shape and type of the detection outputs for one picture, without the batch axis."""
     shapes: tuple[tuple[int, ...], ...] = ((max_detections, 4), (max_detections,), (max_detections,), ())
-    return {name: tf.TensorSpec(shape) for name, shape in zip(convention.DETECTION_OUTPUTS, shapes, strict=True)}
+    return {name: tf.TensorSpec(shape) for name, shape in zip(DETECTION_OUTPUTS, shapes, strict=True)}
 
 
 def _prepare_batch(images: Tensor, short_side: int, long_side: int) -> tuple[Tensor, Tensor]:

@@ -4,9 +4,6 @@ import tensorflow as tf
 
 from keras_frcnn.facts.structures import Detections, Tensor
 
-# Boxes, classes, scores, and the number of rows that are detections.
-DETECTION_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
-
 
 def detection_outputs(detections: Detections, image_sizes: Tensor) -> dict[str, Tensor]:
     """Detections in B images (B, N, ...) under the names of DETECTION_OUTPUTS, all float32.

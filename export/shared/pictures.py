@@ -4,11 +4,9 @@ import argparse
 from collections.abc import Iterable
 
 import numpy as np
-import tensorflow as tf
 
 from keras_frcnn.api.pictures import Path
 from keras_frcnn.data.pictures.files import read_picture
-from keras_frcnn.data.pictures.images import resize
 from keras_frcnn.data.sources.synthetic.scenes import draw_scene
 from keras_frcnn.facts.config import ImageConfig
 
@@ -35,8 +33,3 @@ def images_to_compare(options: argparse.Namespace, config: ImageConfig) -> list[
     if options.images:
         return given_images(options.images, config)
     return synthetic_images(SYNTHETIC_COUNT, SYNTHETIC_SIZE)
-
-
-def resize_picture(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 -> (*size, 3) uint8, resized as in training.  An app that runs a TFLite file does the same."""
-    return tf.cast(tf.round(resize(image, size)), tf.uint8).numpy()

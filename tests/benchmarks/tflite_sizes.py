@@ -48,11 +48,12 @@ def export_all(options: argparse.Namespace, folder: str) -> dict[str, Path]:
     from export.litemodel.quantisation import quantize
     from export.shared.loading import load_for_export
     from export.shared.options import QUANTIZATIONS
-    from export.shared.pictures import given_images, resize_picture
+    from export.shared.pictures import given_images
+    from keras_frcnn.data.pictures.images import resize_picture
 
     size = parse_size(options.size)
     model = load_for_export(options)
-    calibration = [resize_picture(image, size) for image in given_images(options.calibrate, model.config.image)]
+    calibration = [resize_picture(image, size).numpy() for image in given_images(options.calibrate, model.config.image)]
     content = convert(model, size)
     paths = {name: Path(folder) / f"{name}.tflite" for name in QUANTIZATIONS}
     for name, path in paths.items():

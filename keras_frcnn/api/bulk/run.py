@@ -1,6 +1,5 @@
 """Detect objects in many pictures, one after the other, and write what was asked for."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -10,8 +9,8 @@ from typing import Any, NamedTuple
 from keras_frcnn.api.bulk.formats import FROM_RECORD, draw, drawn_path, write_voc
 from keras_frcnn.api.bulk.inputs import PictureFile
 from keras_frcnn.api.bulk.record import Record
-from keras_frcnn.api.detector import Detector
 from keras_frcnn.api.result import Result
+from keras_frcnn.api.streaming import Finder, stream
 from keras_frcnn.data.writers.losses import Loss, Losses
 from keras_frcnn.facts.errors import InputError
 
@@ -38,8 +37,8 @@ class Summary(NamedTuple):
 
 
 def detect_all(
-    detector: Detector,
-    model: Path,
+    finder: Finder,
+    model: str,
     pictures: Sequence[PictureFile],
     wanted: Wanted,
     progress: Progress,
@@ -48,8 +47,8 @@ def detect_all(
     """Detect the objects in all pictures, show a JSON line for each, and write what is wanted.
 
     Args:
-      detector: finds the objects.
-      model: its file, whose content a record is bound to.
+      finder: finds the objects.
+      model: the `digest` of the finder's model; a record is bound to it.
       pictures: those that an earlier record has are left out, and so are those that cannot be read.
       wanted: what to write.
       progress: see `Progress`.
@@ -59,11 +58,12 @@ def detect_all(
       InputError: an output cannot be written, or the folder holds a record that does not belong to this detection.
     """
     errors, losses = [], Losses()
+    settings = {"model": model, "score": wanted.score, "formats": sorted(wanted.formats)}
     with ExitStack() as stack:
-        record = None if wanted.out is None else stack.enter_context(_record(wanted, wanted.out, model))
+        record = None if wanted.out is None else stack.enter_context(Record(wanted.out, settings, wanted.resume))
         done = record.done if record else set()
         left = [picture for picture in pictures if picture.path not in done]
-        results = detector.stream((picture.path for picture in left), wanted.score, wanted.batch_size)
+        results = stream(finder, (picture.path for picture in left), wanted.score, wanted.batch_size)
         for picture, result in zip(left, progress(results, len(left)), strict=True):
             try:
                 line = _write(result, picture, wanted, losses)
@@ -80,7 +80,7 @@ def detect_all(
     if record and wanted.out is not None:
         for name in sorted(wanted.formats & FROM_RECORD.keys()):
             file, write = FROM_RECORD[name]
-            write(record.path, wanted.out / file, pictures, detector.class_names)
+            write(record.path, wanted.out / file, pictures, finder.class_names)
     return Summary(len(pictures), len(pictures) - len(left), tuple(errors), tuple(losses.listed()))
 
 
@@ -99,10 +99,3 @@ def _write(result: Result, picture: PictureFile, wanted: Wanted, losses: Losses)
     except InputError as error:  # the file has changed since it was read
         return {"error": str(error)}
     return {"picture": str(target)}
-
-
-def _record(wanted: Wanted, out: Path, model: Path) -> Record:
-    with open(model, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    settings = {"model": digest, "score": wanted.score, "formats": sorted(wanted.formats)}
-    return Record(out, settings, wanted.resume)

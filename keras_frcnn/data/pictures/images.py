@@ -110,6 +110,14 @@ def resize(image: Tensor, size: Tensor | Sequence[int]) -> Tensor:
     return tf.image.resize(image, size, method="bilinear")
 
 
+def resize_picture(image: Tensor, size: Tensor | Sequence[int]) -> Tensor:
+    """Resize as in training and round: (H, W, 3) uint8 -> (*size, 3) uint8.
+
+    This is what an app does before it runs a TFLite file, which takes uint8.
+    """
+    return tf.cast(tf.round(resize(image, size)), tf.uint8)
+
+
 def normalise(image: Tensor) -> Tensor:
     """Turn RGB values in 0..255 (..., 3) into the network's input (..., 3) float32: BGR minus CHANNEL_MEANS_BGR."""
     return tf.reverse(tf.cast(image, tf.float32), axis=[-1]) - tf.constant(CHANNEL_MEANS_BGR)

@@ -6,7 +6,8 @@ from ai_edge_litert import schema_py_generated as schema
 from export.litemodel.graph import convert
 from export.litemodel.metadata import add_files, with_metadata
 from export.litemodel.quantisation import quantize
-from export.shared.pictures import resize_picture, synthetic_images
+from export.shared.pictures import synthetic_images
+from keras_frcnn.data.pictures.images import resize_picture
 
 SIZE = (64, 96)
 
@@ -25,7 +26,7 @@ def pictures():
 @pytest.fixture(scope="session")
 def contents(content, pictures):
     """The small detector in each quantisation."""
-    calibration = [resize_picture(picture, SIZE) for picture in pictures]
+    calibration = [resize_picture(picture, SIZE).numpy() for picture in pictures]
     others = {name: quantize(content, name, calibration) for name in ("float16", "dynamic", "int8")}
     return {"none": content, **others}
 

@@ -23,7 +23,7 @@ def test_each_quantisation_has_a_tolerance():
 def test_detections_are_those_of_the_keras_model(contents, model, pictures, quantization, tmp_path):
     path = tmp_path / "detector.tflite"
     path.write_bytes(contents[quantization])
-    ours, theirs = keras_detector(model, SIZE), tflite_detector(path, SIZE)
+    ours, theirs = keras_detector(model, SIZE), tflite_detector(path)
     reference, answers = [ours(picture) for picture in pictures], [theirs(picture) for picture in pictures]
     tolerance = TOLERANCES[quantization]
     parity = compare(reference, answers, tolerance, model.config.test)

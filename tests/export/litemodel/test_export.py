@@ -34,7 +34,7 @@ def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_
     for part in ("all builtin", "quantised to float16", "compared with the Keras model: 4 pictures", f"to {out}: "):
         assert part in printed
     assert [path.name for path in out.parent.iterdir()] == ["detector.tflite"]
-    answers = (tflite_detector(path, SIZE)(pictures[0]) for path in (out, exported))
+    answers = (tflite_detector(path)(pictures[0]) for path in (out, exported))
     for ours, theirs in zip(*answers, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from export.litemodel.comparison import keras_detector
 from export.litemodel.graph import detection_function, fold_transposed_weights, with_exact_thresholds
-from export.shared.pictures import resize_picture
+from keras_frcnn.data.pictures.images import resize_picture
 from keras_frcnn.rules.suppression import suppress
 
 SIZE = (64, 96)

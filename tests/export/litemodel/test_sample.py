@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
 from export.litemodel.comparison import tflite_detector
-from export.shared.pictures import resize_picture
+from keras_frcnn.data.pictures.images import resize_picture
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZE = (64, 96)
@@ -45,14 +45,14 @@ def run_bare(packages, program, *arguments):
 
 
 def test_the_sample_runs_with_litert_numpy_and_pillow_alone(exported, bare_packages, pictures, tmp_path):
-    picture, photo = resize_picture(pictures[0], SIZE), tmp_path / "photo.png"
+    picture, photo = resize_picture(pictures[0], SIZE).numpy(), tmp_path / "photo.png"
     Image.fromarray(picture).save(photo)
     look = "import importlib.util\nprint([importlib.util.find_spec(name) for name in ('tensorflow', 'keras_frcnn')])"
     assert run_bare(bare_packages, look).strip() == "[None, None]"
     sample = (ROOT / "export" / "tflite_sample.py").read_text(encoding="utf-8")
     lines = run_bare(bare_packages, sample, exported, photo).splitlines()
 
-    boxes, classes, scores = tflite_detector(exported, SIZE)(picture)
+    boxes, classes, scores = tflite_detector(exported)(picture)
     assert len(lines) == len(scores) > 10
     height, width = SIZE
     for line, box, number, score in zip(lines, boxes, classes, scores, strict=True):
@@ -93,7 +93,7 @@ def find_archive(path):
 @pytest.mark.parametrize("size", [(64, 96), (37, 51), (200, 33)])
 def test_the_sample_resizes_as_training_does(size):
     image = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
-    ours = resize_picture(image, size).astype(int)
+    ours = resize_picture(image, size).numpy().astype(int)
     pillow = Image.fromarray(image).transform(
         size[::-1], Image.Transform.EXTENT, (0, 0, 100, 80), Image.Resampling.BILINEAR
     )

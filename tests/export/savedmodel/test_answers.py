@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from export.savedmodel.signatures import make_signatures
-from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.parity import PictureDetections
 from export.shared.pictures import synthetic_images
 from export.shared.reference import reference_detections, reference_proposals
+from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
 from keras_frcnn.network.model import FasterRCNN
 
 BARE = """

@@ -1,0 +1,1 @@
+"""Detectors that were exported, which answer as the Keras model does within the tolerances of the export."""

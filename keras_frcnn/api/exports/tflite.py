@@ -1,0 +1,32 @@
+"""A detector in a TFLite file, as `export.tflite` writes it; needs the extra `export`."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+from ai_edge_litert.interpreter import Interpreter
+
+from keras_frcnn.api.exports.answers import Ask, ExportedDetector, shares, turns
+from keras_frcnn.data.pictures.images import resize_picture
+from keras_frcnn.facts.errors import InputError
+
+
+def read_tflite(path: str | os.PathLike[str]) -> ExportedDetector:
+    """Read a TFLite file.  Raises InputError if it is none of this project."""
+    try:
+        with zipfile.ZipFile(path) as files:
+            names = tuple(files.read("labels.txt").decode().splitlines()[1:])  # line 0 is the background
+            turned = turns(json.loads(files.read("config.json")))
+        ask = tflite_asker(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        problem = f"is not a TFLite file of this project ({error})"[:300]
+        raise InputError(path, problem, "give a file that export.tflite wrote") from error
+    return ExportedDetector(ask, names, turned)
+
+
+def tflite_asker(path: str | os.PathLike[str]) -> Ask:
+    """A function that asks a TFLite file; it resizes pictures to the size of the file."""
+    runner = Interpreter(str(Path(path)), num_threads=os.cpu_count()).get_signature_runner()
+    _, height, width, _ = runner.get_input_details()["images"]["shape"].tolist()
+    return lambda picture: shares(runner(images=resize_picture(picture, (height, width)).numpy()[None]))

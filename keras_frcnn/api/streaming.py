@@ -1,0 +1,106 @@
+"""From pictures in any form to results, with whatever finds the objects."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from keras_frcnn.api.pictures import Picture, PixelDetections, to_pixels
+from keras_frcnn.api.reading_ahead import read_ahead
+from keras_frcnn.api.result import Result
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import Limits, check_number
+
+_BATCHES_READ_AHEAD = 8  # pictures of one resized size are looked for among those of this many batches
+_NOTHING = PixelDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+class Finder(Protocol):
+    """Finds objects in pixels."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes without background; class id 1 is the first."""
+
+    @property
+    def turns(self) -> bool:
+        """Whether pictures are turned as their EXIF orientation says."""
+
+    def find(self, pictures: Sequence[np.ndarray], batch_size: int) -> list[PixelDetections]:
+        """All detections in each picture, (H, W, 3) uint8 RGB; at most `batch_size` of them run together."""
+
+
+class _Loaded(NamedTuple):
+    """A picture's pixels, or why there are none."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB; (0, 0, 3) with an error
+    source: str | None
+    error: str | None = None
+
+
+def detect_one(finder: Finder, image: Picture, score: float) -> Result:
+    """The objects in one picture.  Raises InputError for a score out of range, or a picture that cannot be read."""
+    check_score(score)
+    picture = _Loaded(to_pixels(image, finder.turns), _source(image))
+    return next(_results(finder, [picture], score, 1))
+
+
+def stream(finder: Finder, images: Iterable[Picture], score: float, batch_size: int) -> Iterator[Result]:
+    """The objects in each picture, in order; see `Detector.stream`."""
+    check_score(score)
+    check_batch_size(batch_size)
+    return _stream(finder, images, score, batch_size)
+
+
+def _stream(finder: Finder, images: Iterable[Picture], score: float, batch_size: int) -> Iterator[Result]:
+    def load(image: Picture, name: str) -> _Loaded:
+        try:
+            return _Loaded(to_pixels(image, finder.turns, name), _source(image))
+        except InputError as error:
+            return _Loaded(np.zeros((0, 0, 3), np.uint8), _source(image), str(error))
+
+    named = ((image, f"images[{index}]") for index, image in enumerate(images))
+    window = 1 if batch_size == 1 else batch_size * _BATCHES_READ_AHEAD
+    pictures = read_ahead(load, named)
+    while loaded := list(itertools.islice(pictures, window)):
+        yield from _results(finder, loaded, score, batch_size)
+
+
+def _results(finder: Finder, pictures: Sequence[_Loaded], score: float, batch_size: int) -> Iterator[Result]:
+    """The Result of each picture, in order."""
+    found = iter(finder.find([picture.pixels for picture in pictures if picture.error is None], batch_size))
+    for picture in pictures:
+        boxes, class_ids, scores = next(found) if picture.error is None else _NOTHING
+        shown = scores >= score
+        height, width = picture.pixels.shape[:2]
+        yield Result(
+            boxes=boxes[shown],
+            scores=scores[shown],
+            class_ids=class_ids[shown],
+            class_names=finder.class_names,
+            height=height,
+            width=width,
+            source=picture.source,
+            error=picture.error,
+            _pixels=picture.pixels if picture.source is None and picture.error is None else None,
+            _turned=finder.turns,
+        )
+
+
+def check_score(score: float, name: str = "score") -> None:
+    """Raise InputError unless `score` is a number from 0 to below 1; `name` is the argument or option."""
+    if not isinstance(score, int | float | np.integer | np.floating) or isinstance(score, bool):
+        raise InputError(name, f"{score!r} is not a number", "give a number from 0 to below 1")
+    check_number(score, Limits(at_least=0, less_than=1), name)
+
+
+def check_batch_size(batch_size: int, name: str = "batch_size") -> None:
+    """Raise InputError unless `batch_size` is a whole number of at least 1; `name` is the argument or option."""
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise InputError(name, f"{batch_size!r} is not a whole number of at least 1", "give 1 or more")
+
+
+def _source(image: object) -> str | None:
+    return str(image) if isinstance(image, str | os.PathLike) else None
