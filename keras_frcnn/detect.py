@@ -1,4 +1,4 @@
-"""Detect objects in pictures.
+"""Detect objects in pictures and videos.
 
     python -m keras_frcnn.detect --model runs/synthetic photo.jpg more/*.png
     python -m keras_frcnn.detect --model runs/synthetic photos --out found --write pictures coco
@@ -37,8 +37,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "pictures",
         nargs="*",
         metavar="PICTURE",
-        help="a file (JPEG, PNG, GIF, BMP, WebP or TIFF), a folder, which is searched with its subfolders, or a "
-        "pattern such as 'photos/**/*.jpg'",
+        help="a picture (JPEG, PNG, GIF, BMP, WebP or TIFF), a video, a folder, which is searched with its subfolders, "
+        "or a pattern such as 'photos/**/*.jpg'",
     )
     parser.add_argument(
         "--model",
@@ -55,12 +55,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         choices=(*FORMATS, "nothing"),
         default=["pictures"],
         metavar="FORMAT",
-        help="what to write: pictures (drawn), coco (a results file), csv (a table), voc (annotations to correct by "
-        "hand), or nothing besides detections.jsonl (default: pictures)",
+        help="what to write: pictures (drawn copies), coco (a results file), csv (a table), voc (annotations to "
+        "correct by hand), or nothing besides detections.jsonl (default: pictures)",
     )
     parser.add_argument("--score", type=float, default=0.5, help="show detections from this score on (default: 0.5)")
     parser.add_argument(
         "--batch-size", type=int, default=1, metavar="N", help="pictures that run together (default: 1)"
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="look into every Nth frame of a video (default: 1)"
     )
     parser.add_argument("--resume", action="store_true", help="continue the detections in --out")
     return parser.parse_args(arguments)
@@ -104,15 +107,16 @@ def detect(options: argparse.Namespace) -> int:
     from keras_frcnn.api.bulk.inputs import find_pictures
     from keras_frcnn.api.bulk.model import digest, load_finder
     from keras_frcnn.api.bulk.run import Wanted, detect_all
-    from keras_frcnn.api.streaming import check_batch_size, check_score
+    from keras_frcnn.api.streaming import check_count, check_score
 
     check_score(options.score, "--score")
-    check_batch_size(options.batch_size, "--batch-size")
+    check_count(options.batch_size, "--batch-size")
+    check_count(options.every, "--every")
     check_options(options)
     out = None if options.out is None else Path(options.out)
     pictures = find_pictures(options.pictures, options.list, beside=out is None)
     formats = frozenset(options.write) - {"nothing"}
-    wanted = Wanted(out, formats, options.score, options.batch_size, options.resume)
+    wanted = Wanted(out, formats, options.score, options.batch_size, options.every, options.resume)
     progress = functools.partial(tqdm, unit="picture", leave=False, disable=None)  # hidden if there is no terminal
     model = digest(options.model)
     finder = load_finder(options.model)
@@ -132,12 +136,12 @@ def show(line: str) -> None:
 def report(found: "Summary") -> int:
     """Say what is missing; returns the exit status."""
     if found.done_before:
-        print(f"{found.done_before} of {found.pictures} pictures were done before", file=sys.stderr)
+        print(f"{found.done_before} of {found.files} files were done before", file=sys.stderr)
     for loss in found.losses:
         print(f"warning: {loss.what}: {loss.times}", file=sys.stderr)
     if not found.errors:
         return 0
-    print(f"{len(found.errors)} of {found.pictures} pictures could not be read:", file=sys.stderr)
+    print(f"{len(found.errors)} of {found.files} files could not be read:", file=sys.stderr)
     for error in found.errors:
         print(f"  {error}", file=sys.stderr)
     return 1

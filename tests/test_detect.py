@@ -77,7 +77,7 @@ def test_a_folder_is_answered_and_what_cannot_be_read_is_listed(saved, photos, t
     paths += [f"more/{name}" for name in ("d.tif", "e.bmp", "empty.png", "f.gif", "ü.webp")]
     assert [line["image"] for line in shown] == [str(photos / path) for path in paths]
     first, *listed = errors.splitlines()
-    assert first == "3 of 9 pictures could not be read:"
+    assert first == "3 of 9 files could not be read:"
     assert [line.split(":")[0].strip() for line in listed] == [str(photos / name) for name in UNREADABLE]
 
     detector = keras_frcnn.load(saved)
@@ -142,9 +142,9 @@ def test_an_interrupted_command_resumes_and_does_nothing_twice(
         capsys.readouterr().err, f"{out}/detections.jsonl: holds detections of an earlier run; continue it"
     )
     assert detect(*command, "--out", out, "--resume") == 1
-    assert capsys.readouterr().err.startswith("2 of 9 pictures were done before\n3 of 9 pictures could not be read:\n")
+    assert capsys.readouterr().err.startswith("2 of 9 files were done before\n3 of 9 files could not be read:\n")
     assert detect(*command, "--out", out, "--resume") == 1
-    assert capsys.readouterr().err.startswith("6 of 9 pictures were done before\n3 of 9 pictures could not be read:\n")
+    assert capsys.readouterr().err.startswith("6 of 9 files were done before\n3 of 9 files could not be read:\n")
     good = [path for path in written if not path.endswith(tuple(Path(name).name for name in UNREADABLE))]
     assert sorted(good) == sorted(str(photos / name) for name in READABLE)
     assert (out / "detections.coco.json").read_text() == (whole / "detections.coco.json").read_text()
@@ -160,7 +160,7 @@ def test_a_picture_that_was_repaired_is_found_when_the_work_resumes(saved, photo
     assert detect(*command, "--resume") == 0
     printed, errors = capsys.readouterr()
     assert [json.loads(line)["image"] for line in printed.splitlines()] == [str(folder / name) for name in UNREADABLE]
-    assert errors == "6 of 9 pictures were done before\n"
+    assert errors == "6 of 9 files were done before\n"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.jsonl", "settings.json"]
 
 
@@ -176,9 +176,7 @@ def test_a_picture_that_changes_before_it_is_drawn_is_listed(saved, photos, tmp_
     monkeypatch.setattr(bulk, "draw", cut_first)
     out = tmp_path / "out"
     assert detect("--model", saved, folder / "a.jpg", folder / "b c.png", "--out", out) == 1
-    assert capsys.readouterr().err.startswith(
-        f"1 of 2 pictures could not be read:\n  {folder}/a.jpg: not a readable pic"
-    )
+    assert capsys.readouterr().err.startswith(f"1 of 2 files could not be read:\n  {folder}/a.jpg: not a readable pic")
     assert ["error" in line for line in lines(out / "detections.jsonl")] == [True, False]
 
 

@@ -90,7 +90,7 @@ class Detector:
         if not _is_one(images):
             several = cast(Iterable[Picture], images)  # a TypeGuard narrows only where it is true
             return list(self.stream(several, score, batch_size))
-        streaming.check_batch_size(batch_size)
+        streaming.check_count(batch_size, "batch_size")
         return streaming.detect_one(self, images, score)
 
     def stream(self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1) -> Iterator[Result]:

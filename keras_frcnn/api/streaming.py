@@ -50,7 +50,7 @@ def detect_one(finder: Finder, image: Picture, score: float) -> Result:
 def stream(finder: Finder, images: Iterable[Picture], score: float, batch_size: int) -> Iterator[Result]:
     """The objects in each picture, in order; see `Detector.stream`."""
     check_score(score)
-    check_batch_size(batch_size)
+    check_count(batch_size, "batch_size")
     return _stream(finder, images, score, batch_size)
 
 
@@ -96,10 +96,10 @@ def check_score(score: float, name: str = "score") -> None:
     check_number(score, Limits(at_least=0, less_than=1), name)
 
 
-def check_batch_size(batch_size: int, name: str = "batch_size") -> None:
-    """Raise InputError unless `batch_size` is a whole number of at least 1; `name` is the argument or option."""
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise InputError(name, f"{batch_size!r} is not a whole number of at least 1", "give 1 or more")
+def check_count(count: int, name: str) -> None:
+    """Raise InputError unless `count` is a whole number of at least 1; `name` is the argument or option."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise InputError(name, f"{count!r} is not a whole number of at least 1", "give 1 or more")
 
 
 def _source(image: object) -> str | None:

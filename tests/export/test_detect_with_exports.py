@@ -51,7 +51,7 @@ def detect(*arguments):
 
 def found_by(model, photos, out, capsys):
     assert detect("--model", model, photos, "--out", out, "--score", "0.3", "--write", "nothing") == 1
-    assert capsys.readouterr().err.startswith("1 of 4 pictures could not be read:")
+    assert capsys.readouterr().err.startswith("1 of 4 files could not be read:")
     return [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
 
 

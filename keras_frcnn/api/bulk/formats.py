@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_frcnn.api.bulk.inputs import DRAWN, PictureFile
+from keras_frcnn.api.bulk.inputs import PictureFile
 from keras_frcnn.api.bulk.record import read_lines
 from keras_frcnn.api.result import Result
 from keras_frcnn.data.example import Example
@@ -43,11 +43,6 @@ def write_voc(result: Result, picture: PictureFile, folder: Path, losses: Losses
     )
     xml = annotation(example, Path(picture.path).name, result.class_names, losses)
     write_atomically(folder / f"{picture.place}.xml", lambda temporary: temporary.write_bytes(xml))
-
-
-def drawn_path(folder: Path, picture: PictureFile) -> Path:
-    """Where the drawn picture goes."""
-    return folder / f"{picture.place}{DRAWN}"
 
 
 def write_coco(record: Path, target: Path, pictures: Sequence[PictureFile], class_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The picture files that a command names: files, folders, patterns, and lists in a file."""
+"""The pictures and videos that a command names: files, folders, patterns, and lists in a file."""
 
 import glob
 import os
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from keras_frcnn.api.bulk import video
 from keras_frcnn.facts.errors import InputError
 
 # Formats that can be read, in lower case.  Files of other names are read, too, if they are named one by one.
@@ -18,7 +19,7 @@ _PATTERN = frozenset("*?[")
 
 
 class PictureFile(NamedTuple):
-    """One picture to look into."""
+    """One picture or video to look into."""
 
     path: str
     place: str  # the path of its outputs, relative and without suffix
@@ -71,7 +72,9 @@ def _named(name: str) -> Iterator[tuple[str, str]]:
     if os.path.isdir(name):
         pictures = list(_in_folder(name))
         if not pictures:
-            raise InputError(name, f"holds no pictures ({' '.join(SUFFIXES)})", "give a folder with pictures")
+            raise InputError(
+                name, f"holds no pictures ({' '.join(SUFFIXES)}) and no videos", "give a folder with pictures"
+            )
         yield from pictures
     elif os.path.isfile(name):
         yield name, PurePath(name).name
@@ -88,13 +91,13 @@ def _named(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _in_folder(root: str) -> Iterator[tuple[str, str]]:
-    """The pictures in a folder and its subfolders, without hidden files and drawn pictures."""
+    """The pictures and videos in a folder and its subfolders, without hidden files and those that are drawn."""
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            hidden = name.startswith(".") or name.endswith(DRAWN)
+            hidden = name.startswith(".") or name.endswith((DRAWN, video.DRAWN))
             path = os.path.join(folder, name)
-            if name.lower().endswith(SUFFIXES) and not hidden and os.path.isfile(path):
+            if name.lower().endswith(SUFFIXES + video.SUFFIXES) and not hidden and os.path.isfile(path):
                 yield path, os.path.relpath(path, root)
 
 

@@ -1,13 +1,15 @@
-"""Detect objects in many pictures, one after the other, and write what was asked for."""
+"""Detect objects in many pictures and videos, one after the other, and write what was asked for."""
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_frcnn.api.bulk.formats import FROM_RECORD, draw, drawn_path, write_voc
-from keras_frcnn.api.bulk.inputs import PictureFile
+from keras_frcnn.api.bulk import video
+from keras_frcnn.api.bulk.formats import FROM_RECORD, draw, write_voc
+from keras_frcnn.api.bulk.inputs import DRAWN, PictureFile
 from keras_frcnn.api.bulk.record import Record
 from keras_frcnn.api.result import Result
 from keras_frcnn.api.streaming import Finder, stream
@@ -23,33 +25,34 @@ class Wanted(NamedTuple):
     out: Path | None  # the folder for everything; None: drawn pictures go beside the pictures, and nothing is recorded
     formats: frozenset[str]  # of "pictures", "voc", "coco" and "csv"
     score: float  # the least score of a detection
-    batch_size: int
+    batch_size: int  # of pictures
+    every: int  # of a video, look into every `every`th frame
     resume: bool
 
 
 class Summary(NamedTuple):
-    """What became of the pictures."""
+    """What became of the files."""
 
-    pictures: int  # in all
+    files: int  # in all
     done_before: int  # by the command that this one resumes
-    errors: tuple[str, ...]  # of the pictures that could not be read
+    errors: tuple[str, ...]  # of the files that could not be read
     losses: tuple[Loss, ...]  # what the formats could not hold
 
 
 def detect_all(
     finder: Finder,
     model: str,
-    pictures: Sequence[PictureFile],
+    files: Sequence[PictureFile],
     wanted: Wanted,
     progress: Progress,
     show: Callable[[str], object],
 ) -> Summary:
-    """Detect the objects in all pictures, show a JSON line for each, and write what is wanted.
+    """Detect the objects in all pictures, then in all videos, show JSON lines, and write what is wanted.
 
     Args:
       finder: finds the objects.
       model: the `digest` of the finder's model; a record is bound to it.
-      pictures: those that an earlier record has are left out, and so are those that cannot be read.
+      files: pictures and videos.  Those that an earlier record has are left out, and so are those that cannot be read.
       wanted: what to write.
       progress: see `Progress`.
       show: takes the JSON lines.
@@ -57,31 +60,45 @@ def detect_all(
     Raises:
       InputError: an output cannot be written, or the folder holds a record that does not belong to this detection.
     """
-    errors, losses = [], Losses()
-    settings = {"model": model, "score": wanted.score, "formats": sorted(wanted.formats)}
+    settings = {"model": model, "score": wanted.score, "formats": sorted(wanted.formats), "every": wanted.every}
+    losses, errors = Losses(), []
     with ExitStack() as stack:
         record = None if wanted.out is None else stack.enter_context(Record(wanted.out, settings, wanted.resume))
         done = record.done if record else set()
-        left = [picture for picture in pictures if picture.path not in done]
-        results = stream(finder, (picture.path for picture in left), wanted.score, wanted.batch_size)
-        for picture, result in zip(left, progress(results, len(left)), strict=True):
-            try:
-                line = _write(result, picture, wanted, losses)
+        left = [file for file in files if file.path not in done]
+        pictures = [file for file in left if not is_video(file.path)]
+        for file, result in zip(pictures, progress(_results(finder, pictures, wanted), len(pictures)), strict=True):
+            with _naming(file.path):
+                line = _write(result, file, wanted, losses)
                 if record:
                     record.add({**result.to_dict(rounded=False), **line})
-            except OSError as error:
-                fix = "make room or give another folder with --out, then run the same command with --resume"
-                raise InputError(
-                    error.filename or picture.path, f"cannot be written ({error.strerror})", fix
-                ) from error
             show(json.dumps({**result.to_dict(), **line}))
-            if "error" in line:
-                errors.append(line["error"])
+            errors += [line["error"]] if "error" in line else []
+        for file in (file for file in left if is_video(file.path)):
+            with _naming(file.path):
+                line = _detect_in_video(finder, file, wanted, progress, show)
+                if record:
+                    record.add(line)
+            errors += [line["error"]] if "error" in line else []
     if record and wanted.out is not None:
         for name in sorted(wanted.formats & FROM_RECORD.keys()):
-            file, write = FROM_RECORD[name]
-            write(record.path, wanted.out / file, pictures, finder.class_names)
-    return Summary(len(pictures), len(pictures) - len(left), tuple(errors), tuple(losses.listed()))
+            target, write = FROM_RECORD[name]
+            write(record.path, wanted.out / target, files, finder.class_names)
+    return Summary(len(files), len(files) - len(left), tuple(errors), tuple(losses.listed()))
+
+
+def _results(finder: Finder, pictures: Sequence[PictureFile], wanted: Wanted) -> Iterator[Result]:
+    return stream(finder, (picture.path for picture in pictures), wanted.score, wanted.batch_size)
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turn an output that cannot be written into an InputError; `path` is what it was for."""
+    try:
+        yield
+    except OSError as error:
+        fix = "make room or give another folder with --out, then run the same command with --resume"
+        raise InputError(error.filename or path, f"cannot be written ({error.strerror})", fix) from error
 
 
 def _write(result: Result, picture: PictureFile, wanted: Wanted, losses: Losses) -> dict[str, Any]:
@@ -92,10 +109,39 @@ def _write(result: Result, picture: PictureFile, wanted: Wanted, losses: Losses)
         write_voc(result, picture, wanted.out / "Annotations", losses)
     if "pictures" not in wanted.formats:
         return {}
-    beside = Path(picture.path).parent
-    target = drawn_path(beside if wanted.out is None else wanted.out / "pictures", picture)
+    target = _drawn(picture, wanted, DRAWN)
     try:
         draw(result, target)
     except InputError as error:  # the file has changed since it was read
         return {"error": str(error)}
     return {"picture": str(target)}
+
+
+def _detect_in_video(
+    finder: Finder, file: PictureFile, wanted: Wanted, progress: Progress, show: Callable[[str], object]
+) -> dict[str, Any]:
+    """Detect in a video and write its outputs; returns its line of the record."""
+    line = {"image": file.path, "detections": []}  # those of the frames have a file of their own
+    lines = None if wanted.out is None else wanted.out / "videos" / f"{file.place}.jsonl"
+    copy = _drawn(file, wanted, video.DRAWN) if "pictures" in wanted.formats else None
+    try:
+        with contextlib.closing(video.Video(file.path, wanted.every)) as opened:
+            targets = video.Targets(lines, copy)
+            count = video.detect_in_video(finder, opened, wanted.score, targets, progress, show)
+    except InputError as error:
+        return {**line, "error": str(error)}
+    if count < opened.stated:
+        problem = f"{file.path}: ends after {count} of {opened.stated} frames; the file is damaged"
+        return {**line, "frames": count, "error": problem}
+    return {**line, "frames": count}
+
+
+def is_video(path: str) -> bool:
+    """Whether the name of a file is that of a video."""
+    return path.lower().endswith(video.SUFFIXES)
+
+
+def _drawn(file: PictureFile, wanted: Wanted, end: str) -> Path:
+    """Where the drawn picture or video goes."""
+    folder = Path(file.path).parent if wanted.out is None else wanted.out / "pictures"
+    return folder / f"{file.place}{end}"

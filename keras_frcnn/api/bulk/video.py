@@ -1,0 +1,160 @@
+"""Detection in a video: one line for each frame, and a copy of the video with the detections drawn.
+
+Only some frames are in memory at any time.  The copy has no sound.
+"""
+
+import contextlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import cv2
+import numpy as np
+
+from keras_frcnn.api.result import Result
+from keras_frcnn.api.streaming import Finder, stream
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import write_atomically
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")  # in lower case
+DRAWN = ".detections.mp4"  # the end of the names of copies, which are not videos to look into
+
+_FALLBACK_RATE = 25.0  # frames a second, if the file does not say
+
+
+class Frame(NamedTuple):
+    """One frame of a video."""
+
+    number: int  # from 0
+    seconds: float  # since the beginning
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+
+
+class Targets(NamedTuple):
+    """The files that a video leaves behind; None: not written."""
+
+    lines: Path | None  # one JSON line for each frame
+    copy: Path | None  # MP4
+
+
+class Video:
+    """An open video file.  Close it after use."""
+
+    def __init__(self, path: str, every: int):
+        """Open a file, of which every `every`th frame counts.  Raises InputError if it cannot be read."""
+        self.path, self._every = path, every
+        self._capture = cv2.VideoCapture(path)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise InputError(path, "is not a readable video", f"give a video file ({' '.join(SUFFIXES)})")
+        self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or _FALLBACK_RATE) / every  # frames a second that count
+        self.stated = -(
+            -max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))) // every
+        )  # frames that count; 0: unknown
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that count, up to the end of the file or the first damaged frame."""
+        number = 0
+        while self._capture.grab():
+            if number % self._every == 0:
+                seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                readable, pixels = self._capture.retrieve()
+                if not readable:
+                    return
+                yield Frame(number, seconds, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            number += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
+
+
+def detect_in_video(
+    finder: Finder,
+    video: Video,
+    score: float,
+    targets: Targets,
+    progress: Callable[[Iterable[Result], int], Iterable[Result]],
+    show: Callable[[str], object],
+) -> int:
+    """Detect the objects in each frame, and write what the targets ask for; returns the number of frames.
+
+    Args:
+      finder: finds the objects.
+      video: is read to its end.
+      score: the least score of a detection.
+      targets: the lines are written as they come, the copy has its name only when it is whole.
+      progress: wraps the results of that many frames, as tqdm does.
+      show: takes the JSON lines.
+
+    Raises:
+      InputError: no frame can be read.
+      OSError: a target cannot be written.
+    """
+    waiting: deque[Frame] = deque()  # read, and not yet looked into
+
+    def pixels() -> Iterator[np.ndarray]:
+        for frame in video.frames():
+            waiting.append(frame)
+            yield frame.pixels
+
+    def write(copy_path: Path | None) -> int:
+        count = 0
+        with contextlib.ExitStack() as stack:
+            lines = None if targets.lines is None else stack.enter_context(_new_text(targets.lines))
+            copy = None if copy_path is None else stack.enter_context(contextlib.closing(_Copy(copy_path, video.rate)))
+            for result in progress(stream(finder, pixels(), score, 1), video.stated):
+                count, frame = count + 1, waiting.popleft()
+                about = {"video": video.path, "frame": frame.number, "seconds": frame.seconds}
+                if copy:
+                    copy.add(result)
+                if lines:
+                    lines.write(json.dumps({**about, **_found(result, rounded=False)}) + "\n")
+                show(json.dumps({**about, **_found(result, rounded=True)}))
+        if not count:
+            raise InputError(video.path, "has no frame that can be read", "give a video file")
+        return count
+
+    if targets.copy is None:
+        return write(None)
+    counts: list[int] = []
+    write_atomically(targets.copy, lambda temporary: counts.append(write(temporary)))
+    return counts[0]
+
+
+def _new_text(path: Path) -> TextIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "w", encoding="utf-8")
+
+
+def _found(result: Result, rounded: bool) -> dict[str, Any]:
+    fields = result.to_dict(rounded)
+    del fields["image"]
+    return fields
+
+
+class _Copy:
+    """A video of drawn frames, which begins with the first one."""
+
+    def __init__(self, path: Path, rate: float):
+        self._path, self._rate = path, rate
+        self._writer: cv2.VideoWriter | None = None
+
+    def add(self, result: Result) -> None:
+        """Draw and add a frame.  Raises OSError if the file cannot be written."""
+        drawn = np.asarray(result.draw())
+        # MPEG-4 needs even sides.
+        drawn = np.pad(drawn, ((0, drawn.shape[0] % 2), (0, drawn.shape[1] % 2), (0, 0)), mode="edge")
+        if self._writer is None:
+            size, code = (drawn.shape[1], drawn.shape[0]), cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
+            if not self._writer.isOpened():
+                raise OSError(None, "the video writer cannot open it", str(self._path))
+        self._writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
