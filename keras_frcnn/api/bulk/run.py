@@ -66,7 +66,7 @@ def detect_all(
         record = None if wanted.out is None else stack.enter_context(Record(wanted.out, settings, wanted.resume))
         done = record.done if record else set()
         left = [file for file in files if file.path not in done]
-        pictures = [file for file in left if not is_video(file.path)]
+        pictures = [file for file in left if not video.is_video(file.path)]
         for file, result in zip(pictures, progress(_results(finder, pictures, wanted), len(pictures)), strict=True):
             with _naming(file.path):
                 line = _write(result, file, wanted, losses)
@@ -74,7 +74,7 @@ def detect_all(
                     record.add({**result.to_dict(rounded=False), **line})
             show(json.dumps({**result.to_dict(), **line}))
             errors += [line["error"]] if "error" in line else []
-        for file in (file for file in left if is_video(file.path)):
+        for file in (file for file in left if video.is_video(file.path)):
             with _naming(file.path):
                 line = _detect_in_video(finder, file, wanted, progress, show)
                 if record:
@@ -83,7 +83,8 @@ def detect_all(
     if record and wanted.out is not None:
         for name in sorted(wanted.formats & FROM_RECORD.keys()):
             target, write = FROM_RECORD[name]
-            write(record.path, wanted.out / target, files, finder.class_names)
+            with _naming(target):
+                write(record.path, wanted.out / target, files, finder.class_names)
     return Summary(len(files), len(files) - len(left), tuple(errors), tuple(losses.listed()))
 
 
@@ -134,11 +135,6 @@ def _detect_in_video(
         problem = f"{file.path}: ends after {count} of {opened.stated} frames; the file is damaged"
         return {**line, "frames": count, "error": problem}
     return {**line, "frames": count}
-
-
-def is_video(path: str) -> bool:
-    """Whether the name of a file is that of a video."""
-    return path.lower().endswith(video.SUFFIXES)
 
 
 def _drawn(file: PictureFile, wanted: Wanted, end: str) -> Path:

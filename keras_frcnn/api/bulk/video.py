@@ -39,6 +39,11 @@ class Targets(NamedTuple):
     copy: Path | None  # MP4
 
 
+def is_video(path: str) -> bool:
+    """Whether the name of a file is that of a video."""
+    return path.lower().endswith(SUFFIXES)
+
+
 class Video:
     """An open video file.  Close it after use."""
 
