@@ -9,9 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 from export.saved_model import main
-from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.parity import PictureDetections, Tolerance, compare, format_parity
 from export.shared.pictures import synthetic_images
+from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
 
 TOLERANCE = Tolerance(1e-3, 1e-4)
 

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export.shared.convention import DETECTION_OUTPUTS
 from export.shared.pictures import synthetic_images
 from export.shared.reference import reference_detections
+from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
 from keras_frcnn.data.pictures.images import decode_image
 
 
