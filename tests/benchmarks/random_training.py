@@ -59,7 +59,8 @@ def random_batch(height: int, width: int) -> Batch:
     rng = np.random.default_rng(0)
 
     def boxes(count: int) -> tf.Tensor:
-        sides = rng.uniform(40, min(height, width) / 2, (count, 2))
+        short = min(height, width)
+        sides = rng.uniform(min(40, short / 4), short / 2, (count, 2))
         corners = rng.uniform(0, 1, (count, 2)) * ([height, width] - sides)
         return tf.constant(np.concatenate([corners, corners + sides], axis=1)[None], tf.float32)
 
