@@ -105,7 +105,7 @@ def detect(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from keras_frcnn.api.bulk.inputs import find_pictures
-    from keras_frcnn.api.bulk.model import digest, load_finder
+    from keras_frcnn.api.bulk.model import load_finder
     from keras_frcnn.api.bulk.run import Wanted, detect_all
     from keras_frcnn.api.streaming import check_count, check_score
 
@@ -118,10 +118,9 @@ def detect(options: argparse.Namespace) -> int:
     formats = frozenset(options.write) - {"nothing"}
     wanted = Wanted(out, formats, options.score, options.batch_size, options.every, options.resume)
     progress = functools.partial(tqdm, unit="picture", leave=False, disable=None)  # hidden if there is no terminal
-    model = digest(options.model)
     finder = load_finder(options.model)
     return report(
-        detect_all(finder, model, pictures, wanted, lambda results, count: progress(results, total=count), show)
+        detect_all(finder, options.model, pictures, wanted, lambda results, count: progress(results, total=count), show)
     )
 
 

@@ -72,8 +72,6 @@ def _file_pixels(path: Path, turned: bool) -> np.ndarray:
             return read_picture(path, turned)
         with Image.open(path) as opened:
             return to_pixels(opened, turned)
-    except InputError:
-        raise
     except OSError:
         return read_picture(path, turned)  # names the problem
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from keras_frcnn.api.bulk import video
 from keras_frcnn.api.bulk.formats import FROM_RECORD, draw, write_voc
 from keras_frcnn.api.bulk.inputs import DRAWN, PictureFile
+from keras_frcnn.api.bulk.model import digest
 from keras_frcnn.api.bulk.record import Record
 from keras_frcnn.api.result import Result
 from keras_frcnn.api.streaming import Finder, stream
@@ -51,7 +52,7 @@ def detect_all(
 
     Args:
       finder: finds the objects.
-      model: the `digest` of the finder's model; a record is bound to it.
+      model: the path of the finder's model; a record is bound to its content.
       files: pictures and videos.  Those that an earlier record has are left out, and so are those that cannot be read.
       wanted: what to write.
       progress: see `Progress`.
@@ -60,10 +61,9 @@ def detect_all(
     Raises:
       InputError: an output cannot be written, or the folder holds a record that does not belong to this detection.
     """
-    settings = {"model": model, "score": wanted.score, "formats": sorted(wanted.formats), "every": wanted.every}
     losses, errors = Losses(), []
     with ExitStack() as stack:
-        record = None if wanted.out is None else stack.enter_context(Record(wanted.out, settings, wanted.resume))
+        record = None if wanted.out is None else stack.enter_context(_record(wanted, wanted.out, model))
         done = record.done if record else set()
         left = [file for file in files if file.path not in done]
         pictures = [file for file in left if not video.is_video(file.path)]
@@ -86,6 +86,11 @@ def detect_all(
             with _naming(target):
                 write(record.path, wanted.out / target, files, finder.class_names)
     return Summary(len(files), len(files) - len(left), tuple(errors), tuple(losses.listed()))
+
+
+def _record(wanted: Wanted, out: Path, model: str) -> Record:
+    settings = {"model": digest(model), "score": wanted.score, "formats": sorted(wanted.formats), "every": wanted.every}
+    return Record(out, settings, wanted.resume)
 
 
 def _results(finder: Finder, pictures: Sequence[PictureFile], wanted: Wanted) -> Iterator[Result]:

@@ -3,7 +3,6 @@
 import json
 import os
 import zipfile
-from pathlib import Path
 
 from ai_edge_litert.interpreter import Interpreter
 
@@ -27,6 +26,6 @@ def read_tflite(path: str | os.PathLike[str]) -> ExportedDetector:
 
 def tflite_asker(path: str | os.PathLike[str]) -> Ask:
     """A function that asks a TFLite file; it resizes pictures to the size of the file."""
-    runner = Interpreter(str(Path(path)), num_threads=os.cpu_count()).get_signature_runner()
+    runner = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
     _, height, width, _ = runner.get_input_details()["images"]["shape"].tolist()
     return lambda picture: shares(runner(images=resize_picture(picture, (height, width)).numpy()[None]))
