@@ -1,5 +1,6 @@
 """Shared by all tests: no accelerator, quiet logs, one small detector and one small VOC tree."""
 
+import functools
 import os
 
 # `make test-gpu` sets this variable. All other tests run on the CPU, whatever the machine has.
@@ -54,6 +55,36 @@ def make_model(small_config):
 def model(make_model):
     """A small detector, shared: a test that changes weights makes its own."""
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def saved(model, tmp_path_factory):
+    """The file of the small detector, whose classes are cat, dog and hen."""
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_here():
+    """A function that calls the `main` of a command line in this process and gives its exit status."""
+
+    def run(main, *arguments):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            return exit_.code or 0
+        return 0
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def detect(run_here):
+    """`keras_frcnn.detect` as a function of its arguments that gives the exit status."""
+    from keras_frcnn.detect import main
+
+    return functools.partial(run_here, main)
 
 
 @pytest.fixture(scope="session")

@@ -645,14 +645,6 @@ def test_a_cut_jpeg_stops_the_evaluation_and_is_named(tree, finished, capsys):
     assert_one_error(capsys.readouterr().err, f"{path}: not a readable picture (")
 
 
-@pytest.fixture(scope="module")
-def saved(model, tmp_path_factory):
-    """A model of the classes cat, dog and hen."""
-    path = tmp_path_factory.mktemp("saved") / "model.keras"
-    model.save(path)
-    return path
-
-
 @pytest.mark.parametrize("iou", ["-0.1", "1", "nan"])
 def test_an_iou_of_evaluate_is_from_0_to_below_1(capsys, iou):
     assert evaluate("--model", "gone", "--data", "synthetic", "--iou", iou) == 2

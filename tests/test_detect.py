@@ -16,18 +16,9 @@ from PIL import Image
 
 import keras_frcnn
 from keras_frcnn.api.bulk import run as bulk
-from keras_frcnn.detect import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORE = "0.2"
-
-
-@pytest.fixture(scope="module")
-def saved(model, tmp_path_factory):
-    """A model of the classes cat, dog and hen."""
-    path = tmp_path_factory.mktemp("saved") / "model.keras"
-    model.save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +40,6 @@ READABLE = ["a.jpg", "b c.png", "more/d.tif", "more/e.bmp", "more/f.gif", "more/
 UNREADABLE = ["cut.jpg", "text.jpg", "more/empty.png"]
 
 
-def detect(*arguments):
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as exit_:
-        return exit_.code or 0
-    return 0
-
-
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -66,7 +49,7 @@ def assert_one_error(stderr, beginning):
     assert line.startswith(f"error: {beginning}"), line
 
 
-def test_a_folder_is_answered_and_what_cannot_be_read_is_listed(saved, photos, tmp_path, capsys):
+def test_a_folder_is_answered_and_what_cannot_be_read_is_listed(detect, saved, photos, tmp_path, capsys):
     out = tmp_path / "out"
     formats = ("--write", "pictures", "coco", "csv", "voc")
     assert detect("--model", saved, photos, "--out", out, "--score", SCORE, *formats) == 1
@@ -117,7 +100,7 @@ def test_a_folder_is_answered_and_what_cannot_be_read_is_listed(saved, photos, t
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_an_interrupted_command_resumes_and_does_nothing_twice(
-    saved, photos, tmp_path, capsys, monkeypatch, batch_size
+    detect, saved, photos, tmp_path, capsys, monkeypatch, batch_size
 ):
     out, whole = tmp_path / "out", tmp_path / "whole"
     command = ("--model", saved, photos, "--score", SCORE, "--write", "coco", "--batch-size", batch_size)
@@ -150,7 +133,7 @@ def test_an_interrupted_command_resumes_and_does_nothing_twice(
     assert (out / "detections.coco.json").read_text() == (whole / "detections.coco.json").read_text()
 
 
-def test_a_picture_that_was_repaired_is_found_when_the_work_resumes(saved, photos, tmp_path, capsys):
+def test_a_picture_that_was_repaired_is_found_when_the_work_resumes(detect, saved, photos, tmp_path, capsys):
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
     command = ("--model", saved, folder, "--out", tmp_path / "out", "--write", "nothing")
     assert detect(*command) == 1
@@ -164,7 +147,7 @@ def test_a_picture_that_was_repaired_is_found_when_the_work_resumes(saved, photo
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.jsonl", "settings.json"]
 
 
-def test_a_picture_that_changes_before_it_is_drawn_is_listed(saved, photos, tmp_path, capsys, monkeypatch):
+def test_a_picture_that_changes_before_it_is_drawn_is_listed(detect, saved, photos, tmp_path, capsys, monkeypatch):
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
     draw = bulk.draw
 
@@ -180,7 +163,7 @@ def test_a_picture_that_changes_before_it_is_drawn_is_listed(saved, photos, tmp_
     assert ["error" in line for line in lines(out / "detections.jsonl")] == [True, False]
 
 
-def test_another_model_does_not_continue_the_work(saved, make_model, photos, tmp_path, capsys):
+def test_another_model_does_not_continue_the_work(detect, saved, make_model, photos, tmp_path, capsys):
     other = tmp_path / "model.keras"
     make_model(seed=1).save(other)
     command = (photos / "a.jpg", "--out", tmp_path / "out", "--write", "nothing")
@@ -221,7 +204,7 @@ def test_ctrl_c_is_one_line(saved, photos, tmp_path):
     assert 0 < len(lines(tmp_path / "out" / "detections.jsonl")) < 300
 
 
-def test_outputs_go_beside_the_pictures_without_a_folder(saved, photos, tmp_path, capsys):
+def test_outputs_go_beside_the_pictures_without_a_folder(detect, saved, photos, tmp_path, capsys):
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
     shutil.copy(folder / "a.jpg", folder / "more" / "a.jpg")
     assert detect("--model", saved, folder / "a.jpg", folder / "more" / "a.jpg") == 0
@@ -230,7 +213,7 @@ def test_outputs_go_beside_the_pictures_without_a_folder(saved, photos, tmp_path
 
 
 @pytest.mark.parametrize("size", [(1, 1), (400, 4), (3, 500)])
-def test_pictures_of_any_shape(saved, tmp_path, capsys, size):
+def test_pictures_of_any_shape(detect, saved, tmp_path, capsys, size):
     path = tmp_path / "odd.png"
     Image.new("RGB", size, (200, 100, 50)).save(path)
     assert detect("--model", saved, path) == 0
@@ -255,7 +238,7 @@ def test_pictures_of_any_shape(saved, tmp_path, capsys, size):
         (["{photos}/a.jpg", "--out", "{photos}/text.jpg"], "{photos}/text.jpg: cannot be written"),
     ],
 )
-def test_bad_input_is_one_line(saved, photos, capsys, arguments, beginning):
+def test_bad_input_is_one_line(detect, saved, photos, capsys, arguments, beginning):
     arguments = [argument.format(photos=photos) for argument in arguments]
     assert detect("--model", saved, *arguments) == 2
     assert_one_error(capsys.readouterr().err, beginning.format(photos=photos))

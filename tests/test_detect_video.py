@@ -11,17 +11,9 @@ import numpy as np
 import pytest
 
 import keras_frcnn
-from keras_frcnn.detect import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORE, RATE, FRAMES, SIZE = 0.2, 12.5, 30, (66, 98)
-
-
-@pytest.fixture(scope="module")
-def saved(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("saved") / "model.keras"
-    model.save(path)
-    return path
 
 
 def write_video(path, frames=FRAMES, code="mp4v"):
@@ -52,20 +44,12 @@ def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("videos") / "clip one.mp4")
 
 
-def detect(*arguments):
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as exit_:
-        return exit_.code or 0
-    return 0
-
-
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("every", [1, 4])
-def test_every_frame_is_answered_and_drawn(saved, video, tmp_path, capsys, every):
+def test_every_frame_is_answered_and_drawn(detect, saved, video, tmp_path, capsys, every):
     out = tmp_path / "out"
     assert detect("--model", saved, video, "--out", out, "--score", SCORE, "--every", every) == 0
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -86,7 +70,7 @@ def test_every_frame_is_answered_and_drawn(saved, video, tmp_path, capsys, every
     assert lines(out / "detections.jsonl") == [{"image": str(video), "detections": [], "frames": len(frames)}]
 
 
-def test_a_video_in_a_folder_is_found_after_the_pictures_and_done_once(saved, tmp_path, capsys):
+def test_a_video_in_a_folder_is_found_after_the_pictures_and_done_once(detect, saved, tmp_path, capsys):
     folder, out = tmp_path / "folder", tmp_path / "out"
     (folder / "sub").mkdir(parents=True)
     write_video(folder / "sub" / "a.mp4", frames=3)
@@ -100,14 +84,14 @@ def test_a_video_in_a_folder_is_found_after_the_pictures_and_done_once(saved, tm
     assert capsys.readouterr() == ("", "2 of 2 files were done before\n")
 
 
-def test_without_a_folder_the_copy_lies_beside_the_video(saved, tmp_path, capsys):
+def test_without_a_folder_the_copy_lies_beside_the_video(detect, saved, tmp_path, capsys):
     path = write_video(tmp_path / "a.mp4", frames=2)
     assert detect("--model", saved, path) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.detections.mp4", "a.mp4"]
 
 
-def test_damaged_videos_are_listed_and_the_others_answered(saved, tmp_path, capsys):
+def test_damaged_videos_are_listed_and_the_others_answered(detect, saved, tmp_path, capsys):
     folder, out = tmp_path / "folder", tmp_path / "out"
     folder.mkdir()
     (folder / "text.mp4").write_text("no video")

@@ -12,7 +12,6 @@ from PIL import Image
 from export.litemodel.graph import convert
 from export.litemodel.metadata import add_files, with_metadata
 from export.savedmodel.signatures import save
-from keras_frcnn.detect import main
 from keras_frcnn.facts.config import config_to_dict
 
 SIZE = (64, 96)  # to which the small detector resizes the pictures below
@@ -41,24 +40,16 @@ def photos(tmp_path_factory):
     return folder
 
 
-def detect(*arguments):
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as exit_:
-        return exit_.code or 0
-    return 0
-
-
-def found_by(model, photos, out, capsys):
+def found_by(detect, model, photos, out, capsys):
     assert detect("--model", model, photos, "--out", out, "--score", "0.3", "--write", "nothing") == 1
     assert capsys.readouterr().err.startswith("1 of 4 files could not be read:")
     return [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("kind", ["SavedModel", "TFLite"])
-def test_an_export_finds_what_the_keras_model_finds(models, photos, tmp_path, capsys, kind):
-    expected = found_by(models["keras"], photos, tmp_path / "keras", capsys)
-    found = found_by(models[kind], photos, tmp_path / "export", capsys)
+def test_an_export_finds_what_the_keras_model_finds(detect, models, photos, tmp_path, capsys, kind):
+    expected = found_by(detect, models["keras"], photos, tmp_path / "keras", capsys)
+    found = found_by(detect, models[kind], photos, tmp_path / "export", capsys)
     assert len(found) == 4 and sum(len(line["detections"]) for line in expected) > 5
     for ours, theirs in zip(found, expected, strict=True):
         for name in ("image", "height", "width", "error"):
@@ -69,9 +60,9 @@ def test_an_export_finds_what_the_keras_model_finds(models, photos, tmp_path, ca
             assert one["score"] == pytest.approx(other["score"], abs=1e-3)
 
 
-def test_a_record_is_bound_to_the_export(models, photos, tmp_path, capsys):
+def test_a_record_is_bound_to_the_export(detect, models, photos, tmp_path, capsys):
     out, other = tmp_path / "out", tmp_path / "other"
-    found_by(models["SavedModel"], photos, out, capsys)
+    found_by(detect, models["SavedModel"], photos, out, capsys)
     shutil.copytree(models["SavedModel"], other)
     (other / "assets" / "labels.json").write_text('{"1": "a", "2": "b", "3": "c"}')
     command = (photos, "--out", out, "--score", "0.3", "--write", "nothing", "--resume")
@@ -80,7 +71,7 @@ def test_a_record_is_bound_to_the_export(models, photos, tmp_path, capsys):
     assert detect("--model", models["SavedModel"], *command) == 1
 
 
-def test_other_files_of_these_kinds_are_refused(models, photos, tmp_path, capsys):
+def test_other_files_of_these_kinds_are_refused(detect, models, photos, tmp_path, capsys):
     picture, lite, folder = photos / "0.png", tmp_path / "x.tflite", tmp_path / "saved"
     lite.write_bytes(models["TFLite"].read_bytes()[:1000])
     assert detect("--model", lite, picture) == 2
@@ -96,7 +87,7 @@ def test_other_files_of_these_kinds_are_refused(models, photos, tmp_path, capsys
     assert capsys.readouterr().err.startswith(f"error: {folder}: is not a SavedModel of this project (")
 
 
-def test_without_its_package_a_tflite_file_says_what_to_install(models, photos, capsys, monkeypatch):
+def test_without_its_package_a_tflite_file_says_what_to_install(detect, models, photos, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     monkeypatch.delitem(sys.modules, "keras_frcnn.api.exports.tflite", raising=False)
     assert detect("--model", models["TFLite"], photos / "0.png") == 2

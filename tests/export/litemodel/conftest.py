@@ -32,13 +32,6 @@ def contents(content, pictures):
 
 
 @pytest.fixture(scope="session")
-def saved(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("saved") / "model.keras"
-    model.save(path)
-    return path
-
-
-@pytest.fixture(scope="session")
 def exported(contents, model, tmp_path_factory):
     """A whole file with metadata and labels; the comparison is skipped."""
     path = tmp_path_factory.mktemp("exported") / "detector.tflite"

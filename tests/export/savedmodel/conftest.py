@@ -1,6 +1,7 @@
 """Shared by the tests of the SavedModel: a detector, its export, and how answers are compared."""
 
 import contextlib
+import functools
 import io
 
 import numpy as np
@@ -17,17 +18,9 @@ TOLERANCE = Tolerance(1e-3, 1e-4)
 
 
 @pytest.fixture(scope="session")
-def run():
-    """A function that calls the command line in this process and gives its exit status."""
-
-    def call(*arguments):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as exit_:
-            return exit_.code or 0
-        return 0
-
-    return call
+def run(run_here):
+    """The command line as a function of its arguments that gives the exit status."""
+    return functools.partial(run_here, main)
 
 
 @pytest.fixture(scope="session")
