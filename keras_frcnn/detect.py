@@ -38,7 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         nargs="*",
         metavar="PICTURE",
         help="a picture (JPEG, PNG, GIF, BMP, WebP or TIFF), a video, a folder, which is searched with its subfolders, "
-        "or a pattern such as 'photos/**/*.jpg'",
+        "a pattern such as 'photos/**/*.jpg', a URL (with --allow-network), or - for a picture on standard input",
     )
     parser.add_argument(
         "--model",
@@ -48,6 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--list", metavar="FILE", help="a text file with the path of a picture in each line; - for standard input"
     )
+    parser.add_argument("--allow-network", action="store_true", help="fetch pictures whose names are URLs")
     parser.add_argument("--out", help="folder for everything that is written (default: beside each picture)")
     parser.add_argument(
         "--write",
@@ -63,6 +64,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--batch-size", type=int, default=1, metavar="N", help="pictures that run together (default: 1)"
     )
     parser.add_argument(
+        "--slice-size",
+        type=int,
+        metavar="PIXELS",
+        help="also look into overlapping slices of each picture, with this side: finds small objects in large pictures "
+        "(a good side is the short side of the pictures of training)",
+    )
+    parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="look into every Nth frame of a video (default: 1)"
     )
     parser.add_argument("--resume", action="store_true", help="continue the detections in --out")
@@ -73,16 +81,20 @@ def check_options(options: argparse.Namespace) -> None:
     """Raise InputError for options that do not fit together."""
     if options.out is not None:
         return
-    needing = {
-        "--list": options.list is not None,
-        "--resume": options.resume,
-        "--write": options.write != ["pictures"],
-        **{name: os.path.isdir(name) for name in options.pictures},
-    }
-    for name, given in needing.items():
-        if given:
-            problem = "given without --out" if name.startswith("--") else "is a folder, and there is no --out"
-            raise InputError(name, problem, "give a folder for the detections with --out")
+    if options.resume:
+        raise InputError("--resume", "given without --out", "give the folder of the detections with --out")
+    if not {"pictures", "nothing"}.issuperset(options.write):
+        raise InputError("--write", "given without --out", "give a folder for the detections with --out")
+    if options.write == ["nothing"]:
+        return
+    fix = "give a folder for the detections with --out, or only print them with --write nothing"
+    if options.list is not None:
+        raise InputError("--list", "given without --out", fix)
+    for name in options.pictures:
+        if os.path.isdir(name):
+            raise InputError(name, "is a folder, and there is no --out", fix)
+        if name == "-" or "://" in name:
+            raise InputError(name, "is not a file, and there is no --out", fix)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,16 +119,18 @@ def detect(options: argparse.Namespace) -> int:
     from keras_frcnn.api.bulk.inputs import find_pictures
     from keras_frcnn.api.bulk.model import load_finder
     from keras_frcnn.api.bulk.run import Wanted, detect_all
-    from keras_frcnn.api.streaming import check_count, check_score
+    from keras_frcnn.api.finding.slicing import check_side
+    from keras_frcnn.api.finding.streaming import check_count, check_score
 
     check_score(options.score, "--score")
     check_count(options.batch_size, "--batch-size")
     check_count(options.every, "--every")
+    check_side(options.slice_size, "--slice-size")
     check_options(options)
     out = None if options.out is None else Path(options.out)
-    pictures = find_pictures(options.pictures, options.list, beside=out is None)
+    pictures = find_pictures(options.pictures, options.list, out is None, options.allow_network)
     formats = frozenset(options.write) - {"nothing"}
-    wanted = Wanted(out, formats, options.score, options.batch_size, options.every, options.resume)
+    wanted = Wanted(out, formats, options.score, options.batch_size, options.slice_size, options.every, options.resume)
     progress = functools.partial(tqdm, unit="picture", leave=False, disable=None)  # hidden if there is no terminal
     finder = load_finder(options.model)
     return report(

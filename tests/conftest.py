@@ -1,7 +1,9 @@
 """Shared by all tests: no accelerator, quiet logs, one small detector and one small VOC tree."""
 
+import contextlib
 import functools
 import os
+import shutil
 
 # `make test-gpu` sets this variable. All other tests run on the CPU, whatever the machine has.
 if os.environ.get("KERAS_FRCNN_TEST_GPU") != "1":
@@ -85,6 +87,49 @@ def detect(run_here):
     from keras_frcnn.detect import main
 
     return functools.partial(run_here, main)
+
+
+@pytest.fixture(scope="session")
+def browse():
+    """A context manager that opens a page in Chromium, and at its end holds it to what is asked of every page.
+
+    There is no message of the browser, nothing else is loaded, nothing is wider than a wide or a narrow window, and all
+    pictures show.
+    """
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    arguments += ["--disable-component-update", "--disable-sync", "--no-first-run"]
+
+    @contextlib.contextmanager
+    def browse(path):
+        messages, requests = [], []
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+            window = browser.new_page(viewport={"width": 1280, "height": 800})
+            window.on("console", lambda message: messages.append((message.type, message.text)))
+            window.on("pageerror", lambda error: messages.append(("error", str(error))))
+            window.on("request", lambda request: requests.append(request.url))
+            window.goto(path.as_uri())
+            window.wait_for_load_state("networkidle")
+            yield window
+            overflow, hidden = {}, {}
+            for width in (320, 390, 1280):
+                window.set_viewport_size({"width": width, "height": 800})
+                overflow[width] = window.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+                hidden[width] = window.eval_on_selector_all(
+                    "img", "all => all.filter(i => !i.naturalWidth || Math.min(i.width, i.height) < 50).map(i => i.alt)"
+                )
+            browser.close()
+        assert not [message for message in messages if message[0] in ("warning", "error")]
+        assert requests == [path.as_uri()]
+        assert max(overflow.values()) <= 0, overflow
+        assert not any(hidden.values()), hidden
+
+    return browse
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ SHARED = "keras_frcnn.data.example"  # the one form of data that both borders kn
 USES_BORDERS = ("api",)  # the floors that read pictures and data sets themselves
 COMMAND_LINES = (
     "keras_frcnn.detect",
+    "keras_frcnn.inspect",
     "keras_frcnn.data.convert",
     "keras_frcnn.data.synthetic",
     "keras_frcnn.data.validate",
@@ -224,6 +225,7 @@ def test_detection_evaluation_and_exports_need_no_data_packages():
     roots = (
         "keras_frcnn.api",
         "keras_frcnn.detect",
+        "keras_frcnn.inspect",
         "keras_frcnn.evaluation",
         "keras_frcnn.data.stream.pipeline",
         "export",

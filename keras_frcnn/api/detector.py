@@ -8,7 +8,8 @@ from typing import TypeGuard, cast, overload
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.api import streaming
+from keras_frcnn.api.finding import streaming
+from keras_frcnn.api.finding.slicing import sliced
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.api.pictures import Path, Picture, PixelDetections, detect_prepared, in_picture, prepare_picture
 from keras_frcnn.api.result import Result
@@ -55,45 +56,61 @@ class Detector:
         return self.config.image.applies_exif
 
     @property
+    def nms_iou(self) -> float:
+        """The IoU from which on, of two detections of one class, only the better one stays."""
+        return self.config.test.nms_iou
+
+    @property
     def config(self) -> DetectorConfig:
         """The configuration that the model was trained with."""
         return self._model.config
 
     @overload  # a str is an iterable of str, too
     def detect(  # type: ignore[overload-overlap]
-        self, images: Picture, score: float = 0.5, batch_size: int = 1
+        self, images: Picture, score: float = 0.5, batch_size: int = 1, slice_size: int | None = None
     ) -> Result: ...
 
     @overload
-    def detect(self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1) -> list[Result]: ...
+    def detect(
+        self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1, slice_size: int | None = None
+    ) -> list[Result]: ...
 
     def detect(
-        self, images: Picture | Iterable[Picture], score: float = 0.5, batch_size: int = 1
+        self,
+        images: Picture | Iterable[Picture],
+        score: float = 0.5,
+        batch_size: int = 1,
+        slice_size: int | None = None,
     ) -> Result | list[Result]:
         """Find the objects in one picture or in several.
 
         Args:
           images: a picture, or a list, tuple or generator of pictures of any sizes.  A picture is a path (JPEG, PNG,
-            GIF or BMP), a PIL image of any mode with a fixed range, or a uint8 array: RGB (H, W, 3), grey (H, W) or
-            (H, W, 1), or RGBA (H, W, 4), whose alpha is dropped.  If `config.image.exif` is "apply", files and PIL
-            images are turned as their EXIF orientation says, and boxes are in pixels of the turned picture.
+            GIF, BMP, WebP or TIFF), the bytes of such a file, a PIL image of any mode with a fixed range, or a uint8
+            array: RGB (H, W, 3), grey (H, W) or (H, W, 1), or RGBA (H, W, 4), whose alpha is dropped.  If
+            `config.image.exif` is "apply", files and PIL images are turned as their EXIF orientation says, and boxes
+            are in pixels of the turned picture.
           score: the least score of a detection, from 0 to below 1.  The model itself drops detections that do not
             exceed `config.test.score_threshold` (0.05 by default), so a lower score shows nothing more.
           batch_size: how many pictures run together.  Only pictures that resize to the same size do.  It changes speed
             and memory, not results.
+          slice_size: also look into overlapping square slices of this side, in pixels of the picture.  It finds small
+            objects in pictures that are larger than those of training; a good side is the short side of those.  None:
+            only look at the whole picture.
 
         Returns one Result for one picture, and for several a list of Results in the same order.
 
-        Raises InputError for a `score` or `batch_size` out of range, and for a single picture that cannot be read.  In
-        a list, such a picture gives a Result without detections that says why in `error`.
+        Raises InputError for a `score`, `batch_size` or `slice_size` out of range, and for a single picture that cannot
+        be read.  In a list, such a picture gives a Result without detections that says why in `error`.
         """
         if not _is_one(images):
             several = cast(Iterable[Picture], images)  # a TypeGuard narrows only where it is true
-            return list(self.stream(several, score, batch_size))
-        streaming.check_count(batch_size, "batch_size")
-        return streaming.detect_one(self, images, score)
+            return list(self.stream(several, score, batch_size, slice_size))
+        return streaming.detect_one(sliced(self, slice_size), images, score, batch_size)
 
-    def stream(self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1) -> Iterator[Result]:
+    def stream(
+        self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1, slice_size: int | None = None
+    ) -> Iterator[Result]:
         """Find the objects in any number of pictures, which need not fit into memory.
 
         The arguments are those of `detect`.  Some pictures are read ahead in other threads, and only these are in
@@ -101,10 +118,10 @@ class Detector:
 
         Returns an iterator over the Results, in the order of the pictures.
 
-        Raises InputError at once for a `score` or `batch_size` out of range.  A picture that cannot be read gives a
-        Result without detections that says why in `error`.
+        Raises InputError at once for a `score`, `batch_size` or `slice_size` out of range.  A picture that cannot be
+        read gives a Result without detections that says why in `error`.
         """
-        return streaming.stream(self, images, score, batch_size)
+        return streaming.stream(sliced(self, slice_size), images, score, batch_size)
 
     def find(self, pictures: Sequence[np.ndarray], batch_size: int) -> list[PixelDetections]:
         """All detections in pictures of any sizes, (H, W, 3) uint8 RGB each; see `detect` for `batch_size`."""

@@ -1,13 +1,14 @@
 """From a picture, as a caller has it, to pixels and to detections in those pixels.
 
-A picture is a file, a PIL image or an array.  All three become what `decode_picture` of `data/pictures/orientation.py`
-makes of a file: (H, W, 3) uint8 RGB, without alpha.  If the model applies the EXIF orientation
-(`ImageConfig.applies_exif`), files and PIL images are turned as theirs says.  Arrays have none and are taken as they
-are.
+A picture is a file, the bytes of one, a PIL image or an array.  They all become what `decode_picture` of
+`data/pictures/orientation.py` makes of a file: (H, W, 3) uint8 RGB, without alpha.  If the model applies the EXIF
+orientation (`ImageConfig.applies_exif`), files and PIL images are turned as theirs says.  Arrays have none and are
+taken as they are.
 
 Axes: H W pixels of a picture, B pictures of one batch, h w pixels of a resized picture, N detections in one picture.
 """
 
+import io
 import os
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_frcnn.data.pictures.files import read_picture
+from keras_frcnn.data.pictures.files import decode_file, read_picture
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.data.pictures.orientation import apply_orientation
 from keras_frcnn.data.sources.shared.picture_header import AS_STORED, orientation_of
@@ -26,13 +27,13 @@ from keras_frcnn.geometry.boxes import to_original_pixels
 from keras_frcnn.network.model import FasterRCNN
 
 Path = str | os.PathLike[str]
-Picture = np.ndarray | Image.Image | Path
+Picture = np.ndarray | Image.Image | Path | bytes
 
 # Pillow converts premultiplied alpha only to plain alpha, and warns about a palette with alpha that goes to RGB.
 _BEFORE_RGB = {"La": "LA", "RGBa": "RGBA", "P": "RGBA", "PA": "RGBA"}
 # How the formats that TensorFlow cannot decode begin.  The four bytes in the middle of WebP are its size.
 _WEBP, _TIFF = b"RIFF....WEBP", (b"II*\0", b"MM\0*")
-_USE_A_PICTURE = "give a path, a PIL image or a uint8 RGB array (H, W, 3)"
+_USE_A_PICTURE = "give a path, the bytes of a file, a PIL image or a uint8 RGB array (H, W, 3)"
 
 
 class PixelDetections(NamedTuple):
@@ -46,11 +47,13 @@ class PixelDetections(NamedTuple):
 def to_pixels(image: Picture, turned: bool, name: str = "image") -> np.ndarray:
     """The pixels of a picture in any accepted form: (H, W, 3) uint8 RGB.
 
-    With `turned`, a file or a PIL image is turned as its EXIF orientation says.  `name` stands for an image that has no
+    With `turned`, a file or a PIL image is turned as its EXIF orientation says.  `name` stands for an image without a
     path in error messages.  Raises InputError if `image` is not a picture, or if it cannot be read.
     """
     if isinstance(image, str | os.PathLike):
         return _file_pixels(image, turned)
+    if isinstance(image, bytes):
+        return _content_pixels(image, turned, name)
     if isinstance(image, Image.Image):
         pixels = _pil_pixels(image, name)
         # Not ImageOps.exif_transpose, which also reads XMP: a PIL image must be what its file is.
@@ -68,12 +71,28 @@ def _file_pixels(path: Path, turned: bool) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             start = file.read(len(_WEBP))
-        if not (start.startswith(_TIFF) or (start[:4] == _WEBP[:4] and start[8:] == _WEBP[8:])):
+        if not _is_for_pillow(start):
             return read_picture(path, turned)
         with Image.open(path) as opened:
             return to_pixels(opened, turned)
     except OSError:
         return read_picture(path, turned)  # names the problem
+
+
+def _content_pixels(content: bytes, turned: bool, name: str) -> np.ndarray:
+    """The pixels of a file of which the content is at hand."""
+    if not _is_for_pillow(content[: len(_WEBP)]):
+        return decode_file(content, turned, name)
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return to_pixels(opened, turned, name)
+    except OSError:
+        return decode_file(content, turned, name)  # names the problem
+
+
+def _is_for_pillow(start: bytes) -> bool:
+    """Whether a file that begins so is WebP or TIFF."""
+    return start.startswith(_TIFF) or (start[:4] == _WEBP[:4] and start[8:] == _WEBP[8:])
 
 
 def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:

@@ -30,9 +30,9 @@ class Result:
     class_names: tuple[str, ...]  # all classes of the model
     height: int  # of the picture in pixels, turned if the model applies the EXIF orientation; 0 if it was not readable
     width: int
-    source: str | None = None  # the picture's path; None for an array or a PIL image
+    source: str | None = None  # the picture's path, or its address; None for bytes, an array or a PIL image
     error: str | None = None  # why the picture could not be read; None if it was
-    _pixels: np.ndarray | None = field(default=None)  # (H, W, 3) uint8 RGB of a picture without a path
+    _pixels: np.ndarray | None = field(default=None)  # (H, W, 3) uint8 RGB of a picture that is not a file at `source`
     _turned: bool = field(default=False)  # whether the picture at `source` was turned as its EXIF orientation says
 
     def __len__(self) -> int:

@@ -11,8 +11,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 import keras_frcnn
+from keras_frcnn.api.finding.reading_ahead import READ_AHEAD
 from keras_frcnn.api.pictures import detect_pixels, to_pixels
-from keras_frcnn.api.reading_ahead import READ_AHEAD
 from keras_frcnn.data.pictures.images import decode_image, prepare
 from keras_frcnn.facts.errors import InputError
 
@@ -233,7 +233,7 @@ def test_a_broken_file_in_a_list_leaves_the_others(detector, alone, pictures, br
         (Image.fromarray(np.full((4, 5), 70000, np.int32)), "a PIL image of mode I has values outside of 16 bits"),
         (7, "int is not a picture; give a path, a PIL image or a uint8 RGB array (H, W, 3)"),
         (None, "NoneType is not a picture"),
-        (b"\xff\xd8\xff", "bytes is not a picture"),
+        (b"\xff\xd8\xff", "image: not a readable picture ("),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -1,4 +1,4 @@
-"""The pictures and videos that a command names: files, folders, patterns, and lists in a file."""
+"""The pictures and videos that a command names: files, folders, patterns, addresses, and lists in a file."""
 
 import glob
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from keras_frcnn.api.bulk import video
+from keras_frcnn.api.bulk import remote, video
 from keras_frcnn.facts.errors import InputError
 
 # Formats that can be read, in lower case.  Files of other names are read, too, if they are named one by one.
@@ -21,37 +21,46 @@ _PATTERN = frozenset("*?[")
 class PictureFile(NamedTuple):
     """One picture or video to look into."""
 
-    path: str
+    path: str  # or a URL, or "-" for standard input
     place: str  # the path of its outputs, relative and without suffix
 
 
-def find_pictures(named: Sequence[str], list_file: str | None, beside: bool) -> list[PictureFile]:
+def find_pictures(
+    named: Sequence[str], list_file: str | None, beside: bool, allow_network: bool = False
+) -> list[PictureFile]:
     """The pictures that a command names, each once, in the order of the names; those of a folder are sorted.
 
     No two of them have the same place.
 
     Args:
-      named: files, folders, which are searched with their subfolders, and patterns such as `photos/**/*.jpg`.
-      list_file: a text file with one path a line, relative to the working folder; "-" for standard input.  A path in it
-        that is no file is a picture that cannot be read.
+      named: files, folders, which are searched with their subfolders, patterns such as `photos/**/*.jpg`, URLs, and
+        "-" for a picture on standard input.
+      list_file: a text file with one path or URL a line, relative to the working folder; "-" for standard input.  A
+        path in it that is no file is a picture that cannot be read.
       beside: the outputs of a picture go into its own folder, so its place is its name.  Otherwise it is the path below
         the folder that was named.
+      allow_network: whether URLs are allowed.
 
     Raises:
       InputError: a name is neither a file nor a folder and matches none, a folder holds no pictures, there are no
-        pictures at all, the list cannot be read, or two pictures would have the same outputs.
+        pictures at all, the list cannot be read, two pictures would have the same outputs, standard input is asked
+        for both the list and a picture, or there is a URL that is not allowed.
     """
+    if list_file == remote.STANDARD_INPUT and remote.STANDARD_INPUT in named:
+        raise InputError("--list -", "standard input is a picture, too", "save the list in a file")
     found = [one for name in named for one in _named(name)]
     if list_file is not None:
-        found += [(path, PurePath(path).name) for path in _listed(list_file)]
+        found += [(path, _name(path)) for path in _listed(list_file)]
     once: dict[str, tuple[str, str]] = {}
     for path, relative in found:
-        once.setdefault(os.path.abspath(path), (path, relative))
+        if remote.is_url(path) and not allow_network:
+            raise InputError(path, "is on the network", "allow it with --allow-network, or give a file")
+        once.setdefault(path if remote.is_url(path) else os.path.abspath(path), (path, relative))
     found = list(once.values())
     if not found:
         raise InputError("pictures", "none are named", "name files, folders or patterns, or give --list FILE")
     if beside:
-        found = [(path, PurePath(path).name) for path, _ in found]
+        found = [(path, _name(path)) for path, _ in found]
     folders = [os.path.dirname(os.path.abspath(path)) if beside else "" for path, _ in found]
     names = [PurePath(relative) for _, relative in found]
     # photo.jpg and photo.png in one folder: their outputs keep the suffix.
@@ -67,9 +76,18 @@ def find_pictures(named: Sequence[str], list_file: str | None, beside: bool) -> 
     return [PictureFile(path, place) for place, (path, _) in zip(places, found, strict=True)]
 
 
+def _name(path: str) -> str:
+    """The name of a picture's file."""
+    if path == remote.STANDARD_INPUT:
+        return "standard input"
+    return remote.name_in(path) if remote.is_url(path) else PurePath(path).name
+
+
 def _named(name: str) -> Iterator[tuple[str, str]]:
     """The path of each picture that a name stands for, and its path relative to the folder that was named."""
-    if os.path.isdir(name):
+    if remote.is_url(name) or name == remote.STANDARD_INPUT:
+        yield name, _name(name)
+    elif os.path.isdir(name):
         pictures = list(_in_folder(name))
         if not pictures:
             raise InputError(
@@ -77,7 +95,7 @@ def _named(name: str) -> Iterator[tuple[str, str]]:
             )
         yield from pictures
     elif os.path.isfile(name):
-        yield name, PurePath(name).name
+        yield name, _name(name)
     elif _PATTERN & set(name):
         matches = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
         if not matches:

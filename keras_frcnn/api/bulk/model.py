@@ -6,8 +6,8 @@ from pathlib import Path
 
 from keras_frcnn.api.detector import load
 from keras_frcnn.api.exports.saved_model import is_saved_model, read_saved_model
+from keras_frcnn.api.finding.streaming import Finder
 from keras_frcnn.api.model_file import model_file
-from keras_frcnn.api.streaming import Finder
 from keras_frcnn.facts.errors import InputError
 
 

@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_frcnn.api.bulk import video
+from keras_frcnn.api.bulk import remote, video
 from keras_frcnn.api.bulk.formats import FROM_RECORD, draw, write_voc
 from keras_frcnn.api.bulk.inputs import DRAWN, PictureFile
 from keras_frcnn.api.bulk.model import digest
 from keras_frcnn.api.bulk.record import Record
+from keras_frcnn.api.finding.slicing import sliced
+from keras_frcnn.api.finding.streaming import Finder, stream
 from keras_frcnn.api.result import Result
-from keras_frcnn.api.streaming import Finder, stream
 from keras_frcnn.data.writers.losses import Loss, Losses
 from keras_frcnn.facts.errors import InputError
 
@@ -27,6 +28,7 @@ class Wanted(NamedTuple):
     formats: frozenset[str]  # of "pictures", "voc", "coco" and "csv"
     score: float  # the least score of a detection
     batch_size: int  # of pictures
+    slice_size: int | None  # the side of slices to look into as well, in pixels; None: only look at whole pictures
     every: int  # of a video, look into every `every`th frame
     resume: bool
 
@@ -61,7 +63,7 @@ def detect_all(
     Raises:
       InputError: an output cannot be written, or the folder holds a record that does not belong to this detection.
     """
-    losses, errors = Losses(), []
+    losses, errors, finder = Losses(), [], sliced(finder, wanted.slice_size)
     with ExitStack() as stack:
         record = None if wanted.out is None else stack.enter_context(_record(wanted, wanted.out, model))
         done = record.done if record else set()
@@ -89,12 +91,19 @@ def detect_all(
 
 
 def _record(wanted: Wanted, out: Path, model: str) -> Record:
-    settings = {"model": digest(model), "score": wanted.score, "formats": sorted(wanted.formats), "every": wanted.every}
+    settings = {
+        "model": digest(model),
+        "score": wanted.score,
+        "formats": sorted(wanted.formats),
+        "slice_size": wanted.slice_size,
+        "every": wanted.every,
+    }
     return Record(out, settings, wanted.resume)
 
 
 def _results(finder: Finder, pictures: Sequence[PictureFile], wanted: Wanted) -> Iterator[Result]:
-    return stream(finder, (picture.path for picture in pictures), wanted.score, wanted.batch_size)
+    named = (remote.later(picture.path) or picture.path for picture in pictures)
+    return stream(finder, named, wanted.score, wanted.batch_size)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TextIO
 import cv2
 import numpy as np
 
+from keras_frcnn.api.finding.streaming import Finder, stream
 from keras_frcnn.api.result import Result
-from keras_frcnn.api.streaming import Finder, stream
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
 

@@ -26,11 +26,12 @@ Ask = Callable[[np.ndarray], Shares]  # takes one picture, (H, W, 3) uint8 RGB
 
 
 class ExportedDetector(NamedTuple):
-    """An exported detector as a `streaming.Finder`."""
+    """An exported detector as a `finding.streaming.Finder`."""
 
     ask: Ask
     class_names: tuple[str, ...]
     turns: bool
+    nms_iou: float
 
     def find(self, pictures: Sequence[np.ndarray], batch_size: int) -> list[PixelDetections]:
         """All detections in each picture, (H, W, 3) uint8 RGB, one picture after the other."""
@@ -44,9 +45,12 @@ def shares(outputs: Mapping[str, np.ndarray]) -> Shares:
     return Shares(boxes[:found], classes[:found].astype(np.int32), scores[:found])
 
 
-def turns(settings: Mapping[str, Any]) -> bool:
-    """Whether the `config.json` of an export says that pictures are turned as their EXIF orientation says."""
-    return settings["detector"]["image"].get("exif") == "apply"
+def exported(ask: Ask, class_names: tuple[str, ...], settings: Mapping[str, Any]) -> ExportedDetector:
+    """A detector with the content of its `config.json`.  Raises KeyError or TypeError if that is not one."""
+    detector = settings["detector"]
+    return ExportedDetector(
+        ask, class_names, detector["image"].get("exif") == "apply", float(detector["test"]["nms_iou"])
+    )
 
 
 def _in_pixels(found: Shares, size: tuple[int, ...]) -> PixelDetections:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS, ExportedDetector, Shares, shares, turns
+from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS, ExportedDetector, Shares, exported, shares
 from keras_frcnn.facts.errors import InputError
 
 Signature = Callable[..., Mapping[str, tf.Tensor]]
@@ -26,12 +26,11 @@ def read_saved_model(path: str | os.PathLike[str]) -> ExportedDetector:
         labels = json.loads((assets / "labels.json").read_text(encoding="utf-8"))
         settings = json.loads((assets / "config.json").read_text(encoding="utf-8"))
         names = tuple(labels[str(number)] for number in range(1, len(labels) + 1))
-        turned = turns(settings)
         signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+        return exported(lambda picture: ask_signature(signature, picture), names, settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
         problem = f"is not a SavedModel of this project ({error})"[:300]
         raise InputError(path, problem, "give a folder that export.saved_model wrote") from error
-    return ExportedDetector(lambda picture: ask_signature(signature, picture), names, turned)
 
 
 def ask_signature(signature: Signature, picture: np.ndarray) -> Shares:

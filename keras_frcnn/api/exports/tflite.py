@@ -6,7 +6,7 @@ import zipfile
 
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_frcnn.api.exports.answers import Ask, ExportedDetector, shares, turns
+from keras_frcnn.api.exports.answers import Ask, ExportedDetector, exported, shares
 from keras_frcnn.data.pictures.images import resize_picture
 from keras_frcnn.facts.errors import InputError
 
@@ -16,12 +16,11 @@ def read_tflite(path: str | os.PathLike[str]) -> ExportedDetector:
     try:
         with zipfile.ZipFile(path) as files:
             names = tuple(files.read("labels.txt").decode().splitlines()[1:])  # line 0 is the background
-            turned = turns(json.loads(files.read("config.json")))
-        ask = tflite_asker(path)
+            settings = json.loads(files.read("config.json"))
+        return exported(tflite_asker(path), names, settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         problem = f"is not a TFLite file of this project ({error})"[:300]
         raise InputError(path, problem, "give a file that export.tflite wrote") from error
-    return ExportedDetector(ask, names, turned)
 
 
 def tflite_asker(path: str | os.PathLike[str]) -> Ask:

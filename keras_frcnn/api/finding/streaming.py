@@ -2,13 +2,13 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from keras_frcnn.api.finding.reading_ahead import read_ahead
 from keras_frcnn.api.pictures import Picture, PixelDetections, to_pixels
-from keras_frcnn.api.reading_ahead import read_ahead
 from keras_frcnn.api.result import Result
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import Limits, check_number
@@ -28,8 +28,19 @@ class Finder(Protocol):
     def turns(self) -> bool:
         """Whether pictures are turned as their EXIF orientation says."""
 
+    @property
+    def nms_iou(self) -> float:
+        """The IoU from which on, of two detections of one class, only the better one stays."""
+
     def find(self, pictures: Sequence[np.ndarray], batch_size: int) -> list[PixelDetections]:
         """All detections in each picture, (H, W, 3) uint8 RGB; at most `batch_size` of them run together."""
+
+
+class Later(NamedTuple):
+    """A picture that is fetched when its turn comes."""
+
+    name: str  # the source of its Result
+    fetch: Callable[[], bytes]  # the content of its file; raises InputError
 
 
 class _Loaded(NamedTuple):
@@ -38,26 +49,28 @@ class _Loaded(NamedTuple):
     pixels: np.ndarray  # (H, W, 3) uint8 RGB; (0, 0, 3) with an error
     source: str | None
     error: str | None = None
+    is_file: bool = False  # at `source`, where it can be read again
 
 
-def detect_one(finder: Finder, image: Picture, score: float) -> Result:
-    """The objects in one picture.  Raises InputError for a score out of range, or a picture that cannot be read."""
+def detect_one(finder: Finder, image: Picture, score: float, batch_size: int) -> Result:
+    """The objects in one picture.  Raises InputError if it cannot be read, and for a number out of range."""
     check_score(score)
-    picture = _Loaded(to_pixels(image, finder.turns), _source(image))
-    return next(_results(finder, [picture], score, 1))
+    check_count(batch_size, "batch_size")
+    picture = _load(image, finder.turns, "image")
+    return next(_results(finder, [picture], score, batch_size))
 
 
-def stream(finder: Finder, images: Iterable[Picture], score: float, batch_size: int) -> Iterator[Result]:
+def stream(finder: Finder, images: Iterable[Picture | Later], score: float, batch_size: int) -> Iterator[Result]:
     """The objects in each picture, in order; see `Detector.stream`."""
     check_score(score)
     check_count(batch_size, "batch_size")
     return _stream(finder, images, score, batch_size)
 
 
-def _stream(finder: Finder, images: Iterable[Picture], score: float, batch_size: int) -> Iterator[Result]:
-    def load(image: Picture, name: str) -> _Loaded:
+def _stream(finder: Finder, images: Iterable[Picture | Later], score: float, batch_size: int) -> Iterator[Result]:
+    def load(image: Picture | Later, name: str) -> _Loaded:
         try:
-            return _Loaded(to_pixels(image, finder.turns, name), _source(image))
+            return _load(image, finder.turns, name)
         except InputError as error:
             return _Loaded(np.zeros((0, 0, 3), np.uint8), _source(image), str(error))
 
@@ -84,7 +97,7 @@ def _results(finder: Finder, pictures: Sequence[_Loaded], score: float, batch_si
             width=width,
             source=picture.source,
             error=picture.error,
-            _pixels=picture.pixels if picture.source is None and picture.error is None else None,
+            _pixels=None if picture.is_file or picture.error is not None else picture.pixels,
             _turned=finder.turns,
         )
 
@@ -102,5 +115,14 @@ def check_count(count: int, name: str) -> None:
         raise InputError(name, f"{count!r} is not a whole number of at least 1", "give 1 or more")
 
 
+def _load(image: Picture | Later, turned: bool, name: str) -> _Loaded:
+    """Read a picture; `name` stands for one without a path.  Raises InputError."""
+    if isinstance(image, Later):
+        return _Loaded(to_pixels(image.fetch(), turned, image.name), image.name)
+    return _Loaded(to_pixels(image, turned, name), _source(image), is_file=_source(image) is not None)
+
+
 def _source(image: object) -> str | None:
+    if isinstance(image, Later):
+        return image.name
     return str(image) if isinstance(image, str | os.PathLike) else None

@@ -13,6 +13,8 @@ from keras_frcnn.data.pictures.orientation import apply_orientation, decode_pict
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.structures import Tensor
 
+_A_PICTURE = "give a JPEG, PNG, GIF or BMP file"
+
 
 def read_picture(path: str | os.PathLike[str], turned: bool) -> np.ndarray:
     """Read a JPEG, PNG, GIF (first frame) or BMP file: (H, W, 3) uint8 RGB.
@@ -21,8 +23,16 @@ def read_picture(path: str | os.PathLike[str], turned: bool) -> np.ndarray:
 
     Raises InputError, with the file and the reason, if there is no such file or if it is not a readable picture.
     """
-    fixes = "give the path of a picture", "give a JPEG, PNG, GIF or BMP file"
+    fixes = "give the path of a picture", _A_PICTURE
     return _read(path, lambda encoded: decode_picture(encoded, turned), *fixes)
+
+
+def decode_file(content: bytes, turned: bool, name: str) -> np.ndarray:
+    """The same for the content of a file.  Raises InputError, with `name` and the reason, if it is not a picture."""
+    try:
+        return decode_picture(tf.constant(content), turned).numpy()
+    except tf.errors.OpError as error:
+        raise _unreadable(name, error, _A_PICTURE) from None
 
 
 def read_example(example: Example) -> np.ndarray:
@@ -50,10 +60,10 @@ def _read(
     except tf.errors.FailedPreconditionError:
         raise InputError(path, "is a folder", missing_fix) from None
     except tf.errors.OpError as error:
-        raise InputError(path, f"not a readable picture ({_reason(error)})", damaged_fix) from None
+        raise _unreadable(path, error, damaged_fix) from None
 
 
-def _reason(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the names of its graph nodes and operations."""
+def _unreadable(name: str | os.PathLike[str], error: tf.errors.OpError, fix: str) -> InputError:
+    """The error with TensorFlow's message, without the names of its graph nodes and operations."""
     message = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\].*", "", error.message, flags=re.DOTALL)
-    return message.strip().rstrip(".")[:120]
+    return InputError(name, f"not a readable picture ({message.strip().rstrip('.')[:120]})", fix)

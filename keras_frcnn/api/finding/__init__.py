@@ -1,0 +1,1 @@
+"""From pictures to results, with whatever finds the objects."""

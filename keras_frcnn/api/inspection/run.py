@@ -1,0 +1,51 @@
+"""Run an inspection: read the picture, run it through the model, write the page."""
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_frcnn.api.inspection.page import write_inspection
+from keras_frcnn.api.inspection.stages import run_stages
+from keras_frcnn.api.model_file import load_model
+from keras_frcnn.api.pictures import to_pixels
+from keras_frcnn.data.pictures.files import read_example
+from keras_frcnn.data.sources.loading import load_dataset
+from keras_frcnn.data.sources.spec import DataSpec
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.options import from_options
+from keras_frcnn.network.model import FasterRCNN
+
+Annotated = tuple[np.ndarray, np.ndarray]  # boxes (G, 4) in pixels of the picture, and classes (G,)
+
+
+def run_inspection(options: argparse.Namespace) -> None:
+    """Inspect a picture; `options` is the command line of `keras_frcnn.inspect`.
+
+    Raises:
+      InputError: the model or the picture cannot be read, or the page cannot be written.
+    """
+    model = load_model(options.model)
+    pixels, annotated = _read(options, model)
+    stages = run_stages(model, pixels, annotated)
+    path = Path(options.out)
+    try:
+        write_inspection(path, (options.picture, options.model), pixels, stages, model.config, model.class_names)
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({error.strerror})", "use a folder that you can write to") from error
+    print(f"Page: {path}")
+
+
+def _read(options: argparse.Namespace, model: FasterRCNN) -> tuple[np.ndarray, Annotated | None]:
+    """The pixels of the picture, and its objects if it is one of a data set."""
+    if options.data is None:
+        return to_pixels(options.picture, model.config.image.applies_exif), None
+    spec = dataclasses.replace(from_options(DataSpec, options), class_names=model.class_names)
+    dataset = load_dataset(spec, options.split, model.config.image.exif)
+    path = os.path.abspath(options.picture)
+    for example in dataset.examples:
+        if options.picture == example.image_id or path == os.path.abspath(example.image_path):
+            return read_example(example), (example.boxes, example.classes)
+    raise InputError(options.picture, f"is no picture of {dataset.name}", "give the id or file of one of its pictures")
