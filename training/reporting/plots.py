@@ -34,6 +34,19 @@ def recall_plot(recall: RecallResult) -> bytes:
     return svg_plot(draw, WIDE)
 
 
+def recalls_plot(recalls: Mapping[str, RecallResult]) -> bytes:
+    """Recall at the lowest IoU threshold against the number of proposals: a line for each label."""
+
+    def draw(axes: Axes) -> None:
+        for label, recall in recalls.items():
+            lowest = min(range(len(recall.iou_thresholds)), key=lambda column: recall.iou_thresholds[column])
+            axes.plot(recall.counts, recall.recalls[:, lowest], marker="o", markersize=3, label=label)
+        axes.set(xlabel="proposals per image", ylabel="recall", xscale="log", ylim=(0, 1.03))
+        axes.legend(loc="lower right")
+
+    return svg_plot(draw, SMALL)
+
+
 def precision_recall_plot(entry: ClassAP) -> bytes | None:
     """Precision against recall of one class; None where the class has no objects or no detections."""
     if not entry.objects or not entry.detections:

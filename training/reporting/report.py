@@ -153,13 +153,13 @@ def _training_curves(title: str, curves: dict[str, Curve]) -> TrainingCurves:
 
 
 def _option_table(kind: str, values: dict) -> Table:
-    return Table((kind, "value"), tuple(_flattened(values)))
+    return Table((kind, "value"), tuple(option_rows(values)))
 
 
-def _flattened(values: dict, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Names and values as texts; the entries of a nested dict have names such as "anchors.scales"."""
+def option_rows(values: dict, prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Names and values of options as texts; the entries of a nested dict have names such as "anchors.scales"."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{key}.")
+            yield from option_rows(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
