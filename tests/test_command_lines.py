@@ -333,6 +333,28 @@ def test_joint_training_leaves_a_detector(voc_tree, tmp_path, capsys):
     assert times(folder) == before and printed[printed.index("recall@300") :] in capsys.readouterr().out
 
 
+def test_the_best_weights_are_kept(voc_tree, tmp_path, capsys):
+    """A high learning rate makes the training worse, so the best weights are not the last."""
+    folder = tmp_path / "run"
+    options = ("--validate-every", 2, "--validate-images", 1, "--keep", "best", "--metric", "voc", "--seed", 3)
+    assert joint(*training_options(voc_tree, folder, steps=(7,)), "--learning-rate", 0.02, *options) == 0
+    printed = capsys.readouterr().out
+    validation = json.loads((folder / "logs" / "joint.json").read_text())["validation"]
+    assert validation["measure"] == "mAP area" and validation["keep"] == "best"
+    scores = {one["iteration"]: one["value"] for one in validation["scores"]}
+    assert list(scores) == [2, 4, 6, 7]
+    for iteration, score in scores.items():
+        assert f"joint training: mAP area {score:.3f} after {iteration} iterations" in printed
+    best = max(scores, key=scores.get)
+    kept = {path.name for path in (folder / "weights").iterdir()}
+    assert kept == ({"joint.npz"} if best == 7 else {"joint.npz", "joint.last.npz"})
+    assert best != 7 and f"joint training: keeps the weights after {best} of 7 iterations" in printed
+    stored = [np.load(folder / "weights" / name) for name in ("joint.npz", "joint.last.npz")]
+    assert stored[0].files == stored[1].files
+    assert any((stored[0][key] != stored[1][key]).any() for key in stored[0].files)
+    assert "the best" in (folder / "report.html").read_text() and not (folder / "checkpoints" / "joint").exists()
+
+
 # Using a detector.
 
 
@@ -620,6 +642,15 @@ def test_bad_data_are_one_line_in_a_process(tree, tmp_path):
         ("--checkpoint-minutes nan", "--checkpoint-minutes "),
         ("--checkpoints 0", "--checkpoints "),
         ("--feature-cache-gib -1", "--feature-cache-gib "),
+        ("--validate-every 0", "--validate-every "),
+        ("--validate-images 0", "--validate-images "),
+        ("--patience 0 --validate-every 1", "--patience "),
+        ("--patience 1", "--patience: needs measurements while a step trains; give --validate-every"),
+        ("--keep best", "--keep best: needs measurements while a step trains; give --validate-every"),
+        (
+            "--keep best --validate-every 1 --average-weights 0.9",
+            "--keep best: an average of the weights would replace the best ones",
+        ),
     ],
 )
 def test_a_bad_option_is_one_line_and_leaves_no_run_folder(voc_tree, tmp_path, capsys, monkeypatch, options, beginning):

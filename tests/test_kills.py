@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
+from keras_frcnn.facts.files import read_json
+
 ROOT = Path(__file__).resolve().parents[1]
-KILLS = 20
 OPTIONS = (
     "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none --deterministic --quiet "
     "--iterations 8 8 8 8 --checkpoint-iterations 2"
@@ -34,10 +35,18 @@ STAGES = {  # what a file that appears in the run folder says is going on
     "half a file": r".*\.partial\.",
     "weights": "weights/",
 }
+VALIDATED = ("--validate-every", "3", "--validate-images", "1", "--metric", "voc", "--keep", "best", "--patience", "2")
+STAGES_OF_VALIDATION = {
+    "boxes of a validation": "checkpoints/step[24]/validation/",
+    "scores": "checkpoints/step./validation.json",
+    "best weights": "checkpoints/step./best-",
+    "half of the best weights": r"checkpoints/step./\.partial",
+    "the last weights beside the best": r"weights/step.\.last",
+}
 
 
-def start(tree, folder):
-    command = [sys.executable, "-m", "training.alternate", "--data", f"voc:{tree}", "--run", folder, *OPTIONS]
+def start(tree, folder, options):
+    command = [sys.executable, "-m", "training.alternate", "--data", f"voc:{tree}", "--run", folder, *OPTIONS, *options]
     return subprocess.Popen(
         [str(part) for part in command],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -73,9 +82,14 @@ def arrays(folder):
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_no_bit(voc_tree, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "stages", "kills"),
+    [((), STAGES, 20), (VALIDATED, STAGES_OF_VALIDATION, 8)],
+    ids=["twenty kills", "eight kills while it keeps the best weights"],
+)
+def test_kills_change_no_bit(voc_tree, tmp_path, options, stages, kills):
     whole = tmp_path / "whole"
-    process = start(voc_tree, whole)
+    process = start(voc_tree, whole, options)
     appeared = list(watch(process, whole))
     assert process.wait() == 0, process.stderr.read()
     assert len(appeared) > 60
@@ -83,31 +97,34 @@ def test_twenty_kills_change_no_bit(voc_tree, tmp_path):
     # A kill in each stage, the others anywhere, each when a file appears that has not appeared before it.
     chance = random.Random(0)
     in_stage = {
-        name: [path for path in appeared if re.match(pattern, path)] for name, pattern in STAGES.items()
+        name: [path for path in appeared if re.match(pattern, path)] for name, pattern in stages.items()
     }  # fmt: skip
     chosen = {chance.choice(paths) for paths in in_stage.values() if paths}
     rest = [path for path in appeared if path not in chosen]
-    chosen |= set(chance.sample(rest, KILLS - len(chosen)))
+    chosen |= set(chance.sample(rest, kills - len(chosen)))
     moments = [path for path in appeared if path in chosen]
 
-    killed, stages = tmp_path / "killed", []
+    killed, places = tmp_path / "killed", []
     order = {path: place for place, path in enumerate(appeared)}
     for moment in moments:
-        process = start(voc_tree, killed)
+        process = start(voc_tree, killed, options)
         for path in watch(process, killed):
             if order.get(path, -1) >= order[moment]:
                 process.kill()
-                stages.append(path)
+                places.append(path)
                 break
         process.wait()
         assert process.returncode in (0, -9), process.stderr.read()
-    process = start(voc_tree, killed)
+    process = start(voc_tree, killed, options)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    print(f"{len(stages)} kills, at: {', '.join(stages)}")
-    assert len(stages) >= KILLS - 3  # a moment may pass while another process starts
+    print(f"{len(places)} kills, at: {', '.join(places)}")
+    assert len(places) >= kills - 3  # a moment may pass while another process starts
 
     expected, found = arrays(whole), arrays(killed)
     assert expected.keys() == found.keys()
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value, err_msg=key)
+    for name in ("step1", "step2", "step3", "step4"):
+        validations = [read_json(folder / "logs" / f"{name}.json").get("validation") for folder in (whole, killed)]
+        assert validations[0] == validations[1] and (validations[0] is not None) == bool(options)

@@ -37,6 +37,9 @@ SETTINGS = [
 ]
 
 
+COMPANIONS = dict.fromkeys(("options.keep", "options.patience"), ("--validate-every", "5"))  # they need it
+
+
 def other_value(one):
     """A right value that is not the default, as JSON has it."""
     if one.kind is bool:
@@ -93,15 +96,16 @@ def test_there_is_a_setting_for_each_field():
 
 @pytest.mark.parametrize(("kind", "one"), SETTINGS)
 def test_the_option_changes_its_field_alone(kind, one):
-    before, value = fields_of(KINDS[kind](REQUIRED)), other_value(one)
-    after = fields_of(KINDS[kind]([*REQUIRED, *as_words(one, value)]))
+    needed = [*REQUIRED, *COMPANIONS.get(one.key, ())]
+    before, value = fields_of(KINDS[kind](needed)), other_value(one)
+    after = fields_of(KINDS[kind]([*needed, *as_words(one, value)]))
     assert before[one.key] != value and after == {**before, one.key: value}
 
 
 @pytest.mark.parametrize(("kind", "one"), SETTINGS)
 def test_the_field_of_a_config_file_changes_it_alone(kind, one, tmp_path):
-    before, value = fields_of(KINDS[kind](REQUIRED)), other_value(one)
-    needed = list(REQUIRED)
+    needed = [*REQUIRED, *COMPANIONS.get(one.key, ())]
+    before, value = fields_of(KINDS[kind](needed)), other_value(one)
     if one.option in needed:  # the command line would win
         del needed[needed.index(one.option) : needed.index(one.option) + 2]
     after = fields_of(KINDS[kind]([*needed, "--config", str(write_config(tmp_path, one.key, value))]))

@@ -30,6 +30,26 @@ class Settlement(Protocol):
         """The new number of iterations in all.  The speed is the measured one; 0 if there was no time to measure it."""
 
 
+class Validation(Protocol):
+    """Measures a model while it trains."""
+
+    def is_due(self, done: int, is_last: bool) -> bool:
+        """Whether to measure after `done` iterations."""
+
+    def next_after(self, done: int) -> int:
+        """The iteration of the next measurement."""
+
+    def run(self, done: int) -> None:
+        """Measure.  A checkpoint was saved before."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the training ends early."""
+
+    def shown(self) -> dict[str, str]:
+        """The newest measurement, for the progress bar."""
+
+
 def train(
     trainer: Trainer,
     iterations: int,
@@ -39,6 +59,7 @@ def train(
     progress: Callable[[int], str],
     write_pictures: Callable[[int], None],
     settlement: Settlement | None = None,
+    validation: Validation | None = None,
 ) -> None:
     """Run `trainer` until it has done `iterations` iterations, and save a checkpoint at the end.
 
@@ -51,6 +72,7 @@ def train(
       progress: is given the number of iterations just done, and returns how far the whole run is.
       write_pictures: is given the iteration, `PICTURE_TIMES` times in all, and writes to the default summary writer.
       settlement: may change `iterations` while the training runs.
+      validation: measures the model from time to time, at the end as well, and may end the training early.
 
     Raises:
       NonFiniteLoss: see `Trainer`.
@@ -67,6 +89,7 @@ def train(
             speed.note(done)
             shown = {name[7:]: f"{value:.3f}" for name, value in output.items() if name.startswith("losses/")}
             shown |= {"lr": f"{output['learning_rate']:.2g}", "img/s": f"{output['images_per_second']:.2f}"}
+            shown |= {} if validation is None else validation.shown()
             shown["all"] = progress(done - before)
             bar.set_postfix(shown, refresh=False)
             bar.update(done - before)
@@ -84,12 +107,36 @@ def train(
         )
         with contextlib.redirect_stdout(_LinesToLog()):  # orbit prints the losses of every few iterations
             try:
-                while settlement is not None and (due := settlement.next_settlement()) is not None and due < iterations:
-                    controller.train(max(due, done), checkpoint_at_completion=False)
-                    bar.total = iterations = settlement.settle(done, speed.seconds_per_iteration())
-                controller.train(iterations, checkpoint_at_completion=False)
+                while not _is_over(validation, checkpoints, controller, done >= iterations):
+                    stop, settles = _next_stop(done, iterations, settlement, validation)
+                    controller.train(stop, checkpoint_at_completion=False)
+                    if settlement is not None and settles:
+                        bar.total = iterations = settlement.settle(done, speed.seconds_per_iteration())
             finally:
                 checkpoints.save()
+
+
+def _next_stop(
+    done: int, iterations: int, settlement: Settlement | None, validation: Validation | None
+) -> tuple[int, bool]:
+    """The number of iterations to train to, and whether the whole number is settled there."""
+    settled = None if settlement is None else settlement.next_settlement()
+    settled = None if settled is None or settled >= iterations else max(settled, done)
+    validated = iterations if validation is None else validation.next_after(done)
+    stop = min(iterations, validated, iterations if settled is None else settled)
+    return stop, stop == settled
+
+
+def _is_over(
+    validation: Validation | None, checkpoints: Checkpoints, controller: orbit.Controller, all_done: bool
+) -> bool:
+    """Validate if it is time to; returns whether the training has ended."""
+    done = int(controller.global_step.numpy())
+    if validation is not None and validation.is_due(done, all_done):
+        checkpoints.save()
+        with controller.summary_manager.summary_writer().as_default() if is_chief() else contextlib.nullcontext():
+            validation.run(done)
+    return all_done or (validation is not None and validation.is_over)
 
 
 class _Speed:

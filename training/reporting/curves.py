@@ -9,6 +9,7 @@ from tensorboard.util import tensor_util
 
 QUANTITIES = {  # the beginning of a TensorBoard tag -> the name of the quantity
     "losses/": "losses",
+    "validation/": "validation",
     "learning_rate": "learning rate",
     "gradient_norm": "gradient norm",
     "images_per_second": "images per second",

@@ -24,7 +24,7 @@ from training.reporting.curves import Curve, curves_by_quantity, read_curves
 from training.reporting.judged_pictures import JudgedPicture, judged_pictures
 from training.reporting.plan_tables import PlanTables, plan_tables
 from training.reporting.plots import CURVE_POINTS, curves_plot, precision_recall_plot, recall_plot
-from training.reporting.summary import SUMMARY_PROPOSALS, TrainingResult, training_table
+from training.reporting.summary import SUMMARY_PROPOSALS, TrainingResult, training_table, validation_table
 
 _TEMPLATE = pathlib.Path(__file__).parent / "page.html.j2"
 
@@ -62,6 +62,8 @@ class Page(NamedTuple):
     written: datetime.datetime
     ap: VOCResult  # of the finished detector
     trainings: Table
+    validations: Table  # without rows if there were none
+    overtrained: tuple[str, ...]  # titles of trainings whose earlier weights were measured better than those kept
     proposals: tuple[ProposalRecall, ...]
     classes: Table
     class_curves: tuple[ClassCurve, ...]
@@ -113,6 +115,8 @@ def _gather(
         written=datetime.datetime.now(datetime.UTC),
         ap=ap,
         trainings=training_table(results, missing=MISSING, not_measured=MISSING),
+        validations=validation_table(results, missing=MISSING),
+        overtrained=tuple(result.title for result in results if _is_overtrained(result)),
         proposals=tuple(
             _proposal_recall(result.title, result.recall) for result in results if result.recall is not None
         ),
@@ -131,6 +135,12 @@ def _gather(
         shown_score=SHOWN_SCORE,
         curve_points=CURVE_POINTS,
     )
+
+
+def _is_overtrained(result: TrainingResult) -> bool:
+    """Whether the result has the last weights of a training although earlier ones were measured better."""
+    validated = result.validated
+    return validated is not None and validated.keep == "last" and validated.best[0] != validated.scores[-1][0]
 
 
 def _no_detections(example: Example) -> ImageDetections:

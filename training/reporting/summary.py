@@ -15,6 +15,19 @@ _TITLES = {"voc07": "mAP 11-point", "voc": "mAP area", "coco": "COCO AP"}
 _ALWAYS = (_RECALL, _TITLES["voc07"], _TITLES["voc"])  # columns of every table
 
 
+class Validated(NamedTuple):
+    """How a training was validated on its way."""
+
+    measure: str  # the name of the scores
+    scores: tuple[tuple[int, float], ...]  # iteration and score of each validation; NaN if nothing could be measured
+    keep: str  # "best" or "last": the weights that are its result
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """Iteration and score of the best validation, of equal ones the first."""
+        return max(self.scores, key=lambda score: -math.inf if math.isnan(score[1]) else score[1])
+
+
 class TrainingResult(NamedTuple):
     """One training and what the evaluation after it measured."""
 
@@ -27,6 +40,7 @@ class TrainingResult(NamedTuple):
     recall: RecallResult | None  # of the proposals, where an RPN was measured
     table: str  # the result as text
     ap: VOCResult | None = None  # of a detector; None if it was read from the run folder, which has no curves
+    validated: Validated | None = None  # how it was validated on its way; None without validations
 
 
 def read_result(result: dict) -> TrainingResult:
@@ -41,6 +55,30 @@ def read_result(result: dict) -> TrainingResult:
         headlines=headlines(result),
         recall=recall_from_json(result["recall"]) if "recall" in result else None,
         table=result["table"],
+        validated=_validated(training.get("validation")),
+    )
+
+
+def _validated(values: dict | None) -> Validated | None:
+    if values is None or not values["scores"]:
+        return None
+    scores = [(one["iteration"], math.nan if one["value"] is None else one["value"]) for one in values["scores"]]
+    return Validated(values["measure"], tuple(scores), values["keep"])
+
+
+def validation_table(results: Iterable[TrainingResult], missing: str = "-") -> Table:
+    """A row for each training that was validated: its best and its last score, and which weights are the result."""
+    rows = []
+    for result in results:
+        if result.validated is None:
+            continue
+        measure, scores, keep = result.validated
+        (best_at, best), (last_at, last) = result.validated.best, scores[-1]
+        cells = (number(best, missing=missing), str(best_at), number(last, missing=missing), str(last_at))
+        kept = "the last, which are the best" if best_at == last_at else f"the {keep}"
+        rows.append((result.title, measure, *cells, kept))
+    return Table(
+        ("training", "measure", "best", "after iteration", "last", "after iteration", "weights kept"), tuple(rows)
     )
 
 

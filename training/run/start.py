@@ -80,10 +80,15 @@ def read_data(options: TrainingOptions) -> RunData:
 
 def with_val_images(data: RunData, count: int | None) -> RunData:
     """The data with `count` of the validation pictures: a random choice that is the same for every run."""
-    total = len(data.val_set.examples)
-    if count is None or count >= total:
-        return data
-    return data._replace(val_set=data.val_set.select(sorted(np.random.default_rng(0).permutation(total)[:count])))
+    return data if count is None else data._replace(val_set=some_pictures(data.val_set, count))
+
+
+def some_pictures(dataset: Dataset, count: int) -> Dataset:
+    """At most `count` pictures of a data set: a random choice that is always the same, in their order."""
+    total = len(dataset.examples)
+    if count >= total:
+        return dataset
+    return dataset.select(sorted(np.random.default_rng(0).permutation(total)[:count]))
 
 
 def open_run(options: TrainingOptions, data: RunData) -> Run:
@@ -183,6 +188,11 @@ def feature_folder(run: Run) -> pathlib.Path:
         return run.folder / "features"
     stamp = hashlib.sha256(str(run.folder.resolve()).encode()).hexdigest()[:8]
     return pathlib.Path(given) / f"{run.folder.resolve().name}-{stamp}"
+
+
+def checkpoint_folder(run: Run, name: str) -> pathlib.Path:
+    """The folder of the checkpoints of the step `name`, which is deleted when the step is done."""
+    return run.folder / "checkpoints" / name
 
 
 def proposal_directory(run: Run, name: str, split: str) -> pathlib.Path:

@@ -4,7 +4,7 @@ import gc
 import logging
 import math
 import shutil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -24,12 +24,13 @@ from training.engine.solver import Optimisation
 from training.engine.trainer import Trainer
 from training.four_steps import Step
 from training.reporting.tensorboard_pictures import picture_writer
-from training.run.folder import save_parts, weights_path
+from training.run.folder import load_part, save_parts, weights_path
 from training.run.options.declared import TrainingOptions
 from training.run.planning.budget import TimeBudget
-from training.run.start import Run, mirrors_proposals, proposal_directory
+from training.run.start import Run, checkpoint_folder, mirrors_proposals, proposal_directory
 from training.run.stores.features import FeatureCache, stored_features
 from training.run.stores.rows import row_paths
+from training.run.validation.record import Validation, to_json
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +89,13 @@ def train_step(
     progress: RunProgress,
     cache: FeatureCache | None = None,
     budget: TimeBudget | None = None,
+    validation: Validation | None = None,
 ) -> None:
     """Train the parts of a step, and store them in `weights_path`.  The model starts with the weights of the step.
 
-    `cache` stores features of a fixed backbone.  `budget` may change the number of iterations on the way.  Raises
-    NonFiniteLoss and KeyboardInterrupt; all iterations done are in a checkpoint then.
+    `cache` stores features of a fixed backbone.  `budget` may change the number of iterations on the way, and
+    `validation` may end them early.  Raises NonFiniteLoss and KeyboardInterrupt; all iterations done are in a
+    checkpoint then.
     """
     options, replicas = run.options, tf.distribute.get_strategy().num_replicas_in_sync
     divided = divide(step, options, replicas)
@@ -108,12 +111,14 @@ def train_step(
     items = training_items(run.train_set, step.seed, step.images * replicas, divided.iterations * divided.images)
     features = stored_features(cache, run.train_set, items, f"{step.title}: features, train")
     trainer = Trainer(model, losses_of(step.trains), step.trains, schedule, optimisation)
-    folder = run.folder / "checkpoints" / step.name
+    folder = checkpoint_folder(run, step.name)
     each = options.checkpoint_iterations, 60.0 * options.checkpoint_minutes
     checkpoints = Checkpoints(trainer, folder, *each, options.checkpoints)
     done = checkpoints.restore()
     if done:
         _log.info("%s: resumes from iteration %d", step.title, done)
+    if validation is not None:
+        validation.restore(done)
 
     shown_on = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
     trainer.feed(_batches(run, step, features, done * divided.images))
@@ -133,10 +138,15 @@ def train_step(
         advance,
         picture_writer(model, step.trains, run.val_set, shown_on),
         None if budget is None else _StepSettlement(budget, step, divided.mini_batches, schedule),
+        validation,
     )
     trainer.finish()
+    done = int(trainer.iteration.numpy())
+    progress.skip((schedule.iterations - done) * divided.mini_batches)  # those that an early end leaves out
+    if validation is not None:
+        _keep(run, model, step, validation, done)
     if is_chief():
-        _store(run, model, step, divided._replace(iterations=schedule.iterations), trainer.seconds.numpy())
+        _store(run, model, step, divided._replace(iterations=done), trainer.seconds.numpy(), validation)
         shutil.rmtree(folder, ignore_errors=True)
     wait_for_all()
     del trainer, checkpoints
@@ -188,12 +198,35 @@ def _log_missing_features(run: Run, step: Step, seen: int) -> None:
     )
 
 
-def _store(run: Run, model: FasterRCNN, step: Step, divided: Division, seconds: float) -> None:
-    """Store what the step has trained, and how long it took."""
-    summary = {
+def _keep(run: Run, model: FasterRCNN, step: Step, validation: Validation, done: int) -> None:
+    """Give the model the best weights if the options say so, and store the others, last or best, beside the result."""
+    found = validation.best_weights()
+    if found is None or found[0].iteration == done:  # the last weights are the best
+        return
+    best, path = found
+    keeps_best = run.options.keep == "best"
+    if is_chief():
+        if keeps_best:
+            save_parts(weights_path(run.folder, f"{step.name}.last"), model, step.trains)
+        else:
+            shutil.copyfile(path, weights_path(run.folder, f"{step.name}.best"))
+    wait_for_all()
+    if keeps_best:
+        for part in step.trains:
+            load_part(path, model, part)
+        _log.info("%s: keeps the weights after %d of %d iterations", step.title, best.iteration, done)
+
+
+def _store(
+    run: Run, model: FasterRCNN, step: Step, divided: Division, seconds: float, validation: Validation | None
+) -> None:
+    """Store what the step has trained, how long it took, and how it was validated."""
+    summary: dict[str, Any] = {
         "iterations": divided.iterations,
         "images": divided.iterations * divided.images,
         "minutes": float(seconds) / 60,
     }
+    if validation is not None:
+        summary["validation"] = to_json(validation.measure, validation.scores) | {"keep": run.options.keep}
     write_json(run.folder / "logs" / f"{step.name}.json", summary)
     save_parts(weights_path(run.folder, step.name), model, step.trains)  # last: a step with weights is done

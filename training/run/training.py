@@ -43,6 +43,7 @@ from training.run.start import (
     with_val_images,
 )
 from training.run.train_step import train_step, used_pictures
+from training.run.validation.scores import validation_of
 
 WORKER_LOST = 75  # the exit status EX_TEMPFAIL: try again
 
@@ -148,7 +149,7 @@ def _run_step(
     if is_done:
         progress.skip(step.iterations)
     else:
-        train_step(run, model, step, progress, cache, budget)
+        train_step(run, model, step, progress, cache, budget, validation_of(run, model, step, cache))
     if users:
         growth = 1.0 if budget is None else MOST_GROWTH
         used: dict[int, None] | None = {}  # the indices in order; None: all pictures

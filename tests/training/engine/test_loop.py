@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_frcnn.data.stream.tuning import untuned
 from training.engine.checkpoints import Checkpoints
 from training.engine.interruption import deferred
-from training.engine.loop import train
+from training.engine.loop import _next_stop, train
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.progress import RunProgress
 from training.engine.schedules import StepDecay
@@ -424,6 +424,80 @@ def test_a_training_that_is_settled_on_the_way_is_one_that_had_this_length_from_
         if settlement:
             assert settlement.calls == [(1, 0.0)]  # one iteration is too few to measure the speed
     assert all((results[0][path] == results[1][path]).all() for path in results[0])
+
+
+class Validations:
+    """Asks for a measurement every 3 iterations, and ends the training after `most` of them."""
+
+    def __init__(self, trainer, most):
+        self.trainer, self.most, self.at, self.saved = trainer, most, [], []
+
+    def is_due(self, done, is_last):
+        return done > 0 and done not in self.at and (is_last or done % 3 == 0)
+
+    def next_after(self, done):
+        return (done // 3 + 1) * 3
+
+    def run(self, done):
+        assert int(self.trainer.iteration) == done
+        self.at.append(done)
+        self.saved.append((self.folder / "checkpoints" / f"ckpt-{done}.index").is_file())
+        tf.summary.scalar("validation/recall", 0.5, step=done)
+
+    @property
+    def is_over(self):
+        return len(self.at) == self.most
+
+    def shown(self):
+        return {"recall": "0.500"}
+
+
+@pytest.mark.parametrize(("most", "expected"), [(9, [3, 6, 8]), (2, [3, 6])], ids=["to the end", "ends early"])
+def test_a_training_is_validated_on_the_way_and_changes_by_nothing(make_model, good, tmp_path, capsys, most, expected):
+    results = []
+    for name in ("validated", "plain"):
+        model, folder = make_model(), tmp_path / name
+        trainer = trainer_of(model, head_losses, ("head",), stream(good).repeat())
+        checkpoints = Checkpoints(trainer, folder / "checkpoints", 1000, 1000.0, 2)
+        checkpoints.restore()
+        validations = Validations(trainer, most) if name == "validated" else None
+        if validations:
+            validations.folder = folder
+        length = 8 if validations else expected[-1]
+        train(
+            trainer, length, checkpoints, folder / "logs", "step", lambda done: "", lambda done: None,
+            validation=validations,
+        )  # fmt: skip
+        assert int(trainer.iteration) == expected[-1]
+        results.append(values(model))
+        if validations:
+            assert validations.at == expected and all(validations.saved)
+    assert all((results[0][path] == results[1][path]).all() for path in results[0])
+    paths = map(str, (tmp_path / "validated").rglob("events*"))
+    events = [event for path in paths for event in tf.compat.v1.train.summary_iterator(path)]
+    found = [event.step for event in events for entry in event.summary.value if entry.tag == "validation/recall"]
+    assert found == expected and "recall=0.500" in capsys.readouterr().err
+
+
+def test_settlements_and_validations_take_turns():
+    class At:
+        def __init__(self, due):
+            self.due = due
+
+        def next_settlement(self):
+            return self.due
+
+    class Every:
+        def next_after(self, done):
+            return done + 5
+
+    assert _next_stop(0, 20, None, None) == (20, False)
+    assert _next_stop(0, 20, None, Every()) == (5, False)
+    assert _next_stop(0, 20, At(3), Every()) == (3, True)
+    assert _next_stop(0, 20, At(5), Every()) == (5, True)
+    assert _next_stop(0, 20, At(9), Every()) == (5, False)
+    assert _next_stop(8, 20, At(3), Every()) == (8, True)  # it was due before this process began
+    assert _next_stop(18, 20, At(20), Every()) == (20, False)  # nothing is left to settle
 
 
 def test_how_far_the_whole_run_is(monkeypatch):

@@ -98,13 +98,19 @@ def make_run():
         widths = boxes[:, 3] - boxes[:, 1]
         return np.stack([boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 1] + 0.52 * widths], axis=1)
 
-    def make(folder, dataset, detections):
+    def make(folder, dataset, detections, validation=None):
         options = {"data": "voc:<pictures>", "train": "train", "val": "val", "iterations": [3, 3], "weights": None}
         write_json(folder / "config.json", {"options": options, "detector": {"anchors": {"scales": [32.0]}}})
         ap = evaluate_voc(dataset.examples, detections, dataset.class_names)
         proposals = {example.image_id: left_part(example.boxes) for example in dataset.examples}
         recall = recall_to_json(proposal_recall(dataset.examples, proposals, dataset.class_names))
-        shared = {"training": {"iterations": 30, "images": 60, "minutes": 1.25}, "table": ""}
+        training = {
+            "iterations": 30,
+            "images": 60,
+            "minutes": 1.25,
+            **({"validation": validation} if validation else {}),
+        }
+        shared = {"training": training, "table": ""}
         results = [
             {"name": "step1", "title": "step 1 RPN", "recall": recall, **shared},
             {"name": "step2", "title": "step 2 <detector>", "ap": ap_to_json(ap), **shared},

@@ -77,6 +77,34 @@ def test_table_of_the_trainings(page):
     ]
 
 
+def validated(*values, keep):
+    scores = [{"iteration": 10 * place, "value": value} for place, value in enumerate(values, start=1)]
+    return {"measure": "mAP <x>", "scores": scores, "keep": keep}
+
+
+@pytest.mark.parametrize(
+    ("values", "keep", "cells", "is_worse"),
+    [
+        ((0.25, None, 0.5, 0.125), "last", ["0.500", "30", "0.125", "40", "the last"], True),
+        ((0.25, None, 0.5, 0.125), "best", ["0.500", "30", "0.125", "40", "the best"], False),
+        ((0.25, 0.5), "last", ["0.500", "20", "0.500", "20", "the last, which are the best"], False),
+        ((None, 0.5, 0.5, None), "last", ["0.500", "20", "–", "40", "the last"], True),
+    ],
+)
+def test_a_training_that_got_worse_shows_it(tmp_path, make_run, values, keep, cells, is_worse):
+    dataset = Dataset("none", CLASS_NAMES, (), {})
+    page = parse(write_report(*make_run(tmp_path, dataset, [], validated(*values, keep=keep))))
+    header, *rows = table_of(page, "Measured while training")
+    assert header == ["training", "measure", "best", "after iteration", "last", "after iteration", "weights kept"]
+    assert rows == [[title, "mAP <x>", *cells] for title in ("step 1 RPN", "step 2 <detector>")]
+    warning = "step 1 RPN ended with weights that were measured worse than earlier ones. The option --keep best takes"
+    assert (warning in text_of(page)) == is_worse
+
+
+def test_without_validations_there_is_no_table_of_them(page):
+    assert "Measured while training" not in text_of(page)
+
+
 def test_table_of_the_proposals(page):
     header, *rows = table_of(page, "Recall of proposals")
     assert header == ["proposals", "per image", "IoU 0.50", "IoU 0.70", "IoU 0.50:0.95"]

@@ -68,6 +68,27 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """Validation while a step trains; the paper takes the last weights."""
+
+    validate_every: int | None = setting(
+        None, "measure the recall of an RPN, or --metric of a detector, each time after this many iterations",
+        none_text="only after each step", more_than=0,
+    )  # fmt: skip
+    validate_images: int = setting(
+        100, "most pictures of --val that such a measurement uses, chosen at random but always the same", more_than=0
+    )
+    keep: str = setting(
+        "last", "the weights that are the result of a step: the last ones, or those with the best measurement",
+        choices=("last", "best"),
+    )  # fmt: skip
+    patience: int | None = setting(
+        None, "end a step after so many measurements in a row that are not better than an earlier one",
+        none_text="train all iterations", more_than=0,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanOptions:
     """Plan: options chosen from the data and the machine, and the time that the run may take."""
 
@@ -125,7 +146,9 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(CacheOptions, SolverOptions, PlanOptions, RunOptions, AugmentationOptions, DataOptions):
+class TrainingOptions(
+    CacheOptions, SolverOptions, ValidationOptions, PlanOptions, RunOptions, AugmentationOptions, DataOptions
+):
     """What both ways of training share."""
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)

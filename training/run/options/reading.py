@@ -63,6 +63,7 @@ def request_of(
             raise InputError(one.option, "is required", f"give it, or {one.key} in the file of --config")
     request = Request(options_from(kind, every), values, notes)
     _check_plan(request)
+    _check_validation(request.options)
     return request
 
 
@@ -95,6 +96,17 @@ def _check_plan(request: Request) -> None:
         raise InputError("--plan auto", "given beside a plan file", "leave out --plan, or give another --config")
     if options.plan == "paper" and options.budget is not None and request.notes is None:
         raise InputError("--budget", "needs a plan", "add --plan auto, or give a plan file with --config")
+
+
+def _check_validation(options: TrainingOptions) -> None:
+    """Raise InputError for options that need validation, without one."""
+    if options.validate_every is None:
+        for option, given in (("--keep best", options.keep == "best"), ("--patience", options.patience is not None)):
+            if given:
+                raise InputError(option, "needs measurements while a step trains", "give --validate-every")
+    elif options.keep == "best" and options.average_weights is not None:
+        problem = "an average of the weights would replace the best ones"
+        raise InputError("--keep best", problem, "leave out --average-weights or --keep best")
 
 
 def _read_file(path: str, kind: type[TrainingOptions]) -> tuple[dict[str, Any], Notes | None]:
