@@ -30,6 +30,7 @@ COMMAND_LINES = (
     "training.evaluate",
     "export.saved_model",
     "export.tflite",
+    "export.web",
     "export.client",
     "export.tflite_sample",
 )

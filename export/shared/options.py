@@ -11,9 +11,10 @@ PRECISIONS = ("float32", "bfloat16", "float16")  # of a SavedModel's weights and
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")  # of a TFLite file
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `loading.load_for_export` reads, and `--force`."""
-    parser.add_argument("--model", required=True, help="a run folder, or a .keras file")
+def add_model_options(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Add the options that `loading.load_for_export` reads, and `--force`; `also` names other kinds of models."""
+    kinds = f"a run folder, a .keras file, {also}" if also else "a run folder, or a .keras file"
+    parser.add_argument("--model", required=True, help=kinds)
     parser.add_argument(
         "--score-threshold", type=float, metavar="S",
         help="drop detections whose score is not greater than this (default: the model's)",

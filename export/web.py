@@ -1,0 +1,56 @@
+"""Make a static web page that runs a detector in the browser: no server computes, and no picture leaves the tab.
+
+    python -m export.web --model runs/synthetic --out site
+    python -m http.server --directory site
+
+Any static host can serve the folder over https.  The page takes a picture that is dropped on it, or the camera, and
+works without a network after the first visit.  It runs a TFLite file with LiteRT.js, which npm fetches once: Node.js
+must be installed.  --model takes a TFLite file of export.tflite, or a trained model, from which a TFLite file is made
+first; the options --size, --quantize and those after them are for that.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from export.shared.options import QUANTIZATIONS, add_model_options, add_parity_options
+from keras_frcnn.facts.errors import exit_on_input_error
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options; `None` takes those of the process."""
+    parser = argparse.ArgumentParser(
+        prog="python -m export.web", description="Make a static web page that runs a detector in the browser."
+    )
+    add_model_options(parser, also="or a .tflite file")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder to write")
+    parser.add_argument("--title", default="Object detector", help="heading of the page (default: Object detector)")
+    parser.add_argument(
+        "--size", metavar="HxW", help="height and width at which the network runs (default: those of a picture of 4:3 "
+        "in training); smaller is faster",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quantize", choices=QUANTIZATIONS,
+        help="dynamic: weights in int8, a quarter of the download; int8: activations, too, which is faster; float16; "
+        "none: float32 (default: dynamic)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", nargs="+", metavar="PICTURE", help="int8 measures ranges on these: some dozens of real pictures"
+    )
+    add_parity_options(parser)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = parse_arguments(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
+    with exit_on_input_error(extra="export"):
+        # Imported here because TensorFlow takes seconds to import, and --help must answer at once.
+        from export.website.build import run
+
+        run(options)
+
+
+if __name__ == "__main__":
+    main()

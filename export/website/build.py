@@ -1,0 +1,125 @@
+"""From a detector to the folder of a static web page that runs it in the browser."""
+
+import argparse
+import hashlib
+import json
+import logging
+import pathlib
+import shutil
+import tempfile
+import zipfile
+from typing import Any
+
+from export.litemodel import export as litemodel
+from export.litemodel.metadata import CONFIG, LABELS
+from export.shared.destination import check_free
+from export.shared.running import run_export
+from export.website.runtime import CORE, write_runtime
+from keras_frcnn.api.model_file import load_model
+from keras_frcnn.data.pictures.images import resized_size
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import write_atomically, write_json
+
+QUANTIZATION = "dynamic"  # of a trained model, if no other is asked for
+MODEL, SETTINGS, SERVICE_WORKER = "model.tflite", "model.json", "service_worker.js"
+
+_PAGE = pathlib.Path(__file__).parent / "page"
+_SHAPE = (3000, 4000)  # height and width of the picture for which the size is chosen if none is given
+_OF_A_TRAINED_MODEL = (
+    "size", "quantize", "calibrate", "images", "data", "score_threshold", "nms_iou", "max_detections"
+)  # fmt: skip
+_LOG = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the folder as the options of `python -m export.web` say.  See `run_export` for what it raises."""
+    run_export(options, export)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the page and its files, as the options say; log the progress.
+
+    Raises:
+      InputError: an option, the model or a picture is wrong, or LiteRT.js cannot be fetched.
+      ParityError: the model differs too much from the Keras model.  Nothing is written then.
+    """
+    out = pathlib.Path(options.out)
+    if out.is_file():
+        raise InputError(out, "is a file", "give the name of a folder with --out")
+    check_free(out, options.force)
+    with tempfile.TemporaryDirectory() as folder:
+        model = _model(options, pathlib.Path(folder))
+        settings = read_settings(model)
+        write_atomically(out, lambda temporary: _write(temporary, model, settings, options.title))
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    _LOG.info("written to %s: %.1f MB, of which a browser loads %.1f", out, size / 1e6, _loaded(out) / 1e6)
+
+
+def _model(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
+    """The TFLite file of the page: the one that was given, or a new one of a Keras model."""
+    given = pathlib.Path(options.model)
+    if given.suffix == ".tflite":
+        if not given.is_file():
+            raise InputError(given, "no such file", "give a TFLite file, a run folder or a .keras file")
+        for name in _OF_A_TRAINED_MODEL:
+            if getattr(options, name) is not None:
+                fix = "remove it, or give the trained model"
+                raise InputError(f"--{name.replace('_', '-')}", "has no effect on a TFLite file", fix)
+        return given
+    size = options.size
+    if size is None:
+        image = load_model(options.model).config.image
+        size = "x".join(map(str, resized_size(_SHAPE, image.short_side, image.long_side).numpy()))
+        _LOG.info("size: %s, that of a picture of 4:3 in training (--size changes it)", size)
+    model = folder / MODEL
+    changes = {"size": size, "out": str(model), "quantize": options.quantize or QUANTIZATION}
+    litemodel.export(argparse.Namespace(**{**vars(options), **changes}))
+    return model
+
+
+def read_settings(model: pathlib.Path) -> dict[str, Any]:
+    """What the page must know of a TFLite file of this project.  Raises InputError for another file."""
+    try:
+        with zipfile.ZipFile(model) as files:
+            labels = files.read(LABELS).decode().splitlines()[1:]  # line 0 is the background
+            facts = json.loads(files.read(CONFIG))
+        return {
+            "labels": labels,
+            "size": [facts["input"]["height"], facts["input"]["width"]],
+            "turned": facts["detector"]["image"].get("exif") == "apply",
+            "leastScore": facts["detector"]["test"]["score_threshold"],
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        problem = f"is not a TFLite file of this project ({error})"[:300]
+        raise InputError(model, problem, "give a file that export.tflite wrote") from error
+
+
+def _write(folder: pathlib.Path, model: pathlib.Path, settings: dict[str, Any], title: str) -> None:
+    """Write all files of the page."""
+    shutil.copytree(_PAGE, folder)
+    write_runtime(folder / "litert")
+    shutil.copyfile(model, folder / MODEL)
+    runtime = max((folder / "litert" / "wasm").glob("*.wasm"), key=lambda path: path.stat().st_size)
+    version = _version(folder)
+    worker = (folder / SERVICE_WORKER).read_text(encoding="utf-8").replace("{version}", version)
+    (folder / SERVICE_WORKER).write_text(worker, encoding="utf-8")
+    sizes = {"modelBytes": model.stat().st_size, "runtimeBytes": runtime.stat().st_size}
+    about = {"title": title, "version": version, "runtime": f"{CORE.name} {CORE.version}"}
+    write_json(folder / SETTINGS, about | settings | sizes)
+
+
+def _version(folder: pathlib.Path) -> str:
+    """A name for the content of all files."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(path.relative_to(folder).as_posix().encode())
+        with open(path, "rb") as content:
+            whole.update(hashlib.file_digest(content, "sha256").digest())
+    return whole.hexdigest()[:16]
+
+
+def _loaded(folder: pathlib.Path) -> int:
+    """The bytes that a browser loads: all files, but only one variant of the runtime."""
+    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    variants = [size for path, size in sizes.items() if path.suffix == ".wasm"]
+    return sum(sizes.values()) - sum(variants) + max(variants)
