@@ -38,7 +38,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         nargs="*",
         metavar="PICTURE",
         help="a picture (JPEG, PNG, GIF, BMP, WebP or TIFF), a video, a folder, which is searched with its subfolders, "
-        "a pattern such as 'photos/**/*.jpg', a URL (with --allow-network), or - for a picture on standard input",
+        "a pattern such as 'photos/**/*.jpg', numbered pictures such as frames/%%04d.png, a camera such as camera:0, "
+        "a URL (with --allow-network), or - for a picture on standard input",
     )
     parser.add_argument(
         "--model",
@@ -73,6 +74,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="look into every Nth frame of a video (default: 1)"
     )
+    parser.add_argument(
+        "--all-frames", action="store_true", help="look into all frames of animated pictures, as in a video"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the detections in --out")
     return parser.parse_args(arguments)
 
@@ -93,7 +97,7 @@ def check_options(options: argparse.Namespace) -> None:
     for name in options.pictures:
         if os.path.isdir(name):
             raise InputError(name, "is a folder, and there is no --out", fix)
-        if name == "-" or "://" in name:
+        if name == "-" or "://" in name or name.startswith("camera:"):
             raise InputError(name, "is not a file, and there is no --out", fix)
 
 
@@ -130,7 +134,16 @@ def detect(options: argparse.Namespace) -> int:
     out = None if options.out is None else Path(options.out)
     pictures = find_pictures(options.pictures, options.list, out is None, options.allow_network)
     formats = frozenset(options.write) - {"nothing"}
-    wanted = Wanted(out, formats, options.score, options.batch_size, options.slice_size, options.every, options.resume)
+    wanted = Wanted(
+        out=out,
+        formats=formats,
+        score=options.score,
+        batch_size=options.batch_size,
+        slice_size=options.slice_size,
+        every=options.every,
+        all_frames=options.all_frames,
+        resume=options.resume,
+    )
     progress = functools.partial(tqdm, unit="picture", leave=False, disable=None)  # hidden if there is no terminal
     finder = load_finder(options.model)
     return report(

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_frcnn
 
@@ -110,6 +111,93 @@ def test_damaged_videos_are_listed_and_the_others_answered(detect, saved, tmp_pa
         "text.mp4": True,
         "whole.mp4": False,
     }
+
+
+def test_numbered_pictures_are_a_video(detect, saved, tmp_path, capsys):
+    folder, out = tmp_path / "walk", tmp_path / "out"
+    folder.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number:03d}.png"), np.full((*SIZE, 3), 40 * number, np.uint8))
+    assert detect("--model", saved, folder / "%03d.png", "--out", out) == 0
+    assert [json.loads(line)["seconds"] for line in capsys.readouterr().out.splitlines()] == [0, 0.04, 0.08, 0.12]
+    assert len(frames_of(out / "pictures" / "walk.detections.mp4")[0]) == 4
+    assert detect("--model", saved, folder / "%05d.png", "--out", tmp_path / "other") == 1
+    assert f"{folder}/%05d.png: is not a readable video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.gif", "P"), ("a.webp", "RGB"), ("a.png", "RGB")])
+def test_animated_pictures_are_pictures_or_videos(detect, saved, tmp_path, capsys, name, mode):
+    random, path = np.random.default_rng(0), tmp_path / name
+    frames = [Image.fromarray(random.integers(0, 256, (*SIZE, 3), np.uint8)).convert(mode) for _ in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[100, 300, 200], lossless=True)
+    command = ("--model", saved, path, "--score", SCORE, "--write", "nothing")
+    assert detect(*command) == 0
+    ((still,), _) = ([json.loads(line) for line in text.splitlines()] for text in capsys.readouterr())
+    assert detect(*command, "--all-frames") == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["frame"], line["seconds"]) for line in found] == [(0, 0), (1, 0.1), (2, 0.4)]
+    assert found[0]["detections"] == still["detections"] != []
+    detector = keras_frcnn.load(saved)
+    with Image.open(path) as opened:
+        opened.seek(2)
+        expected = detector.detect(opened.convert("RGB"), score=SCORE).to_dict()["detections"]
+    assert found[2]["detections"] == expected
+    assert detect(*command, "--all-frames", "--every", "2") == 0
+    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [0, 2]
+
+
+def test_a_picture_with_one_frame_stays_a_picture(detect, saved, tmp_path, capsys):
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "a.gif")
+    (tmp_path / "b.gif").write_bytes(b"GIF89a")
+    command = ("--model", saved, tmp_path, "--all-frames", "--out", tmp_path / "out", "--write", "nothing")
+    assert detect(*command) == 1
+    printed, errors = capsys.readouterr()
+    assert [json.loads(line)["image"] for line in printed.splitlines()] == [
+        str(tmp_path / name) for name in ("a.gif", "b.gif")
+    ]
+    assert f"{tmp_path}/b.gif: not a readable picture" in errors
+
+
+@pytest.fixture
+def camera(monkeypatch, video):
+    """Camera 0 shows the video, and then waits for Ctrl-C; there is no other camera."""
+
+    class Camera:
+        def __init__(self, source):
+            assert isinstance(source, int)
+            self._capture = capture(str(video) if source == 0 else "none")
+
+        def grab(self):
+            if not self._capture.grab():
+                raise KeyboardInterrupt
+            return True
+
+        def __getattr__(self, name):
+            return getattr(self._capture, name)
+
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    return capture
+
+
+def test_ctrl_c_ends_the_video_of_a_camera_and_all_is_complete(detect, saved, camera, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    assert detect("--model", saved, "camera:0", "--out", out, "--score", SCORE) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = lines(out / "videos" / "camera 0.jsonl")
+    assert FRAMES - 5 <= len(found) == len(shown) <= FRAMES  # those that were read ahead are not looked into
+    assert all(line["video"] == "camera:0" and line["seconds"] >= 0 for line in found)
+    monkeypatch.setattr(cv2, "VideoCapture", camera)
+    assert len(frames_of(out / "pictures" / "camera 0.detections.mp4")[0]) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("camera:1", "camera:1: cannot be opened; check the camera's number"), ("camera:x", "'x' is not the number of a")],
+)
+def test_a_camera_that_is_not_there_is_listed(detect, saved, camera, capsys, name, problem):
+    assert detect("--model", saved, name, "--write", "nothing") == 1
+    assert problem in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -75,6 +75,8 @@ def _file_pixels(path: Path, turned: bool) -> np.ndarray:
             return read_picture(path, turned)
         with Image.open(path) as opened:
             return to_pixels(opened, turned)
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, error) from error
     except OSError:
         return read_picture(path, turned)  # names the problem
 
@@ -86,8 +88,14 @@ def _content_pixels(content: bytes, turned: bool, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as opened:
             return to_pixels(opened, turned, name)
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, error) from error
     except OSError:
         return decode_file(content, turned, name)  # names the problem
+
+
+def _too_large(name: Path, error: Image.DecompressionBombError) -> InputError:
+    return InputError(name, f"not a readable picture ({error})", "give a picture with fewer pixels")
 
 
 def _is_for_pillow(start: bytes) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from keras_frcnn.api.bulk import remote, video
+from keras_frcnn.api.bulk import frames, remote, video
 from keras_frcnn.facts.errors import InputError
 
 # Formats that can be read, in lower case.  Files of other names are read, too, if they are named one by one.
@@ -21,7 +21,7 @@ _PATTERN = frozenset("*?[")
 class PictureFile(NamedTuple):
     """One picture or video to look into."""
 
-    path: str  # or a URL, or "-" for standard input
+    path: str  # or a URL, "-" for standard input, a camera, or numbered pictures
     place: str  # the path of its outputs, relative and without suffix
 
 
@@ -33,8 +33,8 @@ def find_pictures(
     No two of them have the same place.
 
     Args:
-      named: files, folders, which are searched with their subfolders, patterns such as `photos/**/*.jpg`, URLs, and
-        "-" for a picture on standard input.
+      named: files, folders, which are searched with their subfolders, patterns such as `photos/**/*.jpg`, URLs,
+        "-" for a picture on standard input, `camera:0`, and numbered pictures such as `frames/%04d.png`.
       list_file: a text file with one path or URL a line, relative to the working folder; "-" for standard input.  A
         path in it that is no file is a picture that cannot be read.
       beside: the outputs of a picture go into its own folder, so its place is its name.  Otherwise it is the path below
@@ -80,12 +80,16 @@ def _name(path: str) -> str:
     """The name of a picture's file."""
     if path == remote.STANDARD_INPUT:
         return "standard input"
+    if frames.is_live(path):
+        return path.replace(":", " ")
+    if frames.is_numbered(path):
+        return os.path.basename(os.path.dirname(os.path.abspath(path)))  # that of their folder
     return remote.name_in(path) if remote.is_url(path) else PurePath(path).name
 
 
 def _named(name: str) -> Iterator[tuple[str, str]]:
     """The path of each picture that a name stands for, and its path relative to the folder that was named."""
-    if remote.is_url(name) or name == remote.STANDARD_INPUT:
+    if remote.is_url(name) or name == remote.STANDARD_INPUT or frames.is_live(name) or frames.is_numbered(name):
         yield name, _name(name)
     elif os.path.isdir(name):
         pictures = list(_in_folder(name))
@@ -115,7 +119,7 @@ def _in_folder(root: str) -> Iterator[tuple[str, str]]:
         for name in sorted(files):
             hidden = name.startswith(".") or name.endswith((DRAWN, video.DRAWN))
             path = os.path.join(folder, name)
-            if name.lower().endswith(SUFFIXES + video.SUFFIXES) and not hidden and os.path.isfile(path):
+            if name.lower().endswith(SUFFIXES + frames.SUFFIXES) and not hidden and os.path.isfile(path):
                 yield path, os.path.relpath(path, root)
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_frcnn.api.bulk import remote, video
+from keras_frcnn.api.bulk import frames, remote, video
 from keras_frcnn.api.bulk.formats import FROM_RECORD, draw, write_voc
 from keras_frcnn.api.bulk.inputs import DRAWN, PictureFile
 from keras_frcnn.api.bulk.model import digest
@@ -30,6 +30,7 @@ class Wanted(NamedTuple):
     batch_size: int  # of pictures
     slice_size: int | None  # the side of slices to look into as well, in pixels; None: only look at whole pictures
     every: int  # of a video, look into every `every`th frame
+    all_frames: bool  # look into all frames of an animated picture, as in a video, and not only into its first
     resume: bool
 
 
@@ -68,7 +69,10 @@ def detect_all(
         record = None if wanted.out is None else stack.enter_context(_record(wanted, wanted.out, model))
         done = record.done if record else set()
         left = [file for file in files if file.path not in done]
-        pictures = [file for file in left if not video.is_video(file.path)]
+        moving = {
+            file for file in left if frames.is_video(file.path) or (wanted.all_frames and frames.is_animated(file.path))
+        }
+        pictures = [file for file in left if file not in moving]
         for file, result in zip(pictures, progress(_results(finder, pictures, wanted), len(pictures)), strict=True):
             with _naming(file.path):
                 line = _write(result, file, wanted, losses)
@@ -76,7 +80,7 @@ def detect_all(
                     record.add({**result.to_dict(rounded=False), **line})
             show(json.dumps({**result.to_dict(), **line}))
             errors += [line["error"]] if "error" in line else []
-        for file in (file for file in left if video.is_video(file.path)):
+        for file in (file for file in left if file in moving):
             with _naming(file.path):
                 line = _detect_in_video(finder, file, wanted, progress, show)
                 if record:
@@ -97,6 +101,7 @@ def _record(wanted: Wanted, out: Path, model: str) -> Record:
         "formats": sorted(wanted.formats),
         "slice_size": wanted.slice_size,
         "every": wanted.every,
+        "all_frames": wanted.all_frames,
     }
     return Record(out, settings, wanted.resume)
 
@@ -140,7 +145,7 @@ def _detect_in_video(
     lines = None if wanted.out is None else wanted.out / "videos" / f"{file.place}.jsonl"
     copy = _drawn(file, wanted, video.DRAWN) if "pictures" in wanted.formats else None
     try:
-        with contextlib.closing(video.Video(file.path, wanted.every)) as opened:
+        with contextlib.closing(frames.open_frames(file.path, wanted.every)) as opened:
             targets = video.Targets(lines, copy)
             count = video.detect_in_video(finder, opened, wanted.score, targets, progress, show)
     except InputError as error:

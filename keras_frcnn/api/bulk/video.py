@@ -13,23 +13,13 @@ from typing import Any, NamedTuple, TextIO
 import cv2
 import numpy as np
 
+from keras_frcnn.api.bulk.frames import Animation, Frame, Video, is_live
 from keras_frcnn.api.finding.streaming import Finder, stream
 from keras_frcnn.api.result import Result
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")  # in lower case
 DRAWN = ".detections.mp4"  # the end of the names of copies, which are not videos to look into
-
-_FALLBACK_RATE = 25.0  # frames a second, if the file does not say
-
-
-class Frame(NamedTuple):
-    """One frame of a video."""
-
-    number: int  # from 0
-    seconds: float  # since the beginning
-    pixels: np.ndarray  # (H, W, 3) uint8 RGB
 
 
 class Targets(NamedTuple):
@@ -39,52 +29,17 @@ class Targets(NamedTuple):
     copy: Path | None  # MP4
 
 
-def is_video(path: str) -> bool:
-    """Whether the name of a file is that of a video."""
-    return path.lower().endswith(SUFFIXES)
-
-
-class Video:
-    """An open video file.  Close it after use."""
-
-    def __init__(self, path: str, every: int):
-        """Open a file, of which every `every`th frame counts.  Raises InputError if it cannot be read."""
-        self.path, self._every = path, every
-        self._capture = cv2.VideoCapture(path)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise InputError(path, "is not a readable video", f"give a video file ({' '.join(SUFFIXES)})")
-        self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or _FALLBACK_RATE) / every  # frames a second that count
-        self.stated = -(
-            -max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))) // every
-        )  # frames that count; 0: unknown
-
-    def frames(self) -> Iterator[Frame]:
-        """The frames that count, up to the end of the file or the first damaged frame."""
-        number = 0
-        while self._capture.grab():
-            if number % self._every == 0:
-                seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                readable, pixels = self._capture.retrieve()
-                if not readable:
-                    return
-                yield Frame(number, seconds, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-            number += 1
-
-    def close(self) -> None:
-        """Close the file."""
-        self._capture.release()
-
-
 def detect_in_video(
     finder: Finder,
-    video: Video,
+    video: Video | Animation,
     score: float,
     targets: Targets,
     progress: Callable[[Iterable[Result], int], Iterable[Result]],
     show: Callable[[str], object],
 ) -> int:
     """Detect the objects in each frame, and write what the targets ask for; returns the number of frames.
+
+    Ctrl-C ends the video of a camera, which has no other end, and what was found is complete then.
 
     Args:
       finder: finds the objects.
@@ -110,14 +65,16 @@ def detect_in_video(
         with contextlib.ExitStack() as stack:
             lines = None if targets.lines is None else stack.enter_context(_new_text(targets.lines))
             copy = None if copy_path is None else stack.enter_context(contextlib.closing(_Copy(copy_path, video.rate)))
-            for result in progress(stream(finder, pixels(), score, 1), video.stated):
-                count, frame = count + 1, waiting.popleft()
-                about = {"video": video.path, "frame": frame.number, "seconds": frame.seconds}
-                if copy:
-                    copy.add(result)
-                if lines:
-                    lines.write(json.dumps({**about, **_found(result, rounded=False)}) + "\n")
-                show(json.dumps({**about, **_found(result, rounded=True)}))
+            with contextlib.suppress(*((KeyboardInterrupt,) if is_live(video.path) else ())):
+                for result in progress(stream(finder, pixels(), score, 1), video.stated):
+                    frame = waiting.popleft()
+                    about = {"video": video.path, "frame": frame.number, "seconds": frame.seconds}
+                    if copy:
+                        copy.add(result)
+                    if lines:
+                        lines.write(json.dumps({**about, **_found(result, rounded=False)}) + "\n")
+                    show(json.dumps({**about, **_found(result, rounded=True)}))
+                    count += 1
         if not count:
             raise InputError(video.path, "has no frame that can be read", "give a video file")
         return count

@@ -1,0 +1,140 @@
+"""Where the frames of a video come from: a video file, numbered pictures, a camera, or an animated picture."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageSequence
+
+from keras_frcnn.api.pictures import to_pixels
+from keras_frcnn.facts.errors import InputError
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")  # in lower case
+ANIMATED_SUFFIXES = (".gif", ".webp", ".png")
+CAMERA = "camera:"  # and its number
+
+_FALLBACK_RATE = 25.0  # frames a second, if the source does not say
+_NUMBERED = re.compile(r"%0?\d*d")  # the number in the name of numbered pictures, as in printf
+
+
+class Frame(NamedTuple):
+    """One frame of a video."""
+
+    number: int  # from 0
+    seconds: float  # since the beginning
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+
+
+def is_video(path: str) -> bool:
+    """Whether a name is that of a video file, of numbered pictures such as `%04d.png`, or of a camera."""
+    return path.lower().endswith(SUFFIXES) or is_live(path) or is_numbered(path)
+
+
+def is_live(path: str) -> bool:
+    """Whether a name is that of a camera, such as `camera:0`, whose video has no end."""
+    return path.startswith(CAMERA)
+
+
+def is_numbered(path: str) -> bool:
+    """Whether a name stands for numbered pictures."""
+    return _NUMBERED.search(os.path.basename(path)) is not None and not os.path.exists(path)
+
+
+def is_animated(path: str) -> bool:
+    """Whether a picture file has several frames."""
+    if not path.lower().endswith(ANIMATED_SUFFIXES):
+        return False
+    try:
+        with Image.open(path) as opened:
+            return getattr(opened, "n_frames", 1) > 1
+    except (OSError, SyntaxError, ValueError):
+        return False  # it is read as a picture, which names the problem
+
+
+class Video:
+    """An open video file, camera or row of numbered pictures.  Close it after use."""
+
+    def __init__(self, path: str, every: int):
+        """Open a video, of which every `every`th frame counts.  Raises InputError if it cannot be read."""
+        self.path, self._every, self._opened_at = path, every, time.monotonic()
+        self._capture = cv2.VideoCapture(_camera_number(path) if is_live(path) else path)  # type: ignore[call-overload]
+        if not self._capture.isOpened():
+            self._capture.release()
+            if is_live(path):
+                raise InputError(path, "cannot be opened", "check the camera's number, and that nothing else uses it")
+            raise InputError(path, "is not a readable video", f"give a video file ({' '.join(SUFFIXES)})")
+        self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or _FALLBACK_RATE) / every  # frames a second that count
+        count = 0 if is_live(path) else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.stated = -(-count // every)  # frames that count; 0: unknown
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that count, up to the end of the video or the first damaged frame."""
+        number = 0
+        while self._capture.grab():
+            if number % self._every == 0:
+                seconds = self._seconds()
+                readable, pixels = self._capture.retrieve()
+                if not readable:
+                    return
+                yield Frame(number, seconds, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            number += 1
+
+    def _seconds(self) -> float:
+        """The time of the newest frame since the beginning; of a camera, since the video was opened."""
+        if is_live(self.path):
+            return time.monotonic() - self._opened_at
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+    def close(self) -> None:
+        """Close the video."""
+        self._capture.release()
+
+
+class Animation:
+    """An open animated picture, with the same methods as `Video`."""
+
+    def __init__(self, path: str, every: int):
+        """Open an animated picture, of which every `every`th frame counts.  Raises InputError if it cannot be read."""
+        self.path, self._every = path, every
+        self._durations: list[float] = []  # of the frames that can be read, in seconds
+        try:
+            self._opened = Image.open(path)
+            for frame in ImageSequence.Iterator(self._opened):
+                frame.load()  # some formats know the duration only then
+                self._durations.append(frame.info.get("duration", 0) / 1000 or 1 / _FALLBACK_RATE)
+        except (OSError, SyntaxError, ValueError) as error:
+            if not self._durations:
+                raise InputError(path, f"not a readable picture ({error})", "give a GIF, WebP or PNG file") from error
+        self.rate = len(self._durations) / sum(self._durations) / every
+        self.stated = -(-getattr(self._opened, "n_frames", 1) // every)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that count, up to the end or the first damaged frame."""
+        seconds = 0.0
+        for number, duration in enumerate(self._durations):
+            if number % self._every == 0:
+                self._opened.seek(number)
+                pixels = to_pixels(self._opened.convert("RGBA"), turned=False, name=self.path)
+                yield Frame(number, seconds, pixels)
+            seconds += duration
+
+    def close(self) -> None:
+        """Close the file."""
+        self._opened.close()
+
+
+def open_frames(path: str, every: int) -> Video | Animation:
+    """Open whatever the frames come from; see `Video` and `Animation`."""
+    return Video(path, every) if is_video(path) else Animation(path, every)
+
+
+def _camera_number(path: str) -> int:
+    """The number of a camera.  Raises InputError if it is none."""
+    number = path.removeprefix(CAMERA)
+    if not number.isdecimal() or len(number) > 4:
+        raise InputError(path, f"{number!r} is not the number of a camera", "give camera:0 for the first camera")
+    return int(number)
