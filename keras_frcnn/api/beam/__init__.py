@@ -1,0 +1,1 @@
+"""Detection on many machines, with Apache Beam; needs the extra `beam`."""

@@ -1,0 +1,174 @@
+"""The pipeline: pictures -> lines of detections, and lines of errors.
+
+A line is what `keras_frcnn.detect` writes: a dict with the fields `image`, `height`, `width` and `detections`, or with
+`error`.  Each picture gives one line, whatever happens to its machine: Beam repeats the work of a machine that is lost.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.io import fileio
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+
+from keras_frcnn.api.bulk.inputs import SUFFIXES
+from keras_frcnn.api.bulk.model import load_finder
+from keras_frcnn.api.finding.streaming import Finder, Later, stream
+
+ANSWERED, FAILED = "answered", "failed"  # outputs, and the counters of their pictures
+COCO = "detections.coco.json"
+
+Picture = tuple[str, bytes]  # its name, and the content of its file
+Line = dict[str, Any]
+
+
+class Wanted(NamedTuple):
+    """What a pipeline detects and writes."""
+
+    model: str  # its path, which every machine must be able to read
+    pictures: tuple[str, ...]  # patterns of picture files
+    records: tuple[str, ...]  # patterns of record files with tf.train.Example, image/encoded and image/source_id
+    out: str  # a folder, or a place of any file system that Beam knows
+    score: float  # the least score of a detection
+    batch_size: int  # of pictures
+    coco: bool  # whether to write a COCO results file
+
+
+def build(pipeline: beam.Pipeline, wanted: Wanted) -> None:
+    """Add all steps to a pipeline."""
+    parts = []
+    unreadable = []
+    if wanted.pictures:
+        files = pipeline | "Patterns" >> beam.Create(wanted.pictures) | fileio.MatchAll() | beam.Filter(_is_picture)
+        read = files | fileio.ReadMatches() | beam.ParDo(_Read()).with_outputs(FAILED, main=ANSWERED)
+        parts.append(read[ANSWERED])
+        unreadable.append(read[FAILED])
+    if wanted.records:
+        records = pipeline | "Record files" >> beam.Create(wanted.records) | beam.io.ReadAllFromTFRecord()
+        examples = records | beam.ParDo(_Example()).with_outputs(FAILED, main=ANSWERED)
+        parts.append(examples[ANSWERED])
+        unreadable.append(examples[FAILED])
+    pictures = parts | "All pictures" >> beam.Flatten() | beam.Reshuffle()
+    lines = pictures | RunInference(Detector(wanted.model, wanted.score, wanted.batch_size))
+    sorted_out = lines | beam.ParDo(_Sort()).with_outputs(FAILED, main=ANSWERED)
+    failed = (sorted_out[FAILED], *unreadable) | "All errors" >> beam.Flatten()
+    _write(sorted_out[ANSWERED], f"{wanted.out}/detections", "Detections")
+    _write(failed, f"{wanted.out}/errors", "Errors")
+    if wanted.coco:
+        rows = sorted_out[ANSWERED] | beam.FlatMap(_coco_rows, load_class_numbers(wanted.model))
+        place = pipeline | "COCO file" >> beam.Create([f"{wanted.out}/{COCO}"])
+        _ = place | beam.Map(_write_list, beam.pvalue.AsIter(rows))
+
+
+class Detector(ModelHandler[Picture, Line, Finder]):
+    """Beam's handler of a detector of any form: run folder, `.keras`, SavedModel or `.tflite`."""
+
+    def __init__(self, model: str, score: float, batch_size: int):
+        super().__init__()
+        self._model, self._score, self._batch_size = model, score, batch_size
+
+    def load_model(self) -> Finder:
+        return load_finder(self._model)
+
+    def run_inference(
+        self, batch: Sequence[Picture], model: Finder, inference_args: Mapping[str, Any] | None = None
+    ) -> Iterable[Line]:
+        pictures = (Later(name, lambda content=content: content) for name, content in batch)
+        return [result.to_dict(rounded=False) for result in stream(model, pictures, self._score, len(batch))]
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        return {"min_batch_size": 1, "max_batch_size": self._batch_size}
+
+
+class _Read(beam.DoFn):
+    """A matched file -> its name and content; errors go to the output FAILED."""
+
+    def process(self, file: fileio.ReadableFile) -> Iterator[Any]:
+        name = file.metadata.path
+        try:
+            yield name, file.read()
+        except (OSError, BeamIOError) as error:
+            yield beam.pvalue.TaggedOutput(
+                FAILED, _counted({"image": name, "error": f"{name}: cannot be read ({error})"})
+            )
+
+
+class _Example(beam.DoFn):
+    """A serialised tf.train.Example -> the id and the content of its picture; errors go to the output FAILED."""
+
+    def process(self, record: bytes) -> Iterator[Any]:
+        try:
+            features = tf.train.Example.FromString(record).features.feature
+            content = features["image/encoded"].bytes_list.value[0]
+            names = [*features["image/source_id"].bytes_list.value, *features["image/filename"].bytes_list.value]
+            yield next(filter(None, names)).decode(), content
+        except Exception as error:  # noqa: BLE001 protobuf raises errors of several classes for damaged bytes
+            problem = f"a record is no tf.train.Example with image/encoded and image/source_id ({type(error).__name__})"
+            yield beam.pvalue.TaggedOutput(FAILED, _counted({"image": None, "error": problem}))
+
+
+class _Sort(beam.DoFn):
+    """Lines with an error go to the output FAILED."""
+
+    def process(self, line: Line) -> Iterator[Any]:
+        if "error" in line:
+            yield beam.pvalue.TaggedOutput(FAILED, _counted(line))
+        else:
+            Metrics.counter("pictures", ANSWERED).inc()
+            yield line
+
+
+def _is_picture(file: Any) -> bool:
+    """Whether a matched file has the name of a picture and is not hidden."""
+    name = PurePath(file.path).name
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _counted(line: Line) -> Line:
+    Metrics.counter("pictures", FAILED).inc()
+    return line
+
+
+def _write(lines: Any, prefix: str, label: str) -> None:
+    """Write lines as JSON lines in as many files as there are bundles."""
+    texts = lines | f"{label} as JSON" >> beam.Map(json.dumps)
+    _ = texts | f"Write {label.lower()}" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
+
+
+def load_class_numbers(model: str) -> dict[str, int]:
+    """The number of each class of a model, from 1."""
+    return {name: number for number, name in enumerate(load_finder(model).class_names, start=1)}
+
+
+def _coco_rows(line: Line, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """The rows of a COCO results file for one picture; its id is its name without folder and suffix."""
+    image_id = PurePath(line["image"]).stem
+    for one in line["detections"]:
+        ymin, xmin, ymax, xmax = one["box"]
+        yield {
+            "image_id": int(image_id) if image_id.isdecimal() else image_id,
+            "category_id": numbers[one["class"]],
+            "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+            "score": one["score"],
+        }
+
+
+def _write_list(place: str, records: Iterable[Any]) -> None:
+    """Write records as one JSON list."""
+    with FileSystems.create(place) as file:
+        before = "[\n"
+        for record in records:
+            file.write((before + json.dumps(record)).encode())
+            before = ",\n"
+        file.write(b"[\n]\n" if before == "[\n" else b"\n]\n")
+
+
+def matches(pattern: str) -> bool:
+    """Whether any file matches a pattern.  Raises BeamIOError if its place cannot be read."""
+    return bool(FileSystems.match([pattern], limits=[1])[0].metadata_list)

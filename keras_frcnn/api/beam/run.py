@@ -1,0 +1,79 @@
+"""Run the pipeline: check what was asked for, run it on any of Beam's runners, and say what came of it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+
+from keras_frcnn.api.beam.pipeline import ANSWERED, FAILED, Wanted, build, matches
+from keras_frcnn.api.bulk.model import digest
+from keras_frcnn.api.finding.streaming import check_count, check_score
+from keras_frcnn.facts.errors import InputError
+
+LOCAL_RUNNER = "FnApiRunner"  # runs in this process, and needs no other program
+
+
+def run_beam(options: argparse.Namespace, of_beam: Sequence[str]) -> int:
+    """Run the command; `of_beam` are options of Beam.  Returns its exit status.
+
+    Raises:
+      InputError: an option is wrong, there are no pictures, the model cannot be read, or the results exist already.
+    """
+    check_score(options.score, "--score")
+    check_count(options.batch_size, "--batch-size")
+    wanted = Wanted(
+        model=options.model,
+        pictures=tuple(options.pictures),
+        records=tuple(options.tfrecord),
+        out=options.out.rstrip("/"),
+        score=options.score,
+        batch_size=options.batch_size,
+        coco=options.coco,
+    )
+    _check(wanted)
+    beam_options = PipelineOptions(list(of_beam))
+    if beam_options.view_as(StandardOptions).runner is None:
+        beam_options.view_as(StandardOptions).runner = LOCAL_RUNNER
+    beam_options.view_as(SetupOptions).save_main_session = False
+    pipeline = beam.Pipeline(options=beam_options)
+    build(pipeline, wanted)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return _report(result, wanted)
+
+
+def _check(wanted: Wanted) -> None:
+    digest(wanted.model)  # raises InputError if there is no such model
+    if not wanted.pictures and not wanted.records:
+        raise InputError("pictures", "none are named", "give patterns of pictures, or of record files with --tfrecord")
+    for pattern in (*wanted.pictures, *wanted.records):
+        if not _matches(pattern):
+            raise InputError(pattern, "no file matches", "correct the pattern; '**' stands for any number of folders")
+    if _matches(f"{wanted.out}/detections-*") or _matches(f"{wanted.out}/errors-*"):
+        raise InputError(wanted.out, "holds detections of an earlier run", "give another folder with --out")
+
+
+def _matches(pattern: str) -> bool:
+    try:
+        return matches(pattern)
+    except (BeamIOError, ValueError) as error:
+        raise InputError(
+            pattern, f"cannot be read ({error})", "correct the name, or install what its place needs"
+        ) from error
+
+
+def _report(result: Any, wanted: Wanted) -> int:
+    """Say how many pictures were answered; returns the exit status."""
+    counters = result.metrics().query(MetricsFilter().with_namespace("pictures"))["counters"]
+    counts = {counter.key.metric.name: counter.result for counter in counters}
+    answered, failed = counts.get(ANSWERED, 0), counts.get(FAILED, 0)
+    print(f"{answered} pictures answered: {wanted.out}/detections-*.jsonl")
+    if not failed:
+        return 0
+    print(f"{failed} of {answered + failed} files could not be read: {wanted.out}/errors-*.jsonl", file=sys.stderr)
+    return 1
