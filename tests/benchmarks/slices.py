@@ -78,9 +78,8 @@ def main():
     pictures = list(joined(dataset.examples, options.grid))
     examples = [example for example, _ in pictures]
     small = np.concatenate([is_small(example, detector.config.image) for example in examples])
-    print(
-        f"{len(pictures)} pictures of {examples[0].width}x{examples[0].height}, {len(small)} objects, {small.sum()} small"
-    )
+    size = f"{examples[0].width}x{examples[0].height}"
+    print(f"{len(pictures)} pictures of {size}, {len(small)} objects, {small.sum()} small")
     for title, side in (("whole picture", None), (f"with slices of {options.slice_size}", options.slice_size)):
         started = time.perf_counter()
         results = [detector.detect(pixels, score=min(SCORES), slice_size=side) for _, pixels in pictures]
