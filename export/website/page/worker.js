@@ -21,7 +21,14 @@ async function load(given) {
   modules = { ...(await import("./litert/index.js")), ...(await import("./detector.js")) };
   // Threads share memory, which browsers allow only for pages that are isolated from others.
   const threads = self.crossOriginIsolated && (await modules.supportsFeature("threads"));
-  await modules.loadLiteRt(new URL("litert/wasm/", self.location.href).href, { threads });
+  const folder = new URL("litert/wasm/", self.location.href).href;
+  // The WebAssembly would look for its files, and for the script of its threads, beside this worker.
+  self.Module = {
+    locateFile: (name) => folder + name,
+    mainScriptUrlOrBlob: `${folder}litert_wasm_threaded_internal.js`,
+    printErr: (line) => /^(INFO|WARNING)/.test(line) || console.error(line),
+  };
+  await modules.loadLiteRt(folder, { threads });
   model = await modules.loadAndCompile(await download("model.tflite", settings.modelBytes), { accelerator: "wasm" });
   return threads;
 }
