@@ -121,7 +121,7 @@ def browse():
                 window.set_viewport_size({"width": width, "height": 800})
                 overflow[width] = window.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 hidden[width] = window.eval_on_selector_all(
-                    "img", "all => all.filter(i => !i.naturalWidth || Math.min(i.width, i.height) < 50).map(i => i.alt)"
+                    "img", "all => all.filter(i => !i.naturalWidth || Math.min(i.width, i.height) < 30).map(i => i.alt)"
                 )
             browser.close()
         assert not [message for message in messages if message[0] in ("warning", "error")]

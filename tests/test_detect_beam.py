@@ -5,8 +5,10 @@ Beam wants other versions than the rest of the tests, so it gets a virtual envir
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,42 @@ def test_500_pictures_give_what_detect_gives(python, saved, photos, expected, tm
     ymin, xmin, ymax, xmax = first["detections"][0]["box"]
     assert len(of_first) == len(first["detections"])
     assert any(np.allclose(row["bbox"], [xmin, ymin, xmax - xmin, ymax - ymin], atol=1e-2) for row in of_first)
+
+
+def test_a_killed_worker_loses_nothing(python, saved, photos, expected, tmp_path):
+    """The local runner does not replace a lost worker, as a cluster does: the same command again is complete."""
+    out, two = tmp_path / "out", WORKERS["two workers"]
+    with subprocess.Popen(
+        command(python, saved, photos, out, *two), env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        temporary = ()
+        while process.poll() is None and not any(path.stat().st_size for path in temporary):
+            time.sleep(0.05)
+            temporary = [path for path in out.rglob("*") if path.is_file()]  # of the results, when workers write them
+        workers = children_of(process.pid)
+        os.kill(workers[-1], signal.SIGKILL)
+        _, errors = process.communicate()
+    assert process.returncode == 75, errors
+    last = errors.splitlines()[-1]
+    assert last.startswith("error: the pipeline failed (") and last.endswith("run the same command again")
+    assert not list(out.iterdir())
+    assert run(python, saved, photos, out, *two).returncode == 1
+    assert_complete(out, expected)
+
+
+def children_of(parent):
+    """The processes of Beam's workers that descend from a process."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            own = [int(path.name)] if b"apache_beam.runners.worker.sdk_worker_main" in words else []
+            found += own + children_of(int(path.name))
+    return found
 
 
 def test_record_files(python, detect, saved, photos, tmp_path):

@@ -1,8 +1,10 @@
 """Run the pipeline: check what was asked for, run it on any of Beam's runners, and say what came of it."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -15,6 +17,7 @@ from keras_frcnn.api.bulk.model import digest
 from keras_frcnn.api.finding.streaming import check_count, check_score
 from keras_frcnn.facts.errors import InputError
 
+PIPELINE_FAILED = 75  # the exit status EX_TEMPFAIL: try again
 LOCAL_RUNNER = "FnApiRunner"  # runs in this process, and needs no other program
 
 
@@ -42,8 +45,11 @@ def run_beam(options: argparse.Namespace, of_beam: Sequence[str]) -> int:
     beam_options.view_as(SetupOptions).save_main_session = False
     pipeline = beam.Pipeline(options=beam_options)
     build(pipeline, wanted)
-    result = pipeline.run()
-    result.wait_until_finish()
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except Exception as error:  # noqa: BLE001 each runner raises errors of its own
+        return _failed(error, wanted)
     return _report(result, wanted)
 
 
@@ -65,6 +71,17 @@ def _matches(pattern: str) -> bool:
         raise InputError(
             pattern, f"cannot be read ({error})", "correct the name, or install what its place needs"
         ) from error
+
+
+def _failed(error: Exception, wanted: Wanted) -> int:
+    """Say that the pipeline has failed, and remove what it left; returns the exit status."""
+    reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    if "://" not in wanted.out:
+        for folder in Path(wanted.out).glob("beam-temp-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+    fix = "if a worker was lost, run the same command again"
+    print(f"error: the pipeline failed ({reason[0]}); {wanted.out} has no results; {fix}", file=sys.stderr)
+    return PIPELINE_FAILED
 
 
 def _report(result: Any, wanted: Wanted) -> int:
