@@ -16,7 +16,7 @@ from keras_frcnn.facts.pages.tables import Table, format_table, number
 from training.reporting.curves import Curve, read_curves
 from training.reporting.plots import curves_plot, recalls_plot
 from training.reporting.report import option_rows
-from training.reporting.summary import TrainingResult, read_result, training_table
+from training.reporting.summary import TrainingResult, joined, read_result, training_table
 
 MOST_RUNS = len(string.ascii_uppercase)
 
@@ -91,7 +91,9 @@ def _read(folder: str, letter: str) -> FinishedRun:
         raise InputError(folder, "is not a run folder", "give a folder in which a training ran")
     files = sorted((path / "evaluation").glob("*.json"))
     measured = [_checked(file, lambda values: (values, read_result(values))) for file in files]
-    results = tuple(result for _, result in measured)
+    results: dict[str, TrainingResult] = {}
+    for _, result in sorted(measured, key=lambda entry: "ap" in entry[0]):  # first those of the RPNs
+        results[result.name] = joined(results[result.name], result) if result.name in results else result
     aps = [values["ap"]["classes"] for values, _ in measured if "ap" in values]
     class_aps = {name: _number(of_class["ap_area"]) for name, of_class in aps[-1].items()} if aps else {}
     return FinishedRun(
@@ -99,9 +101,9 @@ def _read(folder: str, letter: str) -> FinishedRun:
         folder,
         _checked(path / "config.json", lambda values: {"options": values["options"], "detector": values["detector"]}),
         _checked(path / "data.json", lambda values: values["val"]),
-        results,
+        tuple(results[name] for name in sorted(results)),
         class_aps,
-        {result.title: read_curves(path / "logs" / result.name) for result in results},
+        {result.title: read_curves(path / "logs" / name) for name, result in sorted(results.items())},
     )
 
 

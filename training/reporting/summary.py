@@ -59,6 +59,11 @@ def read_result(result: dict) -> TrainingResult:
     )
 
 
+def joined(rpn: TrainingResult, detector: TrainingResult) -> TrainingResult:
+    """One result of a training whose RPN and detector were both measured."""
+    return detector._replace(recall=rpn.recall, headlines=rpn.headlines | detector.headlines)
+
+
 def _validated(values: dict | None) -> Validated | None:
     if values is None or not values["scores"]:
         return None

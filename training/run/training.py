@@ -22,7 +22,7 @@ from training.engine.interruption import stop_if_asked
 from training.engine.progress import RunProgress
 from training.engine.trainer import NonFiniteLoss
 from training.four_steps import Step
-from training.reporting.summary import TrainingResult
+from training.reporting.summary import TrainingResult, joined
 from training.run.data.check_pictures import check_pictures
 from training.run.finish import finish
 from training.run.folder import load_part, weights_path
@@ -161,9 +161,7 @@ def _run_step(
         return measure_rpn(run, model, step, cache)
     recall = measure_rpn(run, model, step, cache) if "rpn" in step.trains else None
     result = measure_detector(run, model, step, cache)
-    if recall is not None:
-        result = result._replace(recall=recall.recall, headlines=recall.headlines | result.headlines)
-    return result
+    return result if recall is None else joined(recall, result)
 
 
 def _set_parts(model: FasterRCNN, sources: dict[str, str | None], run: Run, start: Start) -> None:

@@ -86,6 +86,19 @@ def test_two_runs_side_by_side(compare, make_run, tmp_path, capsys):
     assert len(texts) == 2 and all(re.search(r"\bA B\b|\bA\b.*\bB\b", text) for text in texts)
 
 
+def test_joint_training_has_one_row(compare, make_run, tmp_path, capsys):
+    folders = [make_run("a"), make_run("joint")]
+    for kind in ("step1.rpn", "step2.detector"):
+        path = folders[1] / "evaluation" / f"{kind}.json"
+        values = json.loads(path.read_text()) | {"name": "joint", "title": "joint training"}
+        write_json(path.with_name(f"joint.{kind.partition('.')[2]}.json"), values)
+        path.unlink()
+    assert compare("--compare", *folders, "--out", tmp_path / "page.html") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("B ")]
+    assert len(rows) == 1 and rows[0][:3] == ["B", "joint", "training"] and rows[0][-2:] == ["0.773", "0.750"]
+    assert len(rows[0]) == 9  # with the recall
+
+
 def test_runs_that_are_hard_to_compare_have_notes(compare, make_run, tmp_path, capsys):
     folders = [make_run("a"), make_run("b", val="2"), make_run("c", measured=False)]
     out = tmp_path / "page.html"
