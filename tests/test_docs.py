@@ -22,7 +22,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SHELL = ("sh", "bash", "console")
 MOST_README_LINES = 130
 LONGEST_PROSE_LINE = 120
-OTHER_OPTIONS = {"--profile", "--write", "--help"}  # of Docker Compose, of tests/golden/record.py, of all commands
+# Of Docker Compose, of tests/golden/record.py, of TensorBoard, of all commands.
+OTHER_OPTIONS = {"--profile", "--write", "--logdir", "--help"}
 
 
 class Fence(NamedTuple):

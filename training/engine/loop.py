@@ -87,11 +87,8 @@ def train(
             nonlocal done
             before, done = done, int(trainer.iteration.numpy())
             speed.note(done)
-            shown = {name[7:]: f"{value:.3f}" for name, value in output.items() if name.startswith("losses/")}
-            shown |= {"lr": f"{output['learning_rate']:.2g}", "img/s": f"{output['images_per_second']:.2f}"}
-            shown |= {} if validation is None else validation.shown()
-            shown["all"] = progress(done - before)
-            bar.set_postfix(shown, refresh=False)
+            measured = {} if validation is None else validation.shown()
+            bar.set_postfix(_shown(output) | measured | {"all": progress(done - before)}, refresh=False)
             bar.update(done - before)
             if chief and done * PICTURE_TIMES // iterations > before * PICTURE_TIMES // iterations:
                 with controller.summary_manager.summary_writer().as_default():
@@ -114,6 +111,12 @@ def train(
                         bar.total = iterations = settlement.settle(done, speed.seconds_per_iteration())
             finally:
                 checkpoints.save()
+
+
+def _shown(output: dict[str, float]) -> dict[str, str]:
+    """The numbers of the progress bar."""
+    losses = {name[7:]: f"{value:.3f}" for name, value in output.items() if name.startswith("losses/")}
+    return losses | {"lr": f"{output['learning_rate']:.2g}", "img/s": f"{output['images_per_second']:.2f}"}
 
 
 def _next_stop(

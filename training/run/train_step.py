@@ -100,11 +100,7 @@ def train_step(
     options, replicas = run.options, tf.distribute.get_strategy().num_replicas_in_sync
     divided = divide(step, options, replicas)
     schedule = schedule_of(step, options, divided)
-    _log.info(
-        f"{step.title}: {divided.iterations} iterations of {divided.images} images ({replicas} replicas x "
-        f"{step.images} x {options.accumulate} accumulated), learning rate {schedule.learning_rate:g}, "
-        f"warmed up over {schedule.warmup} iterations"
-    )
+    _log_start(step, divided, schedule, f"{replicas} replicas x {step.images} x {options.accumulate} accumulated")
     _log_missing_features(run, step, divided.iterations * divided.images)
     optimisation = Optimisation(**{name: getattr(options, name) for name in Optimisation._fields})
     # The features are stored before the trainer takes up memory.
@@ -143,14 +139,21 @@ def train_step(
     trainer.finish()
     done = int(trainer.iteration.numpy())
     progress.skip((schedule.iterations - done) * divided.mini_batches)  # those that an early end leaves out
-    if validation is not None:
-        _keep(run, model, step, validation, done)
-    if is_chief():
-        _store(run, model, step, divided._replace(iterations=done), trainer.seconds.numpy(), validation)
-        shutil.rmtree(folder, ignore_errors=True)
-    wait_for_all()
+    _finish(run, model, step, divided._replace(iterations=done), trainer.seconds.numpy(), validation)
     del trainer, checkpoints
     gc.collect()  # the optimiser's variables are as large as the model
+
+
+def _finish(
+    run: Run, model: FasterRCNN, step: Step, divided: Division, seconds: float, validation: Validation | None
+) -> None:
+    """Store the result of the step, and delete its checkpoints."""
+    if validation is not None:
+        _keep(run, model, step, validation, divided.iterations)
+    if is_chief():
+        _store(run, model, step, divided, seconds, validation)
+        shutil.rmtree(checkpoint_folder(run, step.name), ignore_errors=True)
+    wait_for_all()
 
 
 def used_pictures(step: Step, run: Run, growth: float = 1.0) -> list[int] | None:
@@ -184,6 +187,14 @@ def _batches(
         )  # fmt: skip
 
     return spread(of_pipeline)
+
+
+def _log_start(step: Step, divided: Division, schedule: StepDecay, images: str) -> None:
+    """Log the schedule of a step; `images` says what its mini-batches consist of."""
+    _log.info(
+        f"{step.title}: {divided.iterations} iterations of {divided.images} images ({images}), "
+        f"learning rate {schedule.learning_rate:g}, warmed up over {schedule.warmup} iterations"
+    )
 
 
 def _log_missing_features(run: Run, step: Step, seen: int) -> None:

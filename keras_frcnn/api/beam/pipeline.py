@@ -4,6 +4,7 @@ A line is what `keras_frcnn.detect` writes: a dict with the fields `image`, `hei
 `error`.  Each picture gives one line, whatever happens to its machine: Beam repeats the work of a machine that is lost.
 """
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -79,7 +80,7 @@ class Detector(ModelHandler[Picture, Line, Finder]):
     def run_inference(
         self, batch: Sequence[Picture], model: Finder, inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[Line]:
-        pictures = (Later(name, lambda content=content: content) for name, content in batch)
+        pictures = (Later(name, functools.partial(bytes, content)) for name, content in batch)
         return [result.to_dict(rounded=False) for result in stream(model, pictures, self._score, len(batch))]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:

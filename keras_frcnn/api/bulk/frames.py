@@ -61,7 +61,7 @@ class Video:
     def __init__(self, path: str, every: int):
         """Open a video, of which every `every`th frame counts.  Raises InputError if it cannot be read."""
         self.path, self._every, self._opened_at = path, every, time.monotonic()
-        self._capture = cv2.VideoCapture(_camera_number(path) if is_live(path) else path)  # type: ignore[call-overload]
+        self._capture = cv2.VideoCapture(_camera_number(path) if is_live(path) else path)
         if not self._capture.isOpened():
             self._capture.release()
             if is_live(path):

@@ -120,7 +120,7 @@ def is_cut(boxes: np.ndarray, inside: Slice, size: tuple[int, int], distance: fl
     starts, ends = np.array(inside[:2]), np.array(inside[2:])
     before = (boxes[:, :2] <= starts + distance) & (starts > 0)
     behind = (boxes[:, 2:] >= ends - distance) & (ends < np.array(size))
-    return (before | behind).any(axis=1)
+    return np.any(before | behind, axis=1)
 
 
 def merged(found: PixelDetections, cut: np.ndarray, iou_threshold: float) -> PixelDetections:

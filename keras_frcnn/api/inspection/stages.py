@@ -89,7 +89,7 @@ def run_stages(model: FasterRCNN, pixels: np.ndarray, annotated: tuple[np.ndarra
     objectness = tf.reshape(tf.nn.softmax(tf.cast(output.logits, tf.float32))[0, :, 1], (height, width, per_cell))
 
     large, proposals = _proposals(parts, features, sizes, output)
-    detections = _detections(parts, features, sizes, output)
+    detections = _detections(parts, len(model.class_names), features, sizes, output)
     return Stages(
         original_size=pixels.shape[:2],
         size=(size[0], size[1]),
@@ -115,11 +115,11 @@ def _proposals(parts: Parts, features: Tensor, sizes: Tensor, output: RPNOutput)
     return len(large.scores), _compared(entering, kept)
 
 
-def _detections(parts: Parts, features: Tensor, sizes: Tensor, output: RPNOutput) -> Suppressed:
+def _detections(parts: Parts, classes: int, features: Tensor, sizes: Tensor, output: RPNOutput) -> Suppressed:
     """The detections before and after suppression."""
     proposals = forward.propose(parts, features, sizes, forward.detection_counts(parts.config), output)
     kept = _rows(forward.detect(parts, features, sizes, proposals))
-    most = parts.config.test.post_nms_topk * parts.head.num_classes
+    most = parts.config.test.post_nms_topk * classes
     all_kept = parts._replace(config=_changed(parts.config, "test", nms_iou=1.0, max_detections=most))
     return _compared(_rows(forward.detect(all_kept, features, sizes, proposals)), kept)
 
