@@ -79,8 +79,7 @@ def train(
       KeyboardInterrupt: the user interrupted the training; the last checkpoint holds all iterations done.
     """
     done = int(trainer.iteration.numpy())
-    speed = _Speed()
-    chief = is_chief()
+    speed, chief = _Speed(), is_chief()
     with progress_bar(total=iterations, initial=done, desc=title, unit="iteration") as bar:
 
         def after_some_iterations(output: dict[str, float]) -> None:
