@@ -11,7 +11,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from export.shared.options import PRECISIONS, add_model_options, add_parity_options
+from export.shared.options import PRECISIONS, add_model_options, add_parity_options, add_svd_option
 from keras_frcnn.facts.errors import exit_on_input_error
 
 
@@ -25,10 +25,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="float32", help="of weights and layers (default: float32)"
     )
-    parser.add_argument(
-        "--svd", nargs="*", type=int, metavar="RANK",
-        help="replace fc6 and fc7 by two smaller layers each, of these two ranks (default: 1536 1024)",
-    )  # fmt: skip
+    add_svd_option(parser)
     parser.add_argument(
         "--calibrate", nargs="+", metavar="PICTURE",
         help="choose the smaller layers of --svd by the responses to the regions in these pictures instead of by the "

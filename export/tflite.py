@@ -16,7 +16,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from export.shared.options import QUANTIZATIONS, add_model_options, add_parity_options
+from export.shared.options import QUANTIZATIONS, add_model_options, add_parity_options, add_svd_option
 from keras_frcnn.facts.errors import exit_on_input_error
 
 
@@ -36,8 +36,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "ranges of each picture; int8: both in int8, by ranges measured beforehand (default: none)",
     )  # fmt: skip
     parser.add_argument(
-        "--calibrate", nargs="+", metavar="PICTURE", help="int8 measures ranges on these: some dozens of real pictures"
+        "--calibrate",
+        nargs="+",
+        metavar="PICTURE",
+        help="some dozens of real pictures: int8 measures the ranges of "
+        "activations on them, and --svd the responses of fc6 and fc7",
     )
+    add_svd_option(parser)
     add_parity_options(parser)
     return parser.parse_args(arguments)
 

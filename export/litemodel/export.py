@@ -15,6 +15,7 @@ from export.shared.destination import check_free
 from export.shared.loading import load_for_export
 from export.shared.pictures import given_images, images_to_compare
 from export.shared.running import run_export
+from export.shared.svd import cut_head, wanted_ranks
 from keras_frcnn.data.pictures.images import LEAST_SIDE, resize_picture
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
@@ -37,6 +38,7 @@ def export(options: argparse.Namespace) -> None:
     size = parse_size(options.size)
     path = check_out(options)
     check_calibration(options)
+    ranks = wanted_ranks(options)
     model = load_for_export(options)
     calibration = [
         resize_picture(image, size).numpy() for image in given_images(options.calibrate or (), model.config.image)
@@ -44,17 +46,18 @@ def export(options: argparse.Namespace) -> None:
     images = images_to_compare(options, model.config.image)
     dataset = read_dataset(options, model)
 
-    content = convert(model, size)
+    head = cut_head(model, model.head, ranks, options.calibrate) if ranks else model.head
+    content = convert(model, size, head)
     _LOG.info("converted: %.1f MiB, %s", len(content) / 2**20, describe_operators(content))
     if options.quantize != "none":
         content = quantize(content, options.quantize, calibration)
-        on = f" on {len(calibration)} pictures" if calibration else ""
+        on = f" on {len(calibration)} pictures" if options.quantize == "int8" else ""
         _LOG.info("quantised to %s%s: %.1f MiB", options.quantize, on, len(content) / 2**20)
     content = with_metadata(content, size)
 
     def write(temporary: pathlib.Path) -> None:
         temporary.write_bytes(content)
-        add_files(temporary, model.class_names, model.config, size, options.quantize)
+        add_files(temporary, model.class_names, model.config, size, options.quantize, ranks)
         compare_with_keras(temporary, model, size, options.quantize, images, dataset)
 
     write_atomically(path, write)
@@ -83,10 +86,10 @@ def check_out(options: argparse.Namespace) -> pathlib.Path:
 
 
 def check_calibration(options: argparse.Namespace) -> None:
-    """Raise InputError if int8 has no pictures of `--calibrate`, or if another quantisation has some."""
+    """Raise InputError if int8 has no pictures of `--calibrate`, or if there are some that nothing uses."""
     if options.quantize == "int8" and not options.calibrate:
         fix = "give some dozens of real pictures: int8 measures the ranges of activations on them"
         raise InputError("--calibrate", "is missing", fix)
-    if options.quantize != "int8" and options.calibrate:
+    if options.quantize != "int8" and options.svd is None and options.calibrate:
         problem = f"has no effect with --quantize {options.quantize}"
-        raise InputError("--calibrate", problem, "remove it, or choose --quantize int8")
+        raise InputError("--calibrate", problem, "remove it, or choose --quantize int8 or --svd")

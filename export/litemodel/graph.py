@@ -14,19 +14,22 @@ from keras_frcnn.data.pictures.images import normalise
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.network import forward
+from keras_frcnn.network.head import Head
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.roi_pooling import roi_pool_by_gather
 
 
-def convert(model: FasterRCNN, size: tuple[int, int]) -> bytes:
+def convert(model: FasterRCNN, size: tuple[int, int], head: Head | None = None) -> bytes:
     """The detector as a TFLite model in float32, without metadata.
 
-    `size` is the height and width of the one picture that it takes, in pixels.
+    `size` is the height and width of the one picture that it takes, in pixels.  `head` takes the place of the model's.
     """
+    head = model.head if head is None else head
     module = tf.Module()
-    module.run = detection_function(model, size)
+    module.run = detection_function(model, size, head)
     # The variables of a plain module become constants.  Those of a Keras model do not.
-    module.weights = [variable.value for variable in model.variables]
+    parts = (model.backbone, model.rpn, head)
+    module.weights = [variable.value for part in parts for variable in part.variables]
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -34,9 +37,9 @@ def convert(model: FasterRCNN, size: tuple[int, int]) -> bytes:
         return fold_transposed_weights(converter.convert())
 
 
-def detection_function(model: FasterRCNN, size: tuple[int, int]) -> Any:
+def detection_function(model: FasterRCNN, size: tuple[int, int], head: Head) -> Any:
     """A tf.function from one picture (1, *size, 3) uint8 to the outputs of `convention.detection_outputs`."""
-    parts = model.parts._replace(config=with_exact_thresholds(model.config), pool=roi_pool_by_gather)
+    parts = model.parts._replace(config=with_exact_thresholds(model.config), head=head, pool=roi_pool_by_gather)
     sizes = tf.constant([size])
 
     @tf.function(input_signature=[tf.TensorSpec([1, *size, 3], tf.uint8, name="images")], autograph=False)

@@ -50,13 +50,14 @@ def add_files(
     config: DetectorConfig,
     size: tuple[int, int],
     quantization: str,
+    ranks: Sequence[int] | None = None,
 ) -> None:
-    """Append labels.txt and config.json to the .tflite file `path`.
+    """Append labels.txt and config.json to the .tflite file `path`; `ranks` are those of fc6 and fc7 if they were cut.
 
     Line n of labels.txt, counted from 0, is class n of the outputs.  Line 0 is the background, which no detection has.
     """
     input_facts = {"height": size[0], "width": size[1], "channels": "RGB", "type": "uint8"}
-    facts = {"input": input_facts, "quantization": quantization, "detector": config_to_dict(config)}
+    facts = {"input": input_facts, "quantization": quantization, "svd": ranks, "detector": config_to_dict(config)}
     with zipfile.ZipFile(path, "a") as archive:  # stored, not compressed: some readers map the files into memory
         archive.writestr(LABELS, "\n".join(("background", *class_names)) + "\n")
         archive.writestr(CONFIG, json.dumps(facts, indent=2) + "\n")

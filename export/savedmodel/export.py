@@ -11,21 +11,14 @@ import tensorflow as tf
 
 from export.savedmodel.comparison import compare_with_keras, detect
 from export.savedmodel.signatures import save
-from export.savedmodel.svd import (
-    DEFAULT_RANKS,
-    Moments,
-    factorised_head,
-    measure_moments,
-    multiply_out,
-    truncate_head,
-)
 from export.savedmodel.warmup import write_warmup
 from export.shared.average_precision import mean_average_precision, read_dataset
 from export.shared.destination import check_free
 from export.shared.loading import in_precision, load_for_export
-from export.shared.pictures import given_images, images_to_compare
+from export.shared.pictures import images_to_compare
 from export.shared.reference import detect_with_keras
 from export.shared.running import run_export
+from export.shared.svd import cut_head, wanted_ranks
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.errors import InputError
@@ -58,7 +51,9 @@ def export(options: argparse.Namespace) -> None:
       InputError: an option, the model or a picture is wrong.
       ParityError: the SavedModel differs too much.  Nothing is written then, and an existing version stays.
     """
-    target, ranks = _target(options), _ranks(options)
+    target, ranks = _target(options), wanted_ranks(options)
+    if options.calibrate and not ranks:
+        raise InputError("--calibrate", "has no effect without --svd", "remove it, or add --svd")
     model = load_for_export(options)
     dataset = read_dataset(options, model)
     images = images_to_compare(options, model.config.image)
@@ -68,7 +63,7 @@ def export(options: argparse.Namespace) -> None:
     if dataset:
         keras_map = mean_average_precision(lambda image: detect_with_keras(model, image), dataset, "Keras model")
     exported = in_precision(model, options.precision)
-    head = _cut_head(model, exported.head, ranks, options.calibrate) if ranks else exported.head
+    head = cut_head(model, exported.head, ranks, options.calibrate) if ranks else exported.head
     settings = {"detector": config_to_dict(exported.config), "precision": options.precision, "svd": ranks}
     comparison = Comparison(model, images, options.precision, dataset, keras_map)
 
@@ -109,39 +104,3 @@ def _target(options: argparse.Namespace) -> pathlib.Path:
         raise InputError(target, "is not a SavedModel, so it is not replaced", "give another --out")
     check_free(target, options.force)
     return target
-
-
-def _ranks(options: argparse.Namespace) -> list[int] | None:
-    """The ranks of fc6 and fc7, or None without `--svd`.  Raises InputError for a wrong number of ranks."""
-    if options.svd is None:
-        if options.calibrate:
-            raise InputError("--calibrate", "has no effect without --svd", "remove it, or add --svd")
-        return None
-    if len(options.svd) not in (0, len(DEFAULT_RANKS)):
-        fix = "give two ranks, for fc6 and for fc7, or none for the default"
-        raise InputError("--svd", f"wrong number of ranks ({len(options.svd)})", fix)
-    return options.svd or list(DEFAULT_RANKS)
-
-
-def _cut_head(model: FasterRCNN, exported_head: Head, ranks: Sequence[int], calibration: Sequence[str] | None) -> Head:
-    """`exported_head` with fc6 and fc7 cut to `ranks`.  The head of `model` gets the same cut."""
-    _LOG.info("cutting fc6 and fc7: this takes some minutes if they have 4096 units")
-    factors = truncate_head(model.head, ranks, _moments(model, ranks, calibration))
-    head = factorised_head(exported_head, factors)
-    # The comparison tests the written graph, so both sides have the same cut.  The mAP shows what the cut costs.
-    multiply_out(model.head, factors)
-    _LOG.info("fc6 and fc7 cut to the ranks %d and %d", *ranks)
-    return head
-
-
-def _moments(model: FasterRCNN, ranks: Sequence[int], calibration: Sequence[str] | None) -> Moments:
-    """The moments of fc6 and fc7 on the pictures of `--calibrate`, or None for each without pictures.
-
-    Raises InputError if a picture cannot be read, or if the pictures have fewer regions than the largest rank.
-    """
-    if not calibration:
-        return (None, None)
-    moments, regions = measure_moments(model, given_images(calibration, model.config.image))
-    if regions < max(ranks):
-        raise InputError("--calibrate", f"only {regions} regions for a rank of {max(ranks)}", "give more pictures")
-    return moments

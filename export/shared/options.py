@@ -30,6 +30,14 @@ def add_model_options(parser: argparse.ArgumentParser, also: str = "") -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing export")
 
 
+def add_svd_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--svd`, which `svd.wanted_ranks` reads."""
+    parser.add_argument(
+        "--svd", nargs="*", type=int, metavar="RANK",
+        help="replace fc6 and fc7 by two smaller layers each, of these two ranks (default: 1536 1024)",
+    )  # fmt: skip
+
+
 def add_parity_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the pictures on which the export is compared with the Keras model."""
     parser.add_argument(

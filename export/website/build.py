@@ -26,7 +26,7 @@ MODEL, SETTINGS, SERVICE_WORKER = "model.tflite", "model.json", "service_worker.
 _PAGE = pathlib.Path(__file__).parent / "page"
 _SHAPE = (3000, 4000)  # height and width of the picture for which the size is chosen if none is given
 _OF_A_TRAINED_MODEL = (
-    "size", "quantize", "calibrate", "images", "data", "score_threshold", "nms_iou", "max_detections"
+    "size", "quantize", "svd", "calibrate", "images", "data", "score_threshold", "nms_iou", "max_detections"
 )  # fmt: skip
 _LOG = logging.getLogger(__name__)
 

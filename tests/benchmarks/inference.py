@@ -21,9 +21,9 @@ import tensorflow as tf
 from rounds import interleaved_seconds
 
 from export.savedmodel.signatures import save
-from export.savedmodel.svd import DEFAULT_RANKS, factorised_head
 from export.shared.convention import detection_outputs
 from export.shared.loading import in_precision
+from export.shared.svd import DEFAULT_RANKS, factorised_head
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
 from keras_frcnn.network import forward

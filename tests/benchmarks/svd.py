@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from rounds import interleaved_seconds, median_ratio
 
-from export.savedmodel.svd import DEFAULT_RANKS, factorised_head
+from export.shared.svd import DEFAULT_RANKS, factorised_head
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.network.head import Head
 

@@ -1,5 +1,8 @@
 """The command line of the TFLite export: what it writes, what it prints, and what it refuses."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +25,7 @@ def export(*options):
 @pytest.fixture
 def converted(monkeypatch, content, model):
     """Skip conversion and loading, which take seconds each."""
-    monkeypatch.setattr("export.litemodel.export.convert", lambda model, size: content)
+    monkeypatch.setattr("export.litemodel.export.convert", lambda model, size, head: content)
     monkeypatch.setattr("keras_frcnn.api.model_file._read", lambda path: model)
 
 
@@ -46,6 +49,24 @@ def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_
     assert out.stat().st_mtime_ns == before
     assert export(*options, "--force") == 0
     assert out.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("calibrated", [False, True], ids=["by weights", "by responses"])
+def test_smaller_layers_answer_as_the_model_that_is_cut_alike(saved, pictures, tmp_path, capsys, calibrated):
+    out, photos = tmp_path / "detector.tflite", [tmp_path / f"{index}.png" for index in range(2)]
+    for photo, picture in zip(photos, pictures, strict=False):
+        Image.fromarray(picture).save(photo)
+    options = ("--calibrate", *photos) if calibrated else ()
+    assert export("--model", saved, "--size", "64x96", "--out", out, "--svd", 12, 8, *options) == 0
+    printed = capsys.readouterr().out
+    assert "fc6 and fc7 cut to the ranks 12 and 8" in printed and "compared with the Keras model: 4 pictures" in printed
+    with zipfile.ZipFile(out) as files:
+        assert json.loads(files.read("config.json"))["svd"] == [12, 8]
+    uncut = tmp_path / "uncut.tflite"
+    assert export("--model", saved, "--size", "64x96", "--out", uncut) == 0
+    # fc6 has 7 x 7 x 512 inputs and 32 units: 12 (25088 + 32) numbers instead of 25088 x 32.
+    saved_bytes = 4 * (25088 * 32 - 12 * (25088 + 32))
+    assert uncut.stat().st_size - out.stat().st_size == pytest.approx(saved_bytes, rel=0.02)
 
 
 def test_int8_measures_on_the_pictures_given(saved, converted, pictures, tmp_path, capsys):

@@ -95,7 +95,7 @@ def test_rows_without_a_detection_hold_zeros(make_model, small_config, pictures)
     threshold = float(np.mean(scores[len(scores) // 2 - 1 : len(scores) // 2 + 1]))
     test = dataclasses.replace(small_config.test, score_threshold=threshold)
     model = make_model(config=dataclasses.replace(small_config, test=test))
-    outputs = detection_function(model, SIZE)(resize_picture(picture, SIZE)[None])
+    outputs = detection_function(model, SIZE, model.head)(resize_picture(picture, SIZE)[None])
     found = int(outputs["num_detections"][0])
     assert 0 < found < small_config.test.max_detections
     for name in ("detection_boxes", "detection_classes", "detection_scores"):

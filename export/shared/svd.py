@@ -8,12 +8,15 @@ responses to real regions have few main directions all the same.  The best appro
 where the columns of V are their main directions (Zhang et al. 2015, section 3.1).
 """
 
+import argparse
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from export.shared.pictures import given_images
 from export.shared.reference import propose_with_keras
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.structures import Tensor
@@ -24,8 +27,45 @@ from keras_frcnn.network.model import FasterRCNN
 DEFAULT_RANKS = (1536, 1024)  # of fc6 and fc7: less than half the multiplications of 4096 units
 LAYERS = ("fc6", "fc7")
 
+_LOG = logging.getLogger(__name__)
+
 Factors = list[tuple[np.ndarray, np.ndarray]]  # of fc6 and of fc7: (inputs, rank) and (rank, units) float32
 Moments = Sequence[np.ndarray | None]  # of fc6 and of fc7: (units, units) float64, or None where not measured
+
+
+def wanted_ranks(options: argparse.Namespace) -> list[int] | None:
+    """The ranks of fc6 and fc7, or None without `--svd`.  Raises InputError for a wrong number of ranks."""
+    if options.svd is None:
+        return None
+    if len(options.svd) not in (0, len(DEFAULT_RANKS)):
+        fix = "give two ranks, for fc6 and for fc7, or none for the default"
+        raise InputError("--svd", f"wrong number of ranks ({len(options.svd)})", fix)
+    return options.svd or list(DEFAULT_RANKS)
+
+
+def cut_head(model: FasterRCNN, exported_head: Head, ranks: Sequence[int], calibration: Sequence[str] | None) -> Head:
+    """`exported_head` with fc6 and fc7 cut to `ranks`.  The head of `model` gets the same cut.
+
+    `calibration` are pictures on which the responses are measured.  Raises InputError if one cannot be read, if they
+    have fewer regions than the largest rank, or for a rank that its layer does not have.
+    """
+    _LOG.info("cutting fc6 and fc7: this takes some minutes if they have 4096 units")
+    factors = truncate_head(model.head, ranks, _moments(model, ranks, calibration))
+    head = factorised_head(exported_head, factors)
+    # The comparison tests the written graph, so both sides have the same cut.  The mAP shows what the cut costs.
+    multiply_out(model.head, factors)
+    _LOG.info("fc6 and fc7 cut to the ranks %d and %d", *ranks)
+    return head
+
+
+def _moments(model: FasterRCNN, ranks: Sequence[int], calibration: Sequence[str] | None) -> Moments:
+    """The moments of fc6 and fc7 on the pictures of `calibration`, or None for each without pictures."""
+    if not calibration:
+        return (None, None)
+    moments, regions = measure_moments(model, given_images(calibration, model.config.image))
+    if regions < max(ranks):
+        raise InputError("--calibrate", f"only {regions} regions for a rank of {max(ranks)}", "give more pictures")
+    return moments
 
 
 def truncate(kernel: np.ndarray, rank: int, moment: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

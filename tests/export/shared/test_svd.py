@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.savedmodel.svd import DEFAULT_RANKS, factorised_head, measure_moments, multiply_out, truncate, truncate_head
 from export.shared.reference import reference_proposals
+from export.shared.svd import DEFAULT_RANKS, factorised_head, measure_moments, multiply_out, truncate, truncate_head
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.roi_pooling import roi_pool
