@@ -231,9 +231,9 @@ def test_a_broken_file_in_a_list_leaves_the_others(detector, alone, pictures, br
         (np.array(["a.jpg"]), "an array of dtype <U5 and shape (1,) is not a picture"),
         (Image.new("F", (5, 4)), "a PIL image of mode F has no fixed range"),
         (Image.fromarray(np.full((4, 5), 70000, np.int32)), "a PIL image of mode I has values outside of 16 bits"),
-        (7, "int is not a picture; give a path, a PIL image or a uint8 RGB array (H, W, 3)"),
+        (7, "int is not a picture; give a path, the bytes of a file, a PIL image or a uint8 RGB array"),
         (None, "NoneType is not a picture"),
-        (b"\xff\xd8\xff", "image: not a readable picture ("),
+        (b"\xff\xd8\xff", "not a readable picture ("),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

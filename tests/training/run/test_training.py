@@ -61,6 +61,7 @@ def calls(monkeypatch):
     record("measure_detector", is_measure=True)
     monkeypatch.setattr(training, "_set_parts", lambda model, sources, run, start: calls.append(sources))
     monkeypatch.setattr(training, "feature_cache", lambda run, model: None)
+    monkeypatch.setattr(training, "validation_of", lambda run, model, step, cache: None)
     monkeypatch.setattr(training, "used_pictures", lambda step, run, growth: None)
     monkeypatch.setattr(training, "check_shared_backbone", lambda run, model, steps: calls.append("check"))
     return calls
