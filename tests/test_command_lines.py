@@ -337,6 +337,7 @@ def test_joint_training_leaves_a_detector(voc_tree, tmp_path, capsys):
     assert times(folder) == before and printed[printed.index("recall@300") :] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept(voc_tree, tmp_path, capsys):
     """A high learning rate makes the training worse, so the best weights are not the last."""
     folder = tmp_path / "run"

@@ -51,6 +51,7 @@ def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_
     assert out.stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibrated", [False, True], ids=["by weights", "by responses"])
 def test_smaller_layers_answer_as_the_model_that_is_cut_alike(saved, content, pictures, tmp_path, capsys, calibrated):
     out, photos = tmp_path / "detector.tflite", [tmp_path / f"{index}.png" for index in range(2)]
