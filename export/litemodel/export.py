@@ -40,9 +40,8 @@ def export(options: argparse.Namespace) -> None:
     check_calibration(options)
     ranks = wanted_ranks(options)
     model = load_for_export(options)
-    calibration = [
-        resize_picture(image, size).numpy() for image in given_images(options.calibrate or (), model.config.image)
-    ]
+    measured_on = options.calibrate if options.quantize == "int8" else ()
+    calibration = [resize_picture(image, size).numpy() for image in given_images(measured_on, model.config.image)]
     images = images_to_compare(options, model.config.image)
     dataset = read_dataset(options, model)
 
@@ -51,7 +50,7 @@ def export(options: argparse.Namespace) -> None:
     _LOG.info("converted: %.1f MiB, %s", len(content) / 2**20, describe_operators(content))
     if options.quantize != "none":
         content = quantize(content, options.quantize, calibration)
-        on = f" on {len(calibration)} pictures" if options.quantize == "int8" else ""
+        on = f" on {len(calibration)} pictures" if calibration else ""
         _LOG.info("quantised to %s%s: %.1f MiB", options.quantize, on, len(content) / 2**20)
     content = with_metadata(content, size)
 

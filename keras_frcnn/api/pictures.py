@@ -82,7 +82,7 @@ def _file_pixels(path: Path, turned: bool) -> np.ndarray:
 
 
 def _content_pixels(content: bytes, turned: bool, name: str) -> np.ndarray:
-    """The pixels of a file of which the content is at hand."""
+    """The pixels of a file, from its bytes."""
     if not _is_for_pillow(content[: len(_WEBP)]):
         return decode_file(content, turned, name)
     try:

@@ -11,8 +11,8 @@ from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 SUMMARY_PROPOSALS = 300  # proposals per image of the recall column: the paper's number at test time
 _RECALL = f"recall@{SUMMARY_PROPOSALS}"
-_TITLES = {"voc07": "mAP 11-point", "voc": "mAP area", "coco": "COCO AP"}
-_ALWAYS = (_RECALL, _TITLES["voc07"], _TITLES["voc"])  # columns of every table
+METRIC_TITLES = {"voc07": "mAP 11-point", "voc": "mAP area", "coco": "COCO AP"}
+_ALWAYS = (_RECALL, METRIC_TITLES["voc07"], METRIC_TITLES["voc"])  # columns of every table
 
 
 class Validated(NamedTuple):
@@ -102,7 +102,7 @@ def headlines(result: dict) -> dict[str, float]:
     if "coco" in result:
         means["coco"] = result["coco"]["ap"]
     leading = result.get("metric")
-    numbers |= {_TITLES[metric]: means[metric] for metric in sorted(means, key=lambda metric: metric != leading)}
+    numbers |= {METRIC_TITLES[metric]: means[metric] for metric in sorted(means, key=lambda metric: metric != leading)}
     return {name: math.nan if value is None else value for name, value in numbers.items()}
 
 

@@ -11,7 +11,7 @@ from keras_frcnn.network.forward import detection_counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import is_chief, wait_for_all
 from training.four_steps import Step
-from training.reporting.summary import SUMMARY_PROPOSALS
+from training.reporting.summary import METRIC_TITLES, SUMMARY_PROPOSALS
 from training.run.folder import save_parts
 from training.run.start import Run, checkpoint_folder, proposal_directory, some_pictures
 from training.run.stores.detections import detect_dataset
@@ -21,7 +21,6 @@ from training.run.validation.record import Subject, Validation
 
 RECALL = "average recall"
 _FOLDER = "validation"  # beside the checkpoints of the step: boxes of the validation that runs now
-_TITLES = {"voc07": "mAP 11-point", "voc": "mAP area", "coco": "COCO AP"}
 
 
 def validation_of(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | None) -> Validation | None:
@@ -44,7 +43,7 @@ def validation_of(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache |
         _clear(folder / _FOLDER)
         return value
 
-    measure = RECALL if "head" not in step.trains else _TITLES[options.metric]
+    measure = RECALL if "head" not in step.trains else METRIC_TITLES[options.metric]
     subject = Subject(step.title, measure, score, lambda path: save_parts(path, model, step.trains))
     return Validation(subject, folder, options.validate_every, options.patience)
 
