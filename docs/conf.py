@@ -56,6 +56,7 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+autodoc_mock_imports = ["apache_beam"]  # the extra [beam] needs an environment of its own
 python_use_unqualified_type_names = True
 
 PACKAGES = ("keras_frcnn", "training", "export")
