@@ -8,11 +8,12 @@ not written, and the exit status is 1.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from export.shared.options import PRECISIONS, add_model_options, add_parity_options, add_svd_option
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS
+from keras_frcnn.facts.logs import quiet_tensorflow
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,6 +32,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="choose the smaller layers of --svd by the responses to the regions in these pictures instead of by the "
         "weights; give some dozens of real pictures",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-pixels", type=int, default=MOST_PIXELS, metavar="N",
+        help=f"of image_bytes: {MAX_PIXELS_HELP} (default: {MOST_PIXELS})",
+    )  # fmt: skip
     add_parity_options(parser)
     return parser.parse_args(arguments)
 
@@ -38,7 +43,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
+    quiet_tensorflow()
     with exit_on_input_error(extra="export"):
         # Imported here because TensorFlow takes seconds to import, and --help must answer at once.
         from export.savedmodel.export import run

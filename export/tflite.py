@@ -13,11 +13,11 @@ this rule gives one SIZE for all of them.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from export.shared.options import QUANTIZATIONS, add_model_options, add_parity_options, add_svd_option
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.logs import quiet_tensorflow
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,7 +50,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
+    quiet_tensorflow()
     with exit_on_input_error(extra="export"):
         # Imported here because TensorFlow takes seconds to import, and --help must answer at once.
         from export.litemodel.export import run

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
+from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS
+from keras_frcnn.facts.logs import quiet_tensorflow
 
 if TYPE_CHECKING:
     from keras_frcnn.api.bulk.run import Summary
@@ -77,6 +79,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--all-frames", action="store_true", help="look into all frames of animated pictures, as in a video"
     )
+    parser.add_argument(
+        "--max-pixels", type=int, default=MOST_PIXELS, metavar="N", help=f"{MAX_PIXELS_HELP} (default: {MOST_PIXELS})"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the detections in --out")
     return parser.parse_args(arguments)
 
@@ -103,7 +108,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
+    quiet_tensorflow()
     try:
         with exit_on_input_error():
             status = detect(options)
@@ -124,11 +129,12 @@ def detect(options: argparse.Namespace) -> int:
     from keras_frcnn.api.bulk.model import load_finder
     from keras_frcnn.api.bulk.run import Wanted, detect_all
     from keras_frcnn.api.finding.slicing import check_side
-    from keras_frcnn.api.finding.streaming import check_count, check_score
+    from keras_frcnn.api.finding.streaming import MOST_TOGETHER, check_count, check_score
 
     check_score(options.score, "--score")
-    check_count(options.batch_size, "--batch-size")
+    check_count(options.batch_size, "--batch-size", MOST_TOGETHER)
     check_count(options.every, "--every")
+    check_count(options.max_pixels, "--max-pixels")
     check_side(options.slice_size, "--slice-size")
     check_options(options)
     out = None if options.out is None else Path(options.out)
@@ -142,6 +148,7 @@ def detect(options: argparse.Namespace) -> int:
         slice_size=options.slice_size,
         every=options.every,
         all_frames=options.all_frames,
+        max_pixels=options.max_pixels,
         resume=options.resume,
     )
     progress = functools.partial(tqdm, unit="picture", leave=False, disable=None)  # hidden if there is no terminal

@@ -14,10 +14,11 @@ Exit status: 0 if all pictures have their detections, 1 if some could not be rea
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS
+from keras_frcnn.facts.logs import quiet_tensorflow
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -46,12 +47,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Na
     parser.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="most pictures that run together (default: 8)"
     )
+    parser.add_argument(
+        "--max-pixels", type=int, default=MOST_PIXELS, metavar="N", help=f"{MAX_PIXELS_HELP} (default: {MOST_PIXELS})"
+    )
     return parser.parse_known_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options, of_beam = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
+    quiet_tensorflow()
     with exit_on_input_error(extra="beam"):
         from keras_frcnn.api.beam.run import run_beam  # heavy; --help must answer at once
 

@@ -9,11 +9,11 @@ well anchors match it, and at which stage it is found or lost.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
+from keras_frcnn.facts.logs import quiet_tensorflow
 from keras_frcnn.facts.options import add_options
 from keras_frcnn.facts.settings import settings_of
 
@@ -35,7 +35,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
+    quiet_tensorflow()
     with exit_on_input_error(extra="data"):
         if (options.data is None) != (options.split is None):
             raise InputError("--data and --split", "only one of them is given", "give both or none")

@@ -172,8 +172,8 @@ def test_four_steps_leave_a_detector_and_how_good_it_is(finished):
         assert list((folder / "logs" / f"step{step}").rglob("events.out.tfevents*"))
     for step in (1, 3):
         # The next step has 2 iterations of 2 of the 8 pictures and mirror images: it uses 2 to 4 of the 4 pictures.
-        assert 2 <= len(list((folder / "proposals" / f"step{step}" / "train").glob("*.tensor"))) <= 4
-        assert len(list((folder / "proposals" / f"step{step}" / "val").glob("*.tensor"))) == 2
+        assert 2 <= len(list((folder / "proposals" / f"step{step}" / "train").glob("*.tfrecord"))) <= 4
+        assert len(list((folder / "proposals" / f"step{step}" / "val").glob("*.tfrecord"))) == 2
     assert "losses/head_class" in (folder / "logs" / "train.log").read_text()
     assert len(list((folder / "evaluation" / "pictures").glob("*.png"))) == 2
     assert "check: RPN and head share one backbone of 26 variables" in done.stdout
@@ -309,7 +309,7 @@ def test_an_interrupted_run_resumes(voc_tree, tmp_path):
     for number, pattern in (
         (signal.SIGTERM, "config.json"),
         (signal.SIGINT, "logs/step1/**/events*"),
-        (signal.SIGTERM, "proposals/step1/train/**/*.tensor"),
+        (signal.SIGTERM, "proposals/step1/train/**/*.tfrecord"),
         (signal.SIGINT, "logs/step3/**/events*"),
     ):
         errors = interrupted(arguments, number, folder, pattern)

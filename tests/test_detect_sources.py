@@ -60,7 +60,7 @@ def test_pictures_on_the_network_are_answered_as_their_files(detect, saved, fold
         "2 of 4 files could not be read:",
         f"  {urls[2]}: cannot be fetched (HTTP Error 404: File not found); check the address and the network",
         f"  {urls[3]}: not a readable picture (Unknown image file format. One of JPEG, PNG, GIF, BMP, WebP required); "
-        "give a JPEG, PNG, GIF or BMP file",
+        "give a JPEG, PNG, GIF, BMP, WebP or TIFF file",
     ]
     detector = keras_frcnn.load(saved)
     for line, file in zip(found, ("a b.png", "c.webp"), strict=False):

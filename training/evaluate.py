@@ -9,10 +9,10 @@ detections as COCO and VOC result files, and pictures.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.logs import quiet_tensorflow
 from keras_frcnn.facts.options import add_options, from_options
 from keras_frcnn.facts.settings import settings_of
 from training.run.options.evaluation import EvaluationOptions
@@ -30,7 +30,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
+    quiet_tensorflow()
     with exit_on_input_error(extra="train"):
         options = from_options(EvaluationOptions, parsed)
         options.check()

@@ -8,11 +8,11 @@ training.alternate.  With --joint, the plan is for training.joint.  An option th
 """
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.logs import quiet_tensorflow
 from training.four_steps import Step, four_steps, joint_training, with_table
 from training.run.options.declared import AlternationOptions, JointOptions
 from training.run.options.reading import Request, option_parser, request_of
@@ -53,7 +53,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> PlanArguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_input_error(extra="train"):
         asked = parse_arguments(arguments)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported
+        quiet_tensorflow()
         from training.run.planning.planned import write_plan
 
         write_plan(asked.request, asked.make_steps, asked.out)

@@ -7,10 +7,10 @@ differ, and their curves.  TensorBoard shows the curves of all runs in a folder:
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
+from keras_frcnn.facts.logs import quiet_tensorflow
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
+    quiet_tensorflow()
     with exit_on_input_error(extra="train"):
         if len(options.compare) < 2:
             raise InputError("--compare", "there is only one run", "give two or more run folders")

@@ -19,6 +19,7 @@ from export.shared.svd import cut_head, wanted_ranks
 from keras_frcnn.data.pictures.images import LEAST_SIDE, resize_picture
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
+from keras_frcnn.facts.limits import MOST_INPUT_PIXELS
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ def export(options: argparse.Namespace) -> None:
     size = parse_size(options.size)
     path = check_out(options)
     check_calibration(options)
-    ranks = wanted_ranks(options)
     model = load_for_export(options)
+    ranks = wanted_ranks(options, model.head)
     measured_on = options.calibrate if options.quantize == "int8" else ()
     calibration = [resize_picture(image, size).numpy() for image in given_images(measured_on, model.config.image)]
     images = images_to_compare(options, model.config.image)
@@ -72,6 +73,9 @@ def parse_size(text: str) -> tuple[int, int]:
     if min(size) < LEAST_SIDE:
         problem = f"{text} is too small: the feature map would be empty"
         raise InputError("--size", problem, f"give sides of at least {LEAST_SIDE} pixels")
+    if size[0] * size[1] > MOST_INPUT_PIXELS:
+        problem = f"{text} is too large: more than {MOST_INPUT_PIXELS} pixels"
+        raise InputError("--size", problem, "give the size of pictures in training, e.g. 480x640")
     return size
 
 

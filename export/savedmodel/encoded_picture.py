@@ -10,10 +10,6 @@ from keras_frcnn.data.stream.tuning import untuned
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.structures import Tensor
 
-# A decoded picture takes 3 bytes a pixel, and 3 more while it is turned.  A progressive JPEG takes 6 more while it is
-# decoded: 600 MB at this limit.
-MOST_PIXELS = 2**26
-
 
 class EncodedPicture(NamedTuple):
     """A picture that was decoded in the graph, or the reason why it was not."""
@@ -23,10 +19,10 @@ class EncodedPicture(NamedTuple):
     orientation: Tensor  # () int32: the EXIF orientation that was applied, 1 to 8; 1 for a picture as stored
 
 
-def read_encoded(encoded: Tensor, config: ImageConfig) -> EncodedPicture:
+def read_encoded(encoded: Tensor, config: ImageConfig, max_pixels: int) -> EncodedPicture:
     """Decode, turn and prepare a JPEG or PNG, a () string.  Raises nothing, whatever the bytes are.
 
-    A picture of more than MOST_PIXELS pixels is refused before it is decoded.
+    A picture of more than `max_pixels` pixels is refused before it is decoded.
     """
 
     def refused(why: Tensor | str) -> EncodedPicture:
@@ -42,13 +38,13 @@ def read_encoded(encoded: Tensor, config: ImageConfig) -> EncodedPicture:
             image = apply_orientation(decode_image(encoded), orientation)
             return EncodedPicture(prepare(image, config.short_side, config.long_side), tf.constant(""), orientation)
 
-        too_large = tf.strings.join([sides, f"pixels are over the limit of {MOST_PIXELS} in all"], " ")
+        too_large = tf.strings.join([sides, f"pixels are over the limit of {max_pixels} in all"], " ")
         return tf.case(
             [
                 (tf.equal(encoded, ""), lambda: refused("no bytes")),
                 (tf.reduce_all(size == 0), lambda: refused("neither JPEG nor PNG")),
                 # A division, because the product of the two 32-bit numbers of a header may overflow.
-                (height > MOST_PIXELS // tf.maximum(width, 1), lambda: refused(too_large)),
+                (height > max_pixels // tf.maximum(width, 1), lambda: refused(too_large)),
             ],
             default=decoded,
         )

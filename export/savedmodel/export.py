@@ -19,6 +19,7 @@ from export.shared.pictures import images_to_compare
 from export.shared.reference import detect_with_keras
 from export.shared.running import run_export
 from export.shared.svd import cut_head, wanted_ranks
+from keras_frcnn.api.finding.streaming import check_count
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.errors import InputError
@@ -51,10 +52,12 @@ def export(options: argparse.Namespace) -> None:
       InputError: an option, the model or a picture is wrong.
       ParityError: the SavedModel differs too much.  Nothing is written then, and an existing version stays.
     """
-    target, ranks = _target(options), wanted_ranks(options)
-    if options.calibrate and not ranks:
+    target = _target(options)
+    if options.calibrate and options.svd is None:
         raise InputError("--calibrate", "has no effect without --svd", "remove it, or add --svd")
+    check_count(options.max_pixels, "--max-pixels")
     model = load_for_export(options)
+    ranks = wanted_ranks(options, model.head)
     dataset = read_dataset(options, model)
     images = images_to_compare(options, model.config.image)
     weights = f"{model.count_params() / 1e6:.1f} million weights"
@@ -64,7 +67,12 @@ def export(options: argparse.Namespace) -> None:
         keras_map = mean_average_precision(lambda image: detect_with_keras(model, image), dataset, "Keras model")
     exported = in_precision(model, options.precision)
     head = cut_head(model, exported.head, ranks, options.calibrate) if ranks else exported.head
-    settings = {"detector": config_to_dict(exported.config), "precision": options.precision, "svd": ranks}
+    settings = {
+        "detector": config_to_dict(exported.config),
+        "precision": options.precision,
+        "svd": ranks,
+        "max_pixels": options.max_pixels,
+    }
     comparison = Comparison(model, images, options.precision, dataset, keras_map)
 
     def write(directory: pathlib.Path) -> None:
@@ -77,7 +85,7 @@ def export(options: argparse.Namespace) -> None:
 
 def _write(model: FasterRCNN, head: Head, settings: dict[str, Any], directory: pathlib.Path, served_name: str) -> None:
     """Write the SavedModel with its warm-up requests; `served_name` is the model's name in TensorFlow Serving."""
-    save(model, head, settings, directory)
+    save(model, head, settings, directory, settings["max_pixels"])
     requests = write_warmup(directory, served_name)
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     _LOG.info("written: %.1f MB, %d warm-up requests in it", size / 1e6, requests)

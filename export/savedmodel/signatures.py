@@ -17,6 +17,7 @@ from export.shared import convention
 from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.facts.files import write_json
+from keras_frcnn.facts.limits import MOST_PIXELS
 from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.network import forward
 from keras_frcnn.network.head import Head
@@ -25,7 +26,7 @@ from keras_frcnn.network.model import FasterRCNN
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
 
 
-def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
+def make_signatures(model: FasterRCNN, head: Head, max_pixels: int = MOST_PIXELS) -> dict[str, Any]:
     """The concrete function of each signature, by name.  `head` replaces the head of the model.
 
     Each function takes and returns tensors with a batch axis:
@@ -34,8 +35,8 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
       image_bytes: B JPEGs or PNGs (B,) string -> the same, image_errors (B,) string and image_orientations (B,).
       proposals: images (B, H, W, 3) uint8 -> proposal_boxes (B, P, 4), proposal_scores (B, P), num_proposals (B,).
 
-    The error of a readable picture is empty.  The orientation is the EXIF orientation that was applied, 1 to 8; boxes
-    are those of the turned picture.
+    The error of a readable picture is empty.  A file of more than `max_pixels` pixels is not read.  The orientation is
+    the EXIF orientation that was applied, 1 to 8; boxes are those of the turned picture.
     """
     parts = model.parts._replace(head=head)
     sides = model.config.image.short_side, model.config.image.long_side
@@ -47,7 +48,7 @@ def make_signatures(model: FasterRCNN, head: Head) -> dict[str, Any]:
 
     def detect_in_file(encoded: Tensor) -> dict[str, Tensor]:
         """The outputs for one picture, a () string, without the batch axis."""
-        image, error, orientation = read_encoded(encoded, model.config.image)
+        image, error, orientation = read_encoded(encoded, model.config.image, max_pixels)
 
         def found() -> dict[str, Tensor]:
             outputs = detect(image[None], tf.shape(image)[None, :2])
@@ -110,10 +111,17 @@ def _map_files(
     return tf.map_fn(detect_in_file, files, parallel_iterations=1, fn_output_signature=output_specs)
 
 
-def save(model: FasterRCNN, head: Head, settings: dict[str, Any], directory: str | os.PathLike[str]) -> None:
+def save(
+    model: FasterRCNN,
+    head: Head,
+    settings: dict[str, Any],
+    directory: str | os.PathLike[str],
+    max_pixels: int = MOST_PIXELS,
+) -> None:
     """Write the SavedModel to `directory`, with the assets labels.json and config.json.
 
-    labels.json has the class names by number, from 1; config.json holds `settings`.
+    labels.json has the class names by number, from 1; config.json holds `settings`.  See `make_signatures` for
+    `max_pixels`.
 
     The object graph is a plain `tf.Module` of variables, stored once for all signatures.  It holds nothing of Keras,
     and no Python code is needed to load it.
@@ -127,4 +135,4 @@ def save(model: FasterRCNN, head: Head, settings: dict[str, Any], directory: str
             path = pathlib.Path(folder) / f"{name}.json"
             write_json(path, value)
             setattr(module, name, tf.saved_model.Asset(str(path)))
-        tf.saved_model.save(module, str(directory), make_signatures(model, head))
+        tf.saved_model.save(module, str(directory), make_signatures(model, head, max_pixels))

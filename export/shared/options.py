@@ -34,7 +34,8 @@ def add_svd_option(parser: argparse.ArgumentParser) -> None:
     """Add the option `--svd`, which `svd.wanted_ranks` reads."""
     parser.add_argument(
         "--svd", nargs="*", type=int, metavar="RANK",
-        help="replace fc6 and fc7 by two smaller layers each, of these two ranks (default: 1536 1024)",
+        help="replace fc6 and fc7 by two smaller layers each, of these two ranks (default: 3/8 and 1/4 of their "
+        "units, that is 1536 1024 of 4096)",
     )  # fmt: skip
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from keras_frcnn.api.pictures import Path
-from keras_frcnn.data.pictures.files import read_picture
+from keras_frcnn.api.pictures import Path, to_pixels
+from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.data.sources.synthetic.scenes import draw_scene
 from keras_frcnn.facts.config import ImageConfig
 
@@ -20,7 +20,7 @@ def given_images(paths: Iterable[Path], config: ImageConfig) -> list[np.ndarray]
     They are turned as their EXIF orientation says if the model applies it.  Raises InputError for a file that cannot
     be read.
     """
-    return [read_picture(path, config.applies_exif) for path in paths]
+    return [to_pixels(path, Reading(config.applies_exif)) for path in paths]
 
 
 def synthetic_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:

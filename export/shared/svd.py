@@ -24,7 +24,8 @@ from keras_frcnn.network import forward
 from keras_frcnn.network.head import Head
 from keras_frcnn.network.model import FasterRCNN
 
-DEFAULT_RANKS = (1536, 1024)  # of fc6 and fc7: less than half the multiplications of 4096 units
+DEFAULT_RANKS = (1536, 1024)  # of fc6 and fc7 with FULL_UNITS: less than half the multiplications
+FULL_UNITS = 4096
 LAYERS = ("fc6", "fc7")
 
 _LOG = logging.getLogger(__name__)
@@ -33,21 +34,34 @@ Factors = list[tuple[np.ndarray, np.ndarray]]  # of fc6 and of fc7: (inputs, ran
 Moments = Sequence[np.ndarray | None]  # of fc6 and of fc7: (units, units) float64, or None where not measured
 
 
-def wanted_ranks(options: argparse.Namespace) -> list[int] | None:
-    """The ranks of fc6 and fc7, or None without `--svd`.  Raises InputError for a wrong number of ranks."""
+def wanted_ranks(options: argparse.Namespace, head: Head) -> list[int] | None:
+    """The ranks of fc6 and fc7, or None without `--svd`.  The default is in proportion to the units of `head`.
+
+    Raises InputError for a wrong number of ranks, or for a rank that its layer does not have.
+    """
     if options.svd is None:
         return None
     if len(options.svd) not in (0, len(DEFAULT_RANKS)):
         fix = "give two ranks, for fc6 and for fc7, or none for the default"
         raise InputError("--svd", f"wrong number of ranks ({len(options.svd)})", fix)
-    return options.svd or list(DEFAULT_RANKS)
+    ranks = options.svd or [rank * head.fc_units // FULL_UNITS for rank in DEFAULT_RANKS]
+    check_ranks(head, ranks)
+    return ranks
+
+
+def check_ranks(head: Head, ranks: Sequence[int]) -> None:
+    """Raise InputError for a rank that is not below the full rank of its layer."""
+    for name, rank in zip(LAYERS, ranks, strict=True):
+        full = min(getattr(head, name).kernel.shape)
+        if not 1 <= rank < full:
+            raise InputError("--svd", f"{name} cannot be cut to rank {rank}", f"give a rank from 1 to {full - 1}")
 
 
 def cut_head(model: FasterRCNN, exported_head: Head, ranks: Sequence[int], calibration: Sequence[str] | None) -> Head:
     """`exported_head` with fc6 and fc7 cut to `ranks`.  The head of `model` gets the same cut.
 
-    `calibration` are pictures on which the responses are measured.  Raises InputError if one cannot be read, if they
-    have fewer regions than the largest rank, or for a rank that its layer does not have.
+    `calibration` are pictures on which the responses are measured.  Raises InputError if one cannot be read, or if they
+    have fewer regions than the largest rank.
     """
     _LOG.info("cutting fc6 and fc7: this takes some minutes if they have 4096 units")
     factors = truncate_head(model.head, ranks, _moments(model, ranks, calibration))
@@ -110,12 +124,8 @@ def truncate_head(head: Head, ranks: Sequence[int], moments: Moments = (None, No
 
     Raises InputError for a rank that is not below the full rank of its layer.
     """
-    layers = [getattr(head, name) for name in LAYERS]
-    for name, layer, rank in zip(LAYERS, layers, ranks, strict=True):
-        full = min(layer.kernel.shape)
-        if not 1 <= rank < full:
-            raise InputError("--svd", f"{name} cannot be cut to rank {rank}", f"give a rank from 1 to {full - 1}")
-    cuts = zip(layers, ranks, moments, strict=True)
+    check_ranks(head, ranks)
+    cuts = zip((getattr(head, name) for name in LAYERS), ranks, moments, strict=True)
     return [truncate(np.asarray(layer.kernel), rank, moment) for layer, rank, moment in cuts]
 
 

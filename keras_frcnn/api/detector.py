@@ -14,6 +14,7 @@ from keras_frcnn.api.model_file import load_model
 from keras_frcnn.api.pictures import Path, Picture, PixelDetections, detect_prepared, in_picture, prepare_picture
 from keras_frcnn.api.result import Result
 from keras_frcnn.facts.config import DetectorConfig
+from keras_frcnn.facts.limits import MOST_PIXELS
 from keras_frcnn.facts.structures import Detections, Tensor
 from keras_frcnn.network.model import FasterRCNN
 
@@ -67,12 +68,22 @@ class Detector:
 
     @overload  # a str is an iterable of str, too
     def detect(  # type: ignore[overload-overlap]
-        self, images: Picture, score: float = 0.5, batch_size: int = 1, slice_size: int | None = None
+        self,
+        images: Picture,
+        score: float = 0.5,
+        batch_size: int = 1,
+        slice_size: int | None = None,
+        max_pixels: int = MOST_PIXELS,
     ) -> Result: ...
 
     @overload
     def detect(
-        self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1, slice_size: int | None = None
+        self,
+        images: Iterable[Picture],
+        score: float = 0.5,
+        batch_size: int = 1,
+        slice_size: int | None = None,
+        max_pixels: int = MOST_PIXELS,
     ) -> list[Result]: ...
 
     def detect(
@@ -81,6 +92,7 @@ class Detector:
         score: float = 0.5,
         batch_size: int = 1,
         slice_size: int | None = None,
+        max_pixels: int = MOST_PIXELS,
     ) -> Result | list[Result]:
         """Find the objects in one picture or in several.
 
@@ -97,19 +109,25 @@ class Detector:
           slice_size: also look into overlapping square slices of this side, in pixels of the picture.  It finds small
             objects in pictures that are larger than those of training; a good side is the short side of those.  None:
             only look at the whole picture.
+          max_pixels: a picture with more pixels cannot be read; arrays have no limit.
 
         Returns one Result for one picture, and for several a list of Results in the same order.
 
-        Raises InputError for a `score`, `batch_size` or `slice_size` out of range, and for a single picture that cannot
-        be read.  In a list, such a picture gives a Result without detections that says why in `error`.
+        Raises InputError for a number out of range, and for a single picture that cannot be read.  In a list, such a
+        picture gives a Result without detections that says why in `error`.
         """
         if not _is_one(images):
             several = cast(Iterable[Picture], images)  # a TypeGuard narrows only where it is true
-            return list(self.stream(several, score, batch_size, slice_size))
-        return streaming.detect_one(sliced(self, slice_size), images, score, batch_size)
+            return list(self.stream(several, score, batch_size, slice_size, max_pixels))
+        return streaming.detect_one(sliced(self, slice_size), images, score, batch_size, max_pixels)
 
     def stream(
-        self, images: Iterable[Picture], score: float = 0.5, batch_size: int = 1, slice_size: int | None = None
+        self,
+        images: Iterable[Picture],
+        score: float = 0.5,
+        batch_size: int = 1,
+        slice_size: int | None = None,
+        max_pixels: int = MOST_PIXELS,
     ) -> Iterator[Result]:
         """Find the objects in any number of pictures, which need not fit into memory.
 
@@ -118,10 +136,10 @@ class Detector:
 
         Returns an iterator over the Results, in the order of the pictures.
 
-        Raises InputError at once for a `score`, `batch_size` or `slice_size` out of range.  A picture that cannot be
-        read gives a Result without detections that says why in `error`.
+        Raises InputError at once for a number out of range.  A picture that cannot be read gives a Result without
+        detections that says why in `error`.
         """
-        return streaming.stream(sliced(self, slice_size), images, score, batch_size)
+        return streaming.stream(sliced(self, slice_size), images, score, batch_size, max_pixels)
 
     def find(self, pictures: Sequence[np.ndarray], batch_size: int) -> list[PixelDetections]:
         """All detections in pictures of any sizes, (H, W, 3) uint8 RGB each; see `detect` for `batch_size`."""

@@ -3,7 +3,7 @@
 A picture is a file, the bytes of one, a PIL image or an array.  They all become what `decode_picture` of
 `data/pictures/orientation.py` makes of a file: (H, W, 3) uint8 RGB, without alpha.  If the model applies the EXIF
 orientation (`ImageConfig.applies_exif`), files and PIL images are turned as theirs says.  Arrays have none and are
-taken as they are.
+taken as they are, whatever their size.  Other pictures have a limit of pixels and are refused before they are decoded.
 
 Axes: H W pixels of a picture, B pictures of one batch, h w pixels of a resized picture, N detections in one picture.
 """
@@ -14,14 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from keras_frcnn.data.pictures.files import decode_file, read_picture
+from keras_frcnn.data.pictures.files import Reading, decode_file, read_picture
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.data.pictures.orientation import apply_orientation
 from keras_frcnn.data.sources.shared.picture_header import AS_STORED, orientation_of
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import check_pixels
 from keras_frcnn.facts.structures import Detections, Tensor
 from keras_frcnn.geometry.boxes import to_original_pixels
 from keras_frcnn.network.model import FasterRCNN
@@ -31,8 +32,9 @@ Picture = np.ndarray | Image.Image | Path | bytes
 
 # Pillow converts premultiplied alpha only to plain alpha, and warns about a palette with alpha that goes to RGB.
 _BEFORE_RGB = {"La": "LA", "RGBa": "RGBA", "P": "RGBA", "PA": "RGBA"}
-# How the formats that TensorFlow cannot decode begin.  The four bytes in the middle of WebP are its size.
-_WEBP, _TIFF = b"RIFF....WEBP", (b"II*\0", b"MM\0*")
+# How the formats begin that TensorFlow cannot decode, and GIF, of which it decodes all frames to give the first.  The
+# four bytes in the middle of WebP are its size.
+_WEBP, _TIFF, _GIF = b"RIFF....WEBP", (b"II*\0", b"MM\0*"), (b"GIF87a", b"GIF89a")
 _USE_A_PICTURE = "give a path, the bytes of a file, a PIL image or a uint8 RGB array (H, W, 3)"
 
 
@@ -44,63 +46,61 @@ class PixelDetections(NamedTuple):
     scores: np.ndarray  # (N,) float32, 0 to 1
 
 
-def to_pixels(image: Picture, turned: bool, name: str = "image") -> np.ndarray:
+def to_pixels(image: Picture, reading: Reading, name: str = "image") -> np.ndarray:
     """The pixels of a picture in any accepted form: (H, W, 3) uint8 RGB.
 
-    With `turned`, a file or a PIL image is turned as its EXIF orientation says.  `name` stands for an image without a
-    path in error messages.  Raises InputError if `image` is not a picture, or if it cannot be read.
+    `name` stands for an image without a path in error messages.  Raises InputError if `image` is not a picture, if it
+    is too large, or if it cannot be read.
     """
     if isinstance(image, str | os.PathLike):
-        return _file_pixels(image, turned)
+        return _file_pixels(image, reading)
     if isinstance(image, bytes):
-        return _content_pixels(image, turned, name)
+        return _content_pixels(image, reading, name)
     if isinstance(image, Image.Image):
-        pixels = _pil_pixels(image, name)
+        pixels = _pil_pixels(image, reading, name)
         # Not ImageOps.exif_transpose, which also reads XMP: a PIL image must be what its file is.
-        orientation = orientation_of(image.info.get("exif")) if turned else AS_STORED
+        orientation = orientation_of(image.info.get("exif")) if reading.turned else AS_STORED
         return apply_orientation(tf.constant(pixels), orientation).numpy()
     if hasattr(image, "__array__"):
         return _array_pixels(np.asarray(image), name)
     raise InputError(name, f"{type(image).__name__} is not a picture", _USE_A_PICTURE)
 
 
-def _file_pixels(path: Path, turned: bool) -> np.ndarray:
-    """The pixels of a file.  Training decodes JPEG, PNG, GIF and BMP; Pillow reads WebP and TIFF."""
+def _file_pixels(path: Path, reading: Reading) -> np.ndarray:
+    """The pixels of a file.  Training decodes JPEG, PNG and BMP; Pillow reads the other formats."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise InputError(path, "is not a regular file", "give the path of a picture")
     try:
         with open(path, "rb") as file:
             start = file.read(len(_WEBP))
-        if not _is_for_pillow(start):
-            return read_picture(path, turned)
-        with Image.open(path) as opened:
-            return to_pixels(opened, turned)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path, error) from error
     except OSError:
-        return read_picture(path, turned)  # names the problem
+        start = b""  # `read_picture` names the problem
+    return _pixels_of_pillow(path, reading, path) if _is_for_pillow(start) else read_picture(path, reading)
 
 
-def _content_pixels(content: bytes, turned: bool, name: str) -> np.ndarray:
+def _content_pixels(content: bytes, reading: Reading, name: str) -> np.ndarray:
     """The pixels of a file, from its bytes."""
-    if not _is_for_pillow(content[: len(_WEBP)]):
-        return decode_file(content, turned, name)
+    if _is_for_pillow(content[: len(_WEBP)]):
+        return _pixels_of_pillow(io.BytesIO(content), reading, name)
+    return decode_file(content, reading, name)
+
+
+def _pixels_of_pillow(source: Path | io.BytesIO, reading: Reading, name: Path) -> np.ndarray:
+    """The pixels of a WebP, TIFF or GIF file, of which the first frame."""
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            return to_pixels(opened, turned, name)
-    except Image.DecompressionBombError as error:
-        raise _too_large(name, error) from error
-    except OSError:
-        return decode_file(content, turned, name)  # names the problem
-
-
-def _too_large(name: Path, error: Image.DecompressionBombError) -> InputError:
-    return InputError(name, f"not a readable picture ({error})", "give a picture with fewer pixels")
+        with Image.open(source) as opened:
+            return to_pixels(opened, reading, os.fspath(name))
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(name, "not a readable picture (damaged)", "replace it") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(name, f"not a readable picture ({error})", "replace it") from error
 
 
 def _is_for_pillow(start: bytes) -> bool:
-    """Whether a file that begins so is WebP or TIFF."""
-    return start.startswith(_TIFF) or (start[:4] == _WEBP[:4] and start[8:] == _WEBP[8:])
+    """Whether a file that begins so is WebP, TIFF or GIF."""
+    return start.startswith(_TIFF + _GIF) or (start[:4] == _WEBP[:4] and start[8:] == _WEBP[8:])
 
 
 def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:
@@ -115,8 +115,9 @@ def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:
     return array.repeat(3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
 
 
-def _pil_pixels(image: Image.Image, name: str) -> np.ndarray:
+def _pil_pixels(image: Image.Image, reading: Reading, name: str) -> np.ndarray:
     name = getattr(image, "filename", "") or name
+    check_pixels(name, image.height, image.width, reading.max_pixels)
     if image.mode == "F":
         raise InputError(name, "a PIL image of mode F has no fixed range of values", "convert it to mode L or RGB")
     try:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from keras_frcnn.api.drawing import draw_detections
 from keras_frcnn.api.pictures import to_pixels
+from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.facts.errors import InputError
 
 
@@ -33,7 +34,7 @@ class Result:
     source: str | None = None  # the picture's path, or its address; None for bytes, an array or a PIL image
     error: str | None = None  # why the picture could not be read; None if it was
     _pixels: np.ndarray | None = field(default=None)  # (H, W, 3) uint8 RGB of a picture that is not a file at `source`
-    _turned: bool = field(default=False)  # whether the picture at `source` was turned as its EXIF orientation says
+    _reading: Reading = field(default=Reading(turned=False))  # how the picture at `source` was read
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -72,7 +73,7 @@ class Result:
         if pixels is None:
             if self.source is None:
                 raise InputError("Result", "it has neither pixels nor a path", "draw with keras_frcnn.draw_detections")
-            pixels = to_pixels(self.source, self._turned)
+            pixels = to_pixels(self.source, self._reading)
         if pixels.shape[:2] != (self.height, self.width):
             size = f"{pixels.shape[0]} x {pixels.shape[1]}, not {self.height} x {self.width} as in detection"
             raise InputError(self.source or "image", f"the picture is now {size}", "run detect again")

@@ -16,6 +16,7 @@ from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.logs import quiet_tensorflow
 from keras_frcnn.facts.options import add_options, from_options, given_options
 from keras_frcnn.facts.settings import Limits, Setting, changed, check_number, settings_of
 
@@ -51,7 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; see the top of this file."""
     options = parse_arguments(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
+    quiet_tensorflow()
     with exit_on_input_error(extra="data"):
         check_number(options.jobs, Limits(at_least=1), "--jobs")
         spec = from_options(DataSpec, options)

@@ -41,11 +41,12 @@ class ImageConfig:
     """Images: how they are read, and the size to which they are resized, at one scale (section 3.3)."""
 
     short_side: int = setting(
-        600, "shorter side of the resized image, in pixels", source="section 3.3", option="--short-side", more_than=0
-    )
+        600, "shorter side of the resized image, in pixels", source="section 3.3", option="--short-side",
+        more_than=0, at_most=5792,
+    )  # fmt: skip
     long_side: int = setting(
         1000, "most pixels of the longer side; where both cannot hold, this one does",
-        source="Girshick 2015, released code", option="--long-side", more_than=0,
+        source="Girshick 2015, released code", option="--long-side", more_than=0, at_most=32768,
     )  # fmt: skip
     exif: str = setting(
         "auto",
@@ -77,7 +78,7 @@ class RPNConfig:
     paper's lambda of 10 over 2400 positions.
     """
 
-    channels: int = setting(512, "channels of the 3x3 convolution", source="section 3.1", more_than=0)
+    channels: int = setting(512, "channels of the 3x3 convolution", source="section 3.1", more_than=0, at_most=65536)
     positive_iou: float = setting(
         0.7, "an anchor with at least this IoU with an object is positive", source="section 3.1.2",
         more_than=0, at_most=1,
@@ -86,7 +87,9 @@ class RPNConfig:
         0.3, "an anchor with less than this IoU with every object is negative", source="section 3.1.2",
         at_least=0, at_most=1,
     )  # fmt: skip
-    batch_size: int = setting(256, "anchors sampled from one image", source="section 3.1.3", more_than=0)
+    batch_size: int = setting(
+        256, "anchors sampled from one image", source="section 3.1.3", more_than=0, at_most=100000
+    )
     positive_fraction: float = setting(
         0.5, "largest share of positive anchors among them", source="section 3.1.3", more_than=0, at_most=1
     )
@@ -112,7 +115,7 @@ class RPNConfig:
         at_least=0,
     )  # fmt: skip
     train_post_nms_topk: int = setting(
-        2000, "proposals kept after NMS to train the detector", source="section 3.3", more_than=0
+        2000, "proposals kept after NMS to train the detector", source="section 3.3", more_than=0, at_most=100000
     )
     joint_pre_nms_topk: int = setting(
         12000, "proposals kept before NMS in joint training; 0 keeps all", source="released joint training", at_least=0
@@ -124,16 +127,18 @@ class HeadConfig:
     """Detector head: layers and targets of Fast R-CNN (Girshick 2015, section 2)."""
 
     pool_size: int = setting(
-        7, "RoI pooling gives this many rows and columns", source="Girshick 2015, section 2.1", more_than=0
+        7, "RoI pooling gives this many rows and columns", source="Girshick 2015, section 2.1", more_than=0, at_most=64
     )
-    fc_units: int = setting(4096, "units of fc6 and fc7", source="VGG16", option="--fc-units", more_than=0)
+    fc_units: int = setting(
+        4096, "units of fc6 and fc7", source="VGG16", option="--fc-units", more_than=0, at_most=65536
+    )
     dropout: float = setting(
         0.5, "share of the units of fc6 and fc7 dropped in training", source="VGG16", option="--dropout",
         at_least=0, less_than=1,
     )  # fmt: skip
     batch_size: int = setting(
         64, "RoIs sampled from one image to train the detector; 2 images make the paper's 128",
-        source="Girshick 2015, section 2.3", option="--rois", more_than=0,
+        source="Girshick 2015, section 2.3", option="--rois", more_than=0, at_most=20000,
     )  # fmt: skip
     foreground_fraction: float = setting(
         0.25, "largest share of foreground RoIs among them", source="Girshick 2015, section 2.3", more_than=0, at_most=1
@@ -169,7 +174,7 @@ class TestConfig:
     pre_nms_topk: int = setting(
         6000, "proposals kept before NMS; 0 keeps all", source="released test configuration", at_least=0
     )
-    post_nms_topk: int = setting(300, "proposals kept after NMS", source="section 4.1", more_than=0)
+    post_nms_topk: int = setting(300, "proposals kept after NMS", source="section 4.1", more_than=0, at_most=20000)
     score_threshold: float = setting(
         0.05, "detections score more than this", source="released test configuration", at_least=0, less_than=1
     )
@@ -178,7 +183,7 @@ class TestConfig:
         source="released test configuration", option="--nms-iou", more_than=0, at_most=1,
     )  # fmt: skip
     max_detections: int = setting(
-        100, "detections kept in one image", source="released test configuration", more_than=0
+        100, "detections kept in one image", source="released test configuration", more_than=0, at_most=100000
     )
 
     __test__ = False  # pytest must not collect this class

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+UNWRITABLE = 74  # the exit status EX_IOERR: a file or a device failed
+CLOSED_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 OWN_PACKAGES = ("keras_frcnn", "training", "export")  # a missing module of these is a bug, not a missing package
 
 
@@ -27,9 +29,11 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def exit_on_input_error(extra: str | None = None) -> Iterator[None]:
-    """Turn an error that the user can fix into one line on standard error and exit status 2, without a traceback.
+    """Turn an error that the user can fix into one line on standard error and an exit status, without a traceback.
 
-    These errors are `InputError` and, with `extra`, a package that is not installed.
+    The status is 2 for an `InputError` and, with `extra`, for a package that is not installed.  It is UNWRITABLE for a
+    full disk and other errors of files and devices.  If the reader of standard output is gone, as with `| head`, there
+    is no line.
 
     Args:
         extra: The extra of setup.cfg that installs what the command imports: `train` or `export`.  None for a command
@@ -40,6 +44,13 @@ def exit_on_input_error(extra: str | None = None) -> Iterator[None]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        raise SystemExit(CLOSED_PIPE) from None
+    except OSError as error:
+        fix = "make room, or correct the place or its permissions, and run the same command again"
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}; {fix}", file=sys.stderr)
+        raise SystemExit(UNWRITABLE) from None
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if extra is None or package in OWN_PACKAGES:

@@ -5,8 +5,11 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+from keras_frcnn.facts.errors import InputError
+
+T = TypeVar("T")
 PARTIAL = "partial."  # temporary names start with a dot and this
 
 
@@ -20,7 +23,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
         write: Called with a temporary path in the same folder, with the same suffix; creates the file or folder there.
 
     Raises:
-        OSError: The target cannot be written.  Errors of `write` are passed on.
+        OSError: The target cannot be written; the error names a file.  Other errors of `write` are passed on.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +39,10 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
             if replaced.exists():
                 os.replace(replaced, path)
             raise
+    except OSError as error:
+        if error.filename is None:  # the errors of writing to an open file name none
+            error.filename = os.fspath(path)
+        raise
     finally:
         _remove(temporary)
         _remove(replaced)
@@ -49,7 +56,23 @@ def remove_halves(folder: str | os.PathLike) -> None:
 
 def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file.  Raises OSError, and ValueError if the file is not JSON."""
-    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def read_known(path: str | os.PathLike, read: Callable[[Any], T], fix: str) -> T:
+    """What `read` makes of the values in a JSON file.
+
+    Raises InputError, with `fix`, if the file cannot be read, or if `read` does not find what it expects.
+    """
+    try:
+        return read(read_json(path))
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(path, f"cannot be read ({type(error).__name__}: {error})", fix) from error
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -1,10 +1,14 @@
-"""Errors that the user can fix end a command with one line and exit status 2; all others keep their traceback."""
+"""Errors that the user can fix end a command with one line and an exit status; all others keep their traceback."""
 
+import errno
 import importlib
+import subprocess
+import sys
 
 import pytest
 
-from keras_frcnn.facts.errors import InputError, exit_on_input_error
+from keras_frcnn.facts.errors import CLOSED_PIPE, UNWRITABLE, InputError, exit_on_input_error
+from keras_frcnn.facts.files import write_atomically
 
 
 def test_an_input_error_is_one_line_of_three_parts(capsys):
@@ -35,6 +39,44 @@ def test_a_missing_package_names_the_extra_that_installs_it(capsys, extra):
 def test_another_missing_module_keeps_its_traceback(extra, module):
     with pytest.raises(ModuleNotFoundError), exit_on_input_error(extra=extra):
         importlib.import_module(module)
+
+
+def full_disk(path):
+    """What writing to an open file raises: an error without the name of the file."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, capsys):
+    path = tmp_path / "weights" / "step1.npz"
+    with pytest.raises(SystemExit) as exit_, exit_on_input_error():
+        write_atomically(path, full_disk)
+    assert exit_.value.code == UNWRITABLE
+    assert capsys.readouterr().err == (
+        f"error: {path}: No space left on device; make room, or correct the place or its permissions, and run the same "
+        "command again\n"
+    )
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_error_of_a_library_without_number_and_name_is_one_line(capsys):
+    with pytest.raises(SystemExit) as exit_, exit_on_input_error():
+        raise OSError("Can't write data (file write failed)")
+    assert exit_.value.code == UNWRITABLE
+    assert capsys.readouterr().err.startswith("error: a file: Can't write data (file write failed); make room, or ")
+
+
+def test_a_reader_that_goes_away_ends_a_command_in_silence():
+    code = (
+        "from keras_frcnn.facts.errors import exit_on_input_error\n"
+        "with exit_on_input_error():\n"
+        "    while True: print('a line of some length', flush=True)\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "a line of some length\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == CLOSED_PIPE
 
 
 def test_nothing_happens_without_an_error(capsys):

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from keras_frcnn.data.tensorflow_errors import writing
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
 from training.engine.distribution import is_chief, wait_for_all
@@ -99,10 +100,14 @@ class Checkpoints:
             self.save()
 
     def save(self) -> None:
-        """Write the trainer's state, unless the last save wrote the same iteration."""
+        """Write the trainer's state, unless the last save wrote the same iteration.
+
+        Raises OSError if it cannot be written; older states stay.
+        """
         done = int(self._trainer.iteration.numpy())
         if self._manager is not None and done != self._saved:
-            self._manager.save(checkpoint_number=done)
+            with writing(self._folder):
+                self._manager.save(checkpoint_number=done)
         self._saved, self._saved_at = done, time.monotonic()
 
 

@@ -6,21 +6,22 @@ Plots and tables call the runs A, B, C and so on, in the order in which they are
 import math
 import pathlib
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json
+from keras_frcnn.facts.files import read_known
 from keras_frcnn.facts.pages.rendering import MISSING, write_page
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 from training.reporting.curves import Curve, read_curves
 from training.reporting.plots import curves_plot, recalls_plot
-from training.reporting.report import option_rows
+from training.reporting.report import option_rows, read_configuration
 from training.reporting.summary import TrainingResult, joined, read_result, training_table
 
 MOST_RUNS = len(string.ascii_uppercase)
 
 _TEMPLATE = pathlib.Path(__file__).parent / "compare.html.j2"
+_FIX = "restore it from a backup, or leave this run out"
 _LOSS = "losses/loss"  # the tag of the whole loss
 
 
@@ -90,7 +91,7 @@ def _read(folder: str, letter: str) -> FinishedRun:
     if not (path / "config.json").is_file():
         raise InputError(folder, "is not a run folder", "give a folder in which a training ran")
     files = sorted((path / "evaluation").glob("*.json"))
-    measured = [_checked(file, lambda values: (values, read_result(values))) for file in files]
+    measured = [read_known(file, lambda values: (values, read_result(values)), _FIX) for file in files]
     results: dict[str, TrainingResult] = {}
     for _, result in sorted(measured, key=lambda entry: "ap" in entry[0]):  # first those of the RPNs
         results[result.name] = joined(results[result.name], result) if result.name in results else result
@@ -99,21 +100,12 @@ def _read(folder: str, letter: str) -> FinishedRun:
     return FinishedRun(
         letter,
         folder,
-        _checked(path / "config.json", lambda values: {"options": values["options"], "detector": values["detector"]}),
-        _checked(path / "data.json", lambda values: values["val"]),
+        read_configuration(path, _FIX),
+        read_known(path / "data.json", lambda values: values["val"], _FIX),
         tuple(results[name] for name in sorted(results)),
         class_aps,
         {result.title: read_curves(path / "logs" / name) for name, result in sorted(results.items())},
     )
-
-
-def _checked(path: pathlib.Path, read: Callable[[Any], Any]) -> Any:
-    """The JSON values of a file, read by a function.  Raises InputError if they are not those of a run."""
-    try:
-        return read(read_json(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"cannot be read ({type(error).__name__}: {error})"
-        raise InputError(path, problem, "restore it from a backup, or leave this run out") from error
 
 
 def _number(value: float | None) -> float:

@@ -4,9 +4,11 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-from keras_frcnn.facts.files import read_json
+from keras_frcnn.facts.files import read_known
 from keras_frcnn.facts.pages.tables import Table
 from training.run.planning.forecast import BUDGET_FILE, PLAN_FILE, Notes, read_notes
+
+_FIX = "restore it from a backup"
 
 
 class PlanTables(NamedTuple):
@@ -21,18 +23,21 @@ class PlanTables(NamedTuple):
 def plan_tables(folder: pathlib.Path, configuration: dict) -> PlanTables | None:
     """The tables of a run folder, whose config.json holds `configuration`; None for a run without a plan.
 
-    Raises InputError if plan.json is damaged.
+    Raises InputError if plan.json or budget.json is damaged.
     """
     path = folder / PLAN_FILE
     if not path.is_file():
         return None
-    notes = read_notes(read_json(path)["plan"], str(path))
+    notes = read_known(path, lambda values: read_notes(values["plan"], str(path)), _FIX)
     rows = tuple((key, _text(_at(configuration, key)), reason) for key, reason in notes.reasons.items())
     choices = Table(("field", "value", "reason"), rows)
     if not (folder / BUDGET_FILE).is_file():
         return PlanTables(choices, None, 0.0, 0.0)
-    real = read_json(folder / BUDGET_FILE)
-    return PlanTables(choices, _times(notes, real["steps"]), real["budget"] / 60, real["spent"] / 60)
+
+    def read(real: dict) -> PlanTables:
+        return PlanTables(choices, _times(notes, real["steps"]), real["budget"] / 60, real["spent"] / 60)
+
+    return read_known(folder / BUDGET_FILE, read, _FIX)
 
 
 def _times(notes: Notes, real: dict[str, Any]) -> Table:

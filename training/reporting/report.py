@@ -17,7 +17,7 @@ from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.evaluation.metrics.recall import RecallResult
 from keras_frcnn.evaluation.metrics.voc_ap import ClassAP, VOCResult
 from keras_frcnn.evaluation.results.tables import ap_table, class_recall_table, recall_table
-from keras_frcnn.facts.files import read_json
+from keras_frcnn.facts.files import read_known
 from keras_frcnn.facts.pages.rendering import MISSING, write_page
 from keras_frcnn.facts.pages.tables import Table
 from training.reporting.curves import Curve, curves_by_quantity, read_curves
@@ -26,6 +26,7 @@ from training.reporting.plan_tables import PlanTables, plan_tables
 from training.reporting.plots import CURVE_POINTS, curves_plot, precision_recall_plot, recall_plot
 from training.reporting.summary import SUMMARY_PROPOSALS, TrainingResult, training_table, validation_table
 
+_SECTIONS = ("options", "detector")  # of config.json
 _TEMPLATE = pathlib.Path(__file__).parent / "page.html.j2"
 
 
@@ -103,7 +104,7 @@ def _gather(
     detections: Iterable[ImageDetections],
     ap: VOCResult,
 ) -> Page:
-    configuration = read_json(folder / "config.json")
+    configuration = read_configuration(folder, "restore it from a backup")
     curves = [read_curves(folder / "logs" / result.name) for result in results]
     records = {record.image_id: record for record in detections}
     in_order = [records.get(example.image_id) or _no_detections(example) for example in dataset.examples]
@@ -164,6 +165,11 @@ def _training_curves(title: str, curves: dict[str, Curve]) -> TrainingCurves:
 
 def _option_table(kind: str, values: dict) -> Table:
     return Table((kind, "value"), tuple(option_rows(values)))
+
+
+def read_configuration(folder: pathlib.Path, fix: str) -> dict[str, dict]:
+    """The sections "options" and "detector" of config.json.  Raises InputError, with `fix`, if it is damaged."""
+    return read_known(folder / "config.json", lambda values: {name: values[name] for name in _SECTIONS}, fix)
 
 
 def option_rows(values: dict, prefix: str = "") -> Iterable[tuple[str, str]]:

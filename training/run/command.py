@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.logs import quiet_tensorflow
 from training.engine.interruption import deferred
 from training.run.options.reading import Request
 
@@ -21,7 +22,7 @@ def exit_with(request: Request, load_command: Callable[[], Callable[[Any], int]]
     """
     if request.options.quiet:
         os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is imported: hide its own warnings
+    quiet_tensorflow()
     try:
         with deferred(), exit_on_input_error(extra="train"):
             command = load_command()

@@ -22,6 +22,8 @@ Joint training has one step, "joint" instead of "stepN".
 
 import json
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -152,10 +154,21 @@ def save_parts(path: pathlib.Path, model: FasterRCNN, parts: Iterable[str]) -> N
 
 
 def load_part(path: pathlib.Path, model: FasterRCNN, part: str) -> None:
-    """Give one part of the model the values that `save_parts` stored."""
-    with np.load(path, allow_pickle=False) as stored:
-        for key, variable in _variables(getattr(model, part)):
-            variable.assign(stored[f"{part}/{key}"])
+    """Give one part of the model the values that `save_parts` stored.
+
+    Raises InputError if the file is damaged; the part is not changed then.
+    """
+    variables = _variables(getattr(model, part))
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = [stored[f"{part}/{key}"] for key, _ in variables]
+        if any(value.shape != tuple(variable.shape) for value, (_, variable) in zip(values, variables, strict=True)):
+            raise ValueError("weights of another shape")
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        fix = "restore it from a backup, or delete it to train this step again"
+        raise InputError(path, f"does not hold the weights of a step ({error})"[:300], fix) from error
+    for value, (_, variable) in zip(values, variables, strict=True):
+        variable.assign(value)
 
 
 def _variables(layer: keras.Layer) -> list[tuple[str, keras.Variable]]:

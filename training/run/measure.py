@@ -1,6 +1,7 @@
 """Measuring the networks after a step: recall of an RPN's proposals, AP of a detector's detections."""
 
 import logging
+import pathlib
 from collections.abc import Callable, Iterable
 
 import tensorflow as tf
@@ -12,7 +13,7 @@ from keras_frcnn.evaluation.metrics.recall import COUNTS
 from keras_frcnn.evaluation.metrics.voc_ap import VOCResult, evaluate_voc
 from keras_frcnn.evaluation.results.measurement_tables import coco_to_json, format_coco
 from keras_frcnn.evaluation.results.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
-from keras_frcnn.facts.files import read_json, write_json
+from keras_frcnn.facts.files import read_json, read_known, write_json
 from keras_frcnn.network.forward import Counts, detection_counts, detector_training_counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import is_chief, wait_for_all
@@ -49,7 +50,7 @@ def _propose(
     only: Iterable[int] | None = None,
 ) -> None:
     directory = proposal_directory(run, step.name, split)
-    if not is_complete(directory):
+    if not is_complete(directory, dataset, only):
         features = _features(cache, dataset, step, split, flipped, only)
         title = f"{step.title}: proposals, {split}"
         store_proposals(model, dataset, directory, counts, title, features, flipped, only)
@@ -102,23 +103,37 @@ def _features(
     return stored_features(cache, dataset, items, f"{step.title}: features, {split}")
 
 
+def _stored_result(path: pathlib.Path) -> TrainingResult | None:
+    """The result that the run folder holds; None if it holds none, or a damaged one, which is measured again."""
+    try:
+        return read_result(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        _log.warning("%s cannot be read (%s: %s): measured again", path, type(error).__name__, error)
+        return None
+
+
 def _measured(
     run: Run, step: Step, network: str, measure: Callable[[], tuple[str, dict, VOCResult | None]]
 ) -> TrainingResult:
     """The result of `measure`, (table, JSON values, AP), or the one that the run folder holds already."""
     path = run.folder / "evaluation" / f"{step.name}.{network}.json"
-    is_stored = path.is_file()
+    result = _stored_result(path)
     wait_for_all()  # before any process writes, so that all take the same way
     heading = f"\nafter {step.title}, on {run.options.val}:\n"
-    if is_stored:
-        result = read_result(read_json(path))
+    if result is not None:
         if is_chief():
             print(f"{heading}{result.table}\n", flush=True)  # train.log has it already
         return result
     table, measured, ap = measure()
-    training = read_json(run.folder / "logs" / f"{step.name}.json")
-    values = {"name": step.name, "title": step.title, "training": training, **measured, "table": table}
-    result = read_result(values)._replace(ap=ap)
+
+    def with_training(training: dict) -> tuple[dict, TrainingResult]:
+        values = {"name": step.name, "title": step.title, "training": training, **measured, "table": table}
+        return values, read_result(values)._replace(ap=ap)
+
+    fix = f"restore it from a backup, or delete weights/{step.name}.npz to train this step again"
+    values, result = read_known(run.folder / "logs" / f"{step.name}.json", with_training, fix)
     if is_chief():
         write_json(path, values)
         with tf.summary.create_file_writer(str(run.folder / "logs" / step.name)).as_default(step=result.iterations):

@@ -49,9 +49,17 @@ def _terminal_handlers() -> list[logging.Handler]:
     return [output, errors]
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that says once, in one line, if it cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (a name of logging)
+        print(f"warning: {self.baseFilename} cannot be written ({sys.exc_info()[1]})", file=sys.stderr)
+        self.addFilter(lambda record: False)
+
+
 def _file_handler(path: pathlib.Path) -> logging.Handler:
     path.parent.mkdir(exist_ok=True)
-    return logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
+    return _LogFile(path, encoding="utf-8", errors="backslashreplace", delay=True)
 
 
 @contextlib.contextmanager

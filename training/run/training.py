@@ -4,7 +4,9 @@ Work that the run folder holds already is not done again.  On several machines e
 in the same order; only the chief worker writes files and prints.
 """
 
+import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.stream.pipeline import naming_undecodable
+from keras_frcnn.data.tensorflow_errors import reason_of
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.warm_start import TrainedDetector, new_layers
@@ -61,10 +64,12 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
       plan: makes the plan of the run, or reads it: `training.run.planning.planned.plan_run`.
 
     Returns:
-      The exit status: 0, 1 if a loss was not finite, or 75 if the connection to another machine was lost.
+      The exit status: 0, 1 if a loss was not finite or the memory did not suffice, or 75 if the connection to another
+      machine was lost.
 
     Raises:
       InputError: something that the user gave is wrong.
+      OSError: a file cannot be written; what was finished before stays.
       KeyboardInterrupt: the user interrupted the run.
     """
     # Validate user input first, before touching devices or the run folder.
@@ -101,6 +106,13 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
             fix = "start all workers again with the same command: training resumes from the newest checkpoint"
             print(f"error: lost another worker ({type(error).__name__}); {fix}", file=sys.stderr)
             return WORKER_LOST
+        except tf.errors.ResourceExhaustedError as error:
+            reason = reason_of(error)
+            if os.strerror(errno.ENOSPC) in reason:  # TensorFlow has one error for full disks and full memories
+                raise OSError(errno.ENOSPC, reason, str(run.folder)) from error
+            fix = "start another run with a smaller --short-side, fewer --rois or fewer images in a mini-batch"
+            print(f"error: out of memory ({reason}); {fix}", file=sys.stderr)
+            return 1
     # Outside of the strategy's scope: creating variables inside waits for the other machines.
     if chief:
         finish(run, model, results)

@@ -38,6 +38,7 @@ class Wanted(NamedTuple):
     out: str  # a folder, or a place of any file system that Beam knows
     score: float  # the least score of a detection
     batch_size: int  # of pictures
+    max_pixels: int  # of a picture that is read
     coco: bool  # whether to write a COCO results file
 
 
@@ -56,7 +57,7 @@ def build(pipeline: beam.Pipeline, wanted: Wanted) -> None:
         parts.append(examples[ANSWERED])
         unreadable.append(examples[FAILED])
     pictures = parts | "All pictures" >> beam.Flatten() | beam.Reshuffle()
-    lines = pictures | RunInference(Detector(wanted.model, wanted.score, wanted.batch_size))
+    lines = pictures | RunInference(Detector(wanted))
     sorted_out = lines | beam.ParDo(_Sort()).with_outputs(FAILED, main=ANSWERED)
     failed = (sorted_out[FAILED], *unreadable) | "All errors" >> beam.Flatten()
     _write(sorted_out[ANSWERED], f"{wanted.out}/detections", "Detections")
@@ -70,21 +71,22 @@ def build(pipeline: beam.Pipeline, wanted: Wanted) -> None:
 class Detector(ModelHandler[Picture, Line, Finder]):
     """Beam's handler of a detector of any form: run folder, `.keras`, SavedModel or `.tflite`."""
 
-    def __init__(self, model: str, score: float, batch_size: int):
+    def __init__(self, wanted: Wanted):
         super().__init__()
-        self._model, self._score, self._batch_size = model, score, batch_size
+        self._wanted = wanted
 
     def load_model(self) -> Finder:
-        return load_finder(self._model)
+        return load_finder(self._wanted.model)
 
     def run_inference(
         self, batch: Sequence[Picture], model: Finder, inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[Line]:
         pictures = (Later(name, functools.partial(bytes, content)) for name, content in batch)
-        return [result.to_dict(rounded=False) for result in stream(model, pictures, self._score, len(batch))]
+        results = stream(model, pictures, self._wanted.score, len(batch), self._wanted.max_pixels)
+        return [result.to_dict(rounded=False) for result in results]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        return {"min_batch_size": 1, "max_batch_size": self._batch_size}
+        return {"min_batch_size": 1, "max_batch_size": self._wanted.batch_size}
 
 
 class _Read(beam.DoFn):

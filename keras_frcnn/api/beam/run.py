@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, 
 
 from keras_frcnn.api.beam.pipeline import ANSWERED, FAILED, Wanted, build, matches
 from keras_frcnn.api.bulk.model import digest
-from keras_frcnn.api.finding.streaming import check_count, check_score
+from keras_frcnn.api.finding.streaming import MOST_TOGETHER, check_count, check_score
 from keras_frcnn.facts.errors import InputError
 
 PIPELINE_FAILED = 75  # the exit status EX_TEMPFAIL: try again
@@ -28,7 +28,8 @@ def run_beam(options: argparse.Namespace, of_beam: Sequence[str]) -> int:
       InputError: an option is wrong, there are no pictures, the model cannot be read, or the results exist already.
     """
     check_score(options.score, "--score")
-    check_count(options.batch_size, "--batch-size")
+    check_count(options.batch_size, "--batch-size", MOST_TOGETHER)
+    check_count(options.max_pixels, "--max-pixels")
     wanted = Wanted(
         model=options.model,
         pictures=tuple(options.pictures),
@@ -36,6 +37,7 @@ def run_beam(options: argparse.Namespace, of_beam: Sequence[str]) -> int:
         out=options.out.rstrip("/"),
         score=options.score,
         batch_size=options.batch_size,
+        max_pixels=options.max_pixels,
         coco=options.coco,
     )
     _check(wanted)

@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from keras_frcnn.api.pictures import to_pixels
+from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import check_pixels
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")  # in lower case
 ANIMATED_SUFFIXES = (".gif", ".webp", ".png")
@@ -51,7 +53,7 @@ def is_animated(path: str) -> bool:
     try:
         with Image.open(path) as opened:
             return getattr(opened, "n_frames", 1) > 1
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False  # it is read as a picture, which names the problem
 
 
@@ -97,16 +99,23 @@ class Video:
 class Animation:
     """An open animated picture, with the same methods as `Video`."""
 
-    def __init__(self, path: str, every: int):
-        """Open an animated picture, of which every `every`th frame counts.  Raises InputError if it cannot be read."""
+    def __init__(self, path: str, every: int, max_pixels: int):
+        """Open an animated picture, of which every `every`th frame counts.
+
+        Raises InputError if it cannot be read, or if a frame has more than `max_pixels` pixels.
+        """
         self.path, self._every = path, every
+        self._reading = Reading(turned=False, max_pixels=max_pixels)
         self._durations: list[float] = []  # of the frames that can be read, in seconds
         try:
             self._opened = Image.open(path)
+            check_pixels(path, self._opened.height, self._opened.width, max_pixels)
             for frame in ImageSequence.Iterator(self._opened):
                 frame.load()  # some formats know the duration only then
                 self._durations.append(frame.info.get("duration", 0) / 1000 or 1 / _FALLBACK_RATE)
-        except (OSError, SyntaxError, ValueError) as error:
+        except InputError:
+            raise
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             if not self._durations:
                 raise InputError(path, f"not a readable picture ({error})", "give a GIF, WebP or PNG file") from error
         self.rate = len(self._durations) / sum(self._durations) / every
@@ -118,7 +127,7 @@ class Animation:
         for number, duration in enumerate(self._durations):
             if number % self._every == 0:
                 self._opened.seek(number)
-                pixels = to_pixels(self._opened.convert("RGBA"), turned=False, name=self.path)
+                pixels = to_pixels(self._opened.convert("RGBA"), self._reading, self.path)
                 yield Frame(number, seconds, pixels)
             seconds += duration
 
@@ -127,9 +136,9 @@ class Animation:
         self._opened.close()
 
 
-def open_frames(path: str, every: int) -> Video | Animation:
-    """Open whatever the frames come from; see `Video` and `Animation`."""
-    return Video(path, every) if is_video(path) else Animation(path, every)
+def open_frames(path: str, every: int, max_pixels: int) -> Video | Animation:
+    """Open whatever the frames come from; see `Video` and `Animation`.  A frame of a `Video` has no limit of pixels."""
+    return Video(path, every) if is_video(path) else Animation(path, every, max_pixels)
 
 
 def _camera_number(path: str) -> int:

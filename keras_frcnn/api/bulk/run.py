@@ -31,6 +31,7 @@ class Wanted(NamedTuple):
     slice_size: int | None  # the side of slices to look into as well, in pixels; None: only look at whole pictures
     every: int  # of a video, look into every `every`th frame
     all_frames: bool  # look into all frames of an animated picture, as in a video, and not only into its first
+    max_pixels: int  # of a picture that is read
     resume: bool
 
 
@@ -108,7 +109,7 @@ def _record(wanted: Wanted, out: Path, model: str) -> Record:
 
 def _results(finder: Finder, pictures: Sequence[PictureFile], wanted: Wanted) -> Iterator[Result]:
     named = (remote.later(picture.path) or picture.path for picture in pictures)
-    return stream(finder, named, wanted.score, wanted.batch_size)
+    return stream(finder, named, wanted.score, wanted.batch_size, wanted.max_pixels)
 
 
 @contextlib.contextmanager
@@ -145,7 +146,7 @@ def _detect_in_video(
     lines = None if wanted.out is None else wanted.out / "videos" / f"{file.place}.jsonl"
     copy = _drawn(file, wanted, video.DRAWN) if "pictures" in wanted.formats else None
     try:
-        with contextlib.closing(frames.open_frames(file.path, wanted.every)) as opened:
+        with contextlib.closing(frames.open_frames(file.path, wanted.every, wanted.max_pixels)) as opened:
             targets = video.Targets(lines, copy)
             count = video.detect_in_video(finder, opened, wanted.score, targets, progress, show)
     except InputError as error:

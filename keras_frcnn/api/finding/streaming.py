@@ -10,9 +10,13 @@ import numpy as np
 from keras_frcnn.api.finding.reading_ahead import read_ahead
 from keras_frcnn.api.pictures import Picture, PixelDetections, to_pixels
 from keras_frcnn.api.result import Result
+from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import MOST_PIXELS
 from keras_frcnn.facts.settings import Limits, check_number
 
+MOST_COUNT = 2**31 - 1  # TensorFlow counts with 32 bits
+MOST_TOGETHER = 1024  # pictures of one batch; eight times as many are read ahead
 _BATCHES_READ_AHEAD = 8  # pictures of one resized size are looked for among those of this many batches
 _NOTHING = PixelDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
@@ -52,25 +56,33 @@ class _Loaded(NamedTuple):
     is_file: bool = False  # at `source`, where it can be read again
 
 
-def detect_one(finder: Finder, image: Picture, score: float, batch_size: int) -> Result:
+def detect_one(finder: Finder, image: Picture, score: float, batch_size: int, max_pixels: int = MOST_PIXELS) -> Result:
     """The objects in one picture.  Raises InputError if it cannot be read, and for a number out of range."""
-    check_score(score)
-    check_count(batch_size, "batch_size")
-    picture = _load(image, finder.turns, "image")
-    return next(_results(finder, [picture], score, batch_size))
+    _check(score, batch_size, max_pixels)
+    reading = Reading(finder.turns, max_pixels)
+    return next(_results(finder, [_load(image, reading, "image")], reading, score, batch_size))
 
 
-def stream(finder: Finder, images: Iterable[Picture | Later], score: float, batch_size: int) -> Iterator[Result]:
+def stream(
+    finder: Finder, images: Iterable[Picture | Later], score: float, batch_size: int, max_pixels: int = MOST_PIXELS
+) -> Iterator[Result]:
     """The objects in each picture, in order; see `Detector.stream`."""
+    _check(score, batch_size, max_pixels)
+    return _stream(finder, images, Reading(finder.turns, max_pixels), score, batch_size)
+
+
+def _check(score: float, batch_size: int, max_pixels: int) -> None:
     check_score(score)
-    check_count(batch_size, "batch_size")
-    return _stream(finder, images, score, batch_size)
+    check_count(batch_size, "batch_size", MOST_TOGETHER)
+    check_count(max_pixels, "max_pixels")
 
 
-def _stream(finder: Finder, images: Iterable[Picture | Later], score: float, batch_size: int) -> Iterator[Result]:
+def _stream(
+    finder: Finder, images: Iterable[Picture | Later], reading: Reading, score: float, batch_size: int
+) -> Iterator[Result]:
     def load(image: Picture | Later, name: str) -> _Loaded:
         try:
-            return _load(image, finder.turns, name)
+            return _load(image, reading, name)
         except InputError as error:
             return _Loaded(np.zeros((0, 0, 3), np.uint8), _source(image), str(error))
 
@@ -78,10 +90,12 @@ def _stream(finder: Finder, images: Iterable[Picture | Later], score: float, bat
     window = 1 if batch_size == 1 else batch_size * _BATCHES_READ_AHEAD
     pictures = read_ahead(load, named)
     while loaded := list(itertools.islice(pictures, window)):
-        yield from _results(finder, loaded, score, batch_size)
+        yield from _results(finder, loaded, reading, score, batch_size)
 
 
-def _results(finder: Finder, pictures: Sequence[_Loaded], score: float, batch_size: int) -> Iterator[Result]:
+def _results(
+    finder: Finder, pictures: Sequence[_Loaded], reading: Reading, score: float, batch_size: int
+) -> Iterator[Result]:
     """The Result of each picture, in order."""
     found = iter(finder.find([picture.pixels for picture in pictures if picture.error is None], batch_size))
     for picture in pictures:
@@ -98,7 +112,7 @@ def _results(finder: Finder, pictures: Sequence[_Loaded], score: float, batch_si
             source=picture.source,
             error=picture.error,
             _pixels=None if picture.is_file or picture.error is not None else picture.pixels,
-            _turned=finder.turns,
+            _reading=reading,
         )
 
 
@@ -109,17 +123,19 @@ def check_score(score: float, name: str = "score") -> None:
     check_number(score, Limits(at_least=0, less_than=1), name)
 
 
-def check_count(count: int, name: str) -> None:
-    """Raise InputError unless `count` is a whole number of at least 1; `name` is the argument or option."""
+def check_count(count: int, name: str, most: int = MOST_COUNT) -> None:
+    """Raise InputError unless `count` is a whole number from 1 to `most`; `name` is the argument or option."""
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise InputError(name, f"{count!r} is not a whole number of at least 1", "give 1 or more")
+    if count > most:
+        raise InputError(name, f"{count} is over the limit of {most}", f"give {most} or less")
 
 
-def _load(image: Picture | Later, turned: bool, name: str) -> _Loaded:
+def _load(image: Picture | Later, reading: Reading, name: str) -> _Loaded:
     """Read a picture; `name` stands for one without a path.  Raises InputError."""
     if isinstance(image, Later):
-        return _Loaded(to_pixels(image.fetch(), turned, image.name), image.name)
-    return _Loaded(to_pixels(image, turned, name), _source(image), is_file=_source(image) is not None)
+        return _Loaded(to_pixels(image.fetch(), reading, image.name), image.name)
+    return _Loaded(to_pixels(image, reading, name), _source(image), is_file=_source(image) is not None)
 
 
 def _source(image: object) -> str | None:

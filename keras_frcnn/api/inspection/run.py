@@ -11,7 +11,7 @@ from keras_frcnn.api.inspection.page import write_inspection
 from keras_frcnn.api.inspection.stages import run_stages
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.api.pictures import to_pixels
-from keras_frcnn.data.pictures.files import read_example
+from keras_frcnn.data.pictures.files import Reading, read_example
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError
@@ -41,7 +41,7 @@ def run_inspection(options: argparse.Namespace) -> None:
 def _read(options: argparse.Namespace, model: FasterRCNN) -> tuple[np.ndarray, Annotated | None]:
     """The pixels of the picture, and its objects if it is one of a data set."""
     if options.data is None:
-        return to_pixels(options.picture, model.config.image.applies_exif), None
+        return to_pixels(options.picture, Reading(model.config.image.applies_exif, options.max_pixels)), None
     spec = dataclasses.replace(from_options(DataSpec, options), class_names=model.class_names)
     dataset = load_dataset(spec, options.split, model.config.image.exif)
     path = os.path.abspath(options.picture)

@@ -41,7 +41,7 @@ def load_splits(spec: DataSpec, names: Sequence[str] | None, exif: str) -> tuple
         first = next(iter(datasets.values()), None)
         classes = spec.class_names or read.class_names or _names_of(read) or (first and first.class_names)
         policy = first.exif if first else exif
-        datasets[name] = make_dataset(f"{spec.data} {name}", read.pictures, classes, problems, policy)
+        datasets[name] = make_dataset(f"{spec.data} {name}", read.pictures, classes, problems, policy, spec.max_pixels)
         errors += problems.errors
     return datasets, _error_findings(errors)
 

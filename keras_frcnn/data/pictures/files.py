@@ -1,38 +1,65 @@
 """The pixels of a picture file, or an error that names the file."""
 
 import os
-import re
+import struct
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.data.pictures.images import decode_image
+from keras_frcnn.data.pictures.images import decode_image, encoded_size
 from keras_frcnn.data.pictures.orientation import apply_orientation, decode_picture
+from keras_frcnn.data.tensorflow_errors import reason_of
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import MOST_PIXELS, check_pixels
 from keras_frcnn.facts.structures import Tensor
 
-_A_PICTURE = "give a JPEG, PNG, GIF or BMP file"
+_BMP_START = b"BM"
+_A_PICTURE = "give a JPEG, PNG, GIF, BMP, WebP or TIFF file"
 
 
-def read_picture(path: str | os.PathLike[str], turned: bool) -> np.ndarray:
-    """Read a JPEG, PNG, GIF (first frame) or BMP file: (H, W, 3) uint8 RGB.
+class Reading(NamedTuple):
+    """How a picture is read."""
 
-    With `turned`, the picture is turned as its EXIF orientation says; see `ImageConfig.applies_exif`.
+    turned: bool  # as its EXIF orientation says; see `ImageConfig.applies_exif`
+    max_pixels: int = MOST_PIXELS  # a picture with more is refused
+
+
+def read_picture(path: str | os.PathLike[str], reading: Reading) -> np.ndarray:
+    """Read a JPEG, PNG or BMP file: (H, W, 3) uint8 RGB.
 
     Raises InputError, with the file and the reason, if there is no such file or if it is not a readable picture.
     """
-    fixes = "give the path of a picture", _A_PICTURE
-    return _read(path, lambda encoded: decode_picture(encoded, turned), *fixes)
+
+    def decode(encoded: Tensor) -> Tensor:
+        return _decode(encoded, reading, path)
+
+    return _read(path, decode, "give the path of a picture", _A_PICTURE)
 
 
-def decode_file(content: bytes, turned: bool, name: str) -> np.ndarray:
+def decode_file(content: bytes, reading: Reading, name: str) -> np.ndarray:
     """The same for the content of a file.  Raises InputError, with `name` and the reason, if it is not a picture."""
     try:
-        return decode_picture(tf.constant(content), turned).numpy()
+        return _decode(tf.constant(content), reading, name).numpy()
     except tf.errors.OpError as error:
         raise _unreadable(name, error, _A_PICTURE) from None
+
+
+def _decode(encoded: Tensor, reading: Reading, name: str | os.PathLike[str]) -> Tensor:
+    check_pixels(name, *_stated_size(encoded), reading.max_pixels)
+    return decode_picture(encoded, reading.turned)
+
+
+def _stated_size(encoded: Tensor) -> tuple[int, int]:
+    """Height and width as the header of a JPEG, PNG or BMP states them; zeros for other bytes."""
+    start = tf.strings.substr(encoded, 0, 26).numpy()
+    if start.startswith(_BMP_START):
+        width, height = struct.unpack_from("<ii", start.ljust(26, b"\0"), 18)
+        return abs(height), abs(width)
+    height, width = encoded_size(encoded).numpy().tolist()
+    return height, width
 
 
 def read_example(example: Example) -> np.ndarray:
@@ -64,6 +91,4 @@ def _read(
 
 
 def _unreadable(name: str | os.PathLike[str], error: tf.errors.OpError, fix: str) -> InputError:
-    """The error with TensorFlow's message, without the names of its graph nodes and operations."""
-    message = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\].*", "", error.message, flags=re.DOTALL)
-    return InputError(name, f"not a readable picture ({message.strip().rstrip('.')[:120]})", fix)
+    return InputError(name, f"not a readable picture ({reason_of(error)})", fix)

@@ -120,7 +120,8 @@ def resize_picture(image: Tensor, size: Tensor | Sequence[int]) -> Tensor:
 
 def normalise(image: Tensor) -> Tensor:
     """Turn RGB values in 0..255 (..., 3) into the network's input (..., 3) float32: BGR minus CHANNEL_MEANS_BGR."""
-    return tf.reverse(tf.cast(image, tf.float32), axis=[-1]) - tf.constant(CHANNEL_MEANS_BGR)
+    # Unlike a subtraction, bias_add refuses another number of channels when the graph runs.
+    return tf.nn.bias_add(tf.reverse(tf.cast(image, tf.float32), axis=[-1]), -tf.constant(CHANNEL_MEANS_BGR))
 
 
 def denormalise(image: Tensor) -> Tensor:

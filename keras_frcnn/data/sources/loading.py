@@ -36,7 +36,7 @@ def load_dataset(spec: DataSpec, split: str, exif: str = "auto", divided: Divide
     problems = Problems(spec.strict)
     read = read_pictures(spec, split, problems) if divided is None else members_of(divided, split, problems)
     names = spec.class_names or read.class_names or None  # not (): a class map may drop all declared classes
-    return make_dataset(f"{spec.data} {split}", read.pictures, names, problems, exif)
+    return make_dataset(f"{spec.data} {split}", read.pictures, names, problems, exif, spec.max_pixels)
 
 
 def read_pictures(spec: DataSpec, split: str, problems: Problems) -> SourcePictures:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from keras_frcnn.data.sources.table import DATA_HELP, SOURCES
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS, PILLOW_LIMIT
 from keras_frcnn.facts.settings import setting
 
 ALL = "all"  # the split that holds every picture of a source
@@ -37,6 +38,7 @@ class DataSpec:
         None, "folder of the prepared TensorFlow data sets, for tfds:", none_text="that of TensorFlow Datasets"
     )
     allow_download: bool = setting(False, "let tfds: download and prepare a data set that is not there yet")
+    max_pixels: int = setting(MOST_PIXELS, MAX_PIXELS_HELP, at_least=1, at_most=PILLOW_LIMIT, changeable=True)
     strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
 
 

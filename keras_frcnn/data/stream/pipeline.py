@@ -24,6 +24,7 @@ from keras_frcnn.data.pictures.files import read_example
 from keras_frcnn.data.pictures.orientation import apply_orientation
 from keras_frcnn.data.stream.order import WHOLE, Share, training_order
 from keras_frcnn.data.stream.stored_features import FeatureFiles, read_features
+from keras_frcnn.data.stream.tensor_files import read_tensors
 from keras_frcnn.data.stream.tuning import untuned
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
@@ -54,9 +55,9 @@ def training_batches(
         image_config: The size of the network's input.
         batch_size: B, the images that one replica processes at a time.
         seed: The seed of the order, and the first number of each image's seed in `Batch.seeds`.
-        proposal_paths: For each example the file of its proposals: a serialised (P, 5) float32 tensor of boxes, in
-            pixels of the picture, and scores; or two lists of files, for pictures as they are and for mirrored ones,
-            both in pixels of the picture that is not mirrored.  Without it, batches hold no proposals.
+        proposal_paths: For each example the file of its proposals, which `tensor_files` reads: a (P, 5) float32 tensor
+            of boxes, in pixels of the picture, and scores; or two lists of files, for pictures as they are and for
+            mirrored ones, both in pixels of the picture that is not mirrored.  Without it, batches hold no proposals.
         feature_files: Stored features.  Pictures whose features are stored are not decoded.
         start: The position of the first picture of the global batch, see `training_order`.
         share: The part of each global batch that the stream holds.
@@ -264,7 +265,7 @@ def _proposal_loader(proposal_paths: ProposalPaths | None) -> Callable[[Tensor, 
             rows = tf.zeros([0, 5])
         else:
             path = paths[index] if paths.shape.rank == 1 else paths[tf.cast(flip, tf.int32), index]
-            rows = tf.io.parse_tensor(tf.io.read_file(path), tf.float32)
+            (rows,) = read_tensors(path, [tf.float32])
             rows = tf.ensure_shape(rows, [None, 5])
         return Proposals(boxes=rows[:, :4], scores=rows[:, 4], valid=tf.ones_like(rows[:, 4], tf.bool))
 

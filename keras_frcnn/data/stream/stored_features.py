@@ -1,7 +1,5 @@
 """Backbone features stored in files, one picture per file.
 
-The format is TFRecord: its CRC32C checksums reveal damaged files.
-
 Axes: N examples; h w feature cells, c channels.
 """
 
@@ -11,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_frcnn.data.stream.tuning import untuned
+from keras_frcnn.data.stream.tensor_files import read_tensors, write_tensors
 from keras_frcnn.facts.structures import Tensor
 
 
@@ -31,9 +29,7 @@ def write_features(path: str | Path, features: Tensor, image_size: Tensor, origi
       image_size: (2,) int32, height and width in pixels of the resized picture.
       original_size: (2,) int32, height and width of the picture in pixels, before resizing.
     """
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for value in (tf.stack([image_size, original_size]), features):
-            writer.write(tf.io.serialize_tensor(value).numpy())
+    write_tensors(path, (tf.stack([image_size, original_size]), features))
 
 
 def read_features(path: Tensor, dtype: tf.DType) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,11 +42,8 @@ def read_features(path: Tensor, dtype: tf.DType) -> tuple[Tensor, Tensor, Tensor
     Returns:
       Features (h, w, c), image size (2,) int32 and original size (2,) int32, as in `write_features`.
 
-    Raises:
-      tf.errors.DataLossError: the file is damaged.
-      tf.errors.InvalidArgumentError: the file was cut off.
+    Raises the errors of `read_tensors`.
     """
-    records = tf.ensure_shape(untuned(tf.data.TFRecordDataset(path).batch(2)).get_single_element(), [2])
-    sizes = tf.ensure_shape(tf.io.parse_tensor(records[0], tf.int32), [2, 2])
-    features = tf.ensure_shape(tf.io.parse_tensor(records[1], dtype), [None, None, None])
-    return features, sizes[0], sizes[1]
+    sizes, features = read_tensors(path, (tf.int32, dtype))
+    sizes = tf.ensure_shape(sizes, [2, 2])
+    return tf.ensure_shape(features, [None, None, None]), sizes[0], sizes[1]

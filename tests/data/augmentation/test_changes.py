@@ -15,6 +15,7 @@ from keras_frcnn.data.pictures import images
 from keras_frcnn.data.stream.order import training_order
 from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.data.stream.stored_features import FeatureFiles
+from keras_frcnn.data.stream.tensor_files import write_tensors
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.structures import Batch, GroundTruth, Proposals
 
@@ -35,7 +36,7 @@ SQUARES = (
 def write_proposals(path: Path, boxes: np.ndarray) -> Path:
     """Store boxes as proposals, the first with score 1, the second with 1/2, the third with 1/3 and so on."""
     scores = 1.0 / np.arange(1, len(boxes) + 1)
-    path.write_bytes(tf.io.serialize_tensor(tf.constant(np.column_stack([boxes, scores]), tf.float32)).numpy())
+    write_tensors(path, [tf.constant(np.column_stack([boxes, scores]), tf.float32)])
     return path
 
 
@@ -53,7 +54,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, list[Path]
         boxes, count = np.array(squares, np.float32), len(squares)
         classes, difficult = np.arange(1, count + 1, dtype=np.int32), np.zeros(count, bool)
         examples.append(Example(str(number), str(path), 72, 100, boxes, classes, difficult))
-        proposals.append(write_proposals(folder / f"{number}.tensor", boxes))
+        proposals.append(write_proposals(folder / f"{number}.tfrecord", boxes))
     return Dataset("squares", ("first", "second", "third"), tuple(examples), {}), proposals
 
 

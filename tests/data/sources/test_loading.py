@@ -45,6 +45,12 @@ def test_class_names_apply_to_synthetic_data_too(few_pictures):
         load_dataset(DataSpec(data="synthetic:7", class_names=("cat",)), "train")
 
 
+def test_a_picture_with_too_many_pixels_is_refused_by_its_header(few_pictures):
+    assert load_dataset(DataSpec(data="synthetic:7", max_pixels=120 * 160), "train").examples
+    with pytest.raises(InputError, match=r"\.jpg: 120 x 160 pixels are over the limit of 19199 in all; give a smaller"):
+        load_dataset(DataSpec(data="synthetic:7", max_pixels=120 * 160 - 1), "train")
+
+
 def test_an_unknown_synthetic_split_lists_the_possible_ones(few_pictures):
     message = "image set not found; use one of the image sets of this folder: test, train, val"
     with pytest.raises(InputError, match=message):

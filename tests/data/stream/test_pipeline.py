@@ -14,6 +14,7 @@ from keras_frcnn.data.pictures import images
 from keras_frcnn.data.pictures.files import read_example
 from keras_frcnn.data.stream.order import training_order
 from keras_frcnn.data.stream.pipeline import evaluation_batches, naming_undecodable, training_batches
+from keras_frcnn.data.stream.tensor_files import write_tensors
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
 
@@ -135,8 +136,8 @@ def test_stored_proposals_are_resized_and_flipped_with_their_picture(tmp_path):
     stored = {"one": [[*BOX, 0.75], [0.0, 30.0, 40.0, 60.0, 0.5]], "two": np.zeros((0, 5))}
     paths = []
     for name in names:
-        paths.append(tmp_path / f"{name}.tensor")
-        paths[-1].write_bytes(tf.io.serialize_tensor(tf.constant(stored[name], tf.float32)).numpy())
+        paths.append(tmp_path / f"{name}.tfrecord")
+        write_tensors(paths[-1], [tf.constant(stored[name], tf.float32)])
     dataset = make_dataset(*(make_example(write_picture(tmp_path / f"{name}.png")) for name in names))
     flips = [flip for _, flip in take_order(dataset, seed=2, count=16, batch_size=2)]
     rows = 0
@@ -159,8 +160,8 @@ def test_mirrored_pictures_can_have_proposals_of_their_own(tmp_path):
     paths = []
     for name, left in (("upright", 2.0), ("mirrored", 6.0)):
         rows = tf.constant([[1.0, left, 5.0, left + 4.0, 0.5]])
-        paths.append([tmp_path / f"{name}.tensor"])
-        paths[-1][0].write_bytes(tf.io.serialize_tensor(rows).numpy())
+        paths.append([tmp_path / f"{name}.tfrecord"])
+        write_tensors(paths[-1][0], [rows])
     dataset = make_dataset(make_example(write_picture(tmp_path / "one.png")))
     flips = [flip for _, flip in take_order(dataset, seed=2, count=8)]
     assert any(flips) and not all(flips)

@@ -63,7 +63,7 @@ class RunOptions:
         1000, "iterations between two checkpoints", hidden_option="--checkpoint-steps", more_than=0, changeable=True
     )
     checkpoint_minutes: float = setting(10.0, "most minutes between two checkpoints", more_than=0, changeable=True)
-    checkpoints: int = setting(2, "number of checkpoints that are kept", more_than=0, changeable=True)
+    checkpoints: int = setting(2, "number of checkpoints that are kept", more_than=0, at_most=1000, changeable=True)
     quiet: bool = setting(False, "show no progress bars", changeable=True)
 
 
@@ -123,7 +123,7 @@ class SolverOptions:
     clip_norm: float | None = setting(None, "largest global norm of a gradient", none_text="no limit", more_than=0)
     accumulate: int = setting(
         1, "mini-batches per iteration, as if there were more GPUs: fewer iterations, a larger learning rate",
-        source="Goyal et al. 2017, section 2.1", more_than=0,
+        source="Goyal et al. 2017, section 2.1", more_than=0, at_most=1000000,
     )  # fmt: skip
     warmup: int | None = setting(
         None, "iterations over which the learning rate rises",
@@ -167,11 +167,11 @@ class AlternationSchedule:
     )
     rpn_images: tuple[int, ...] = setting(
         (1,), "images in a mini-batch of an RPN step; one value, or one for each RPN step", source="section 3.1.3",
-        more_than=0,
+        more_than=0, at_most=1024,
     )  # fmt: skip
     head_images: tuple[int, ...] = setting(
         (2,), "images in a mini-batch of a detector step; one value, or one for each detector step",
-        source="Girshick 2015, section 2.3", more_than=0,
+        source="Girshick 2015, section 2.3", more_than=0, at_most=1024,
     )  # fmt: skip
     step2_backbone: str = setting(
         "pretrained",
@@ -198,7 +198,7 @@ class JointSchedule:
         70000, "mini-batches", source="released joint training", hidden_option="--steps", more_than=0
     )
     learning_rate: float = setting(0.001, "learning rate", source="released joint training", more_than=0)
-    images: int = setting(1, "images in a mini-batch", source="released joint training", more_than=0)
+    images: int = setting(1, "images in a mini-batch", source="released joint training", more_than=0, at_most=1024)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,9 @@ class EvaluationOptions(DataSpec):
     split: str = setting("test", "splits, joined with +, e.g. VOC2007/test")
     metric: str = setting("voc07", METRIC_HELP, choices=METRICS)
     iou: float = setting(0.5, "IoU that a detection needs in VOC's metrics", at_least=0, less_than=1)
-    resamples: int = setting(1000, "bootstrap samples of the confidence intervals; 0 computes none", at_least=0)
+    resamples: int = setting(
+        1000, "bootstrap samples of the confidence intervals; 0 computes none", at_least=0, at_most=1000000
+    )
     coco_annotations: str | None = setting(
         None,
         "a COCO annotation file whose image and category ids detections.json and --detections use",

@@ -45,7 +45,7 @@ def detect_dataset(
         rows = tf.concat([detections.boxes, classes[..., None], detections.scores[..., None]], axis=-1)
         return rows, detections.valid
 
-    if not is_complete(directory):
+    if not is_complete(directory, dataset):
         store_rows(
             directory, detect, dataset, model.config.image, title, proposal_paths=paths, feature_files=feature_files
         )

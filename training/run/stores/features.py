@@ -151,7 +151,7 @@ class FeatureCache:
             try:
                 write_atomically(paths[item], write)
                 self._whole.add(paths[item])
-            except (OSError, tf.errors.OpError) as error:
+            except OSError as error:
                 problem = f"{self._folder} cannot be written ({error})"
         return problem
 

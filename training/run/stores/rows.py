@@ -1,11 +1,12 @@
 """Boxes that a network found in each image of a data set, on disk: proposals (section 3.2) or detections.
 
-Each image has one file, a serialised (N, columns) float32 tensor.  Its first four columns are boxes, yxyx, in pixels
-of the image before resizing.  Files are written atomically, so an interrupted store resumes with the first missing
-file.  tf.data reads the files by name, so a data set need not fit in memory.
+Each image has one file, an (N, columns) float32 tensor.  Its first four columns are boxes, yxyx, in pixels of the image
+before resizing.  Files are written atomically, so an interrupted store resumes with the first missing file.  They have
+checksums, and damaged ones are computed again.  tf.data reads the files by name, so a data set need not fit in memory.
 """
 
 import functools
+import logging
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.stream.tensor_files import read_tensors, write_tensors
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json, write_atomically, write_json
@@ -21,12 +23,15 @@ from keras_frcnn.facts.structures import Batch, Tensor
 from training.engine.distribution import is_chief, map_images, wait_for_all
 from training.engine.interruption import stop_if_asked
 
-FORMAT = 2  # of the stored rows; format 1 had no number, and proposals in pixels of the resized image
+# Of the stored rows.  Format 1 had no number, and proposals in pixels of the resized image; 2 had no checksums.
+FORMAT = 3
+
+_log = logging.getLogger(__name__)
 
 
 def row_path(directory: str | pathlib.Path, image_id: str) -> pathlib.Path:
     """The file of an image; a "/" in its id, as in VOC2007/000001, makes a folder."""
-    return pathlib.Path(directory) / f"{image_id}.tensor"
+    return pathlib.Path(directory) / f"{image_id}.tfrecord"
 
 
 def row_paths(directory: str | pathlib.Path, dataset: Dataset) -> list[pathlib.Path]:
@@ -34,8 +39,11 @@ def row_paths(directory: str | pathlib.Path, dataset: Dataset) -> list[pathlib.P
     return [row_path(directory, example.image_id) for example in dataset.examples]
 
 
-def is_complete(directory: str | pathlib.Path) -> bool:
-    """Whether `directory` has the rows of every image; raises InputError if they have another format."""
+def is_complete(directory: str | pathlib.Path, dataset: Dataset, only: Iterable[int] | None = None) -> bool:
+    """Whether `directory` has the rows of every image of a data set, or of `only` those with these indices.
+
+    Reads all files, and deletes damaged ones with a warning.  Raises InputError if they have another format.
+    """
     path = pathlib.Path(directory) / "finished.json"
     if not path.is_file():
         return False
@@ -47,6 +55,29 @@ def is_complete(directory: str | pathlib.Path) -> bool:
         found = f"format {stored['format']!r}" if isinstance(stored, dict) and "format" in stored else "no format"
         problem = f"has {found} instead of format {FORMAT}, so another version of this program wrote the boxes"
         raise InputError(f"{path}, field format", problem, f"delete {directory} to compute them again")
+    damaged = [path for path in _wanted_paths(directory, dataset, only).values() if not _is_intact(path)]
+    wait_for_all()  # all processes must have read before the chief deletes
+    if damaged and is_chief():
+        _log.warning("%s: %d damaged or missing files are computed again", directory, len(damaged))
+        for each in damaged:
+            each.unlink(missing_ok=True)
+    wait_for_all()
+    return not damaged
+
+
+def _wanted_paths(
+    directory: str | pathlib.Path, dataset: Dataset, only: Iterable[int] | None
+) -> dict[int, pathlib.Path]:
+    """The files of the images with the indices `only`, or of all, by index."""
+    paths = row_paths(directory, dataset)
+    return {index: paths[index] for index in (range(len(paths)) if only is None else sorted(set(only)))}
+
+
+def _is_intact(path: pathlib.Path) -> bool:
+    try:
+        read_tensors(str(path), [tf.float32])
+    except tf.errors.OpError:
+        return False
     return True
 
 
@@ -75,20 +106,19 @@ def store_rows(
     Raises:
       KeyboardInterrupt: the user interrupted it; the images done so far have their files.
     """
-    paths = row_paths(directory, dataset)
-    wanted = range(len(paths)) if only is None else sorted(set(only))
-    missing = [(index, flipped) for index in wanted if not paths[index].is_file()]
+    paths = _wanted_paths(directory, dataset, only)
+    missing = [(index, flipped) for index, path in paths.items() if not path.is_file()]
     wait_for_all()  # before any process writes, so that all find the same files missing
     for (index, _), _, (rows, valid) in map_images(function, dataset, image_config, missing, title, **stored):
-        encoded = tf.io.serialize_tensor(tf.cast(rows[0][valid[0]], tf.float32)).numpy()
-        write_atomically(paths[index], functools.partial(pathlib.Path.write_bytes, data=encoded))
+        write = functools.partial(write_tensors, tensors=[tf.cast(rows[0][valid[0]], tf.float32)])
+        write_atomically(paths[index], write)
         stop_if_asked()
     wait_for_all()
     if is_chief():
-        write_json(pathlib.Path(directory) / "finished.json", {"format": FORMAT, "images": len(wanted)})
+        write_json(pathlib.Path(directory) / "finished.json", {"format": FORMAT, "images": len(paths)})
     wait_for_all()
 
 
 def load_rows(directory: str | pathlib.Path, dataset: Dataset) -> list[np.ndarray]:
     """The stored rows of each image, (N, columns) float32."""
-    return [tf.io.parse_tensor(path.read_bytes(), tf.float32).numpy() for path in row_paths(directory, dataset)]
+    return [read_tensors(str(path), [tf.float32])[0].numpy() for path in row_paths(directory, dataset)]

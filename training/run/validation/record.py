@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json, write_json
+from keras_frcnn.facts.files import read_known, write_json
 from training.engine.distribution import is_chief, wait_for_all
 
 RECORD = "validation.json"
@@ -65,16 +65,16 @@ class Validation:
     def restore(self, done: int) -> None:
         """Read the scores up to the iteration `done`, from which the step resumes.
 
-        Raises InputError if they are scores of another measure.
+        Raises InputError if they are scores of another measure, or if their file is damaged.
         """
         path = self._folder / RECORD
         if not path.is_file():
             return
-        stored = read_json(path)
-        if stored["measure"] != self.measure:
-            problem = f"this step was validated by {stored['measure']}, now it would be by {self.measure}"
+        measure, scores = read_known(path, _from_json, "restore it from a backup, or delete it to begin a new record")
+        if measure != self.measure:
+            problem = f"this step was validated by {measure}, now it would be by {self.measure}"
             raise InputError(path, problem, "give the same --metric as before")
-        self.scores = tuple(_from_json(values) for values in stored["scores"] if values["iteration"] <= done)
+        self.scores = tuple(score for score in scores if score.iteration <= done)
         best = best_of(self.scores)
         if best is not None and not self._path(best).is_file():
             # An older checkpoint was restored, because the newest was damaged.
@@ -144,6 +144,7 @@ def to_json(measure: str, scores: Sequence[Score]) -> dict[str, Any]:
     return {"measure": measure, "scores": values}
 
 
-def _from_json(values: dict[str, Any]) -> Score:
-    value = values["value"]
-    return Score(values["iteration"], math.nan if value is None else value)
+def _from_json(stored: dict[str, Any]) -> tuple[str, list[Score]]:
+    """Measure and scores that `to_json` made plain."""
+    scores = [(int(one["iteration"]), one["value"]) for one in stored["scores"]]
+    return stored["measure"], [Score(done, math.nan if value is None else float(value)) for done, value in scores]

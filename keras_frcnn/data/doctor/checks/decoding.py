@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_frcnn.data.pictures.images import JPEG_START, decode_image
 from keras_frcnn.data.pictures.near_duplicates import picture_hash
+from keras_frcnn.data.tensorflow_errors import reason_of
 
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 _PADDING = b"\x00"  # that some cameras write after the end of a JPEG
@@ -56,7 +57,8 @@ def read_picture(path: str) -> PictureFacts:
             pixels = decode_image(tf.constant(encoded)).numpy()
     except tf.errors.OpError as error:
         truncated = _lacks_its_end(encoded)
-        return PictureFacts(path, digest, None, _reason(error, truncated), truncated)
+        reason = "the end of the file is missing" if truncated else reason_of(error)
+        return PictureFacts(path, digest, None, reason, truncated)
     return PictureFacts(path, digest, picture_hash(pixels), "", False)
 
 
@@ -65,11 +67,3 @@ def _lacks_its_end(encoded: bytes) -> bool:
     if encoded.startswith(JPEG_START):
         return not encoded.rstrip(_PADDING).endswith(_JPEG_END)
     return encoded.startswith(b"\x89PNG") and not encoded.rstrip(_PADDING).endswith(_PNG_END)
-
-
-def _reason(error: tf.errors.OpError, truncated: bool) -> str:
-    """Why a file cannot be decoded, in one line."""
-    if truncated:
-        return "the end of the file is missing"
-    first = str(error.message).strip().partition("\n")[0]
-    return first.partition("{{")[2].partition("}} ")[2] or first or "cannot be decoded"

@@ -21,6 +21,7 @@ import numpy as np
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.sources.shared.picture_header import AS_STORED, PictureHeader, read_picture_header
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import MOST_PIXELS
 
 # The kinds of problems: what is wrong, and what is done about it.
 CLIPPED = "box extends beyond the picture: clipped to the picture"
@@ -125,6 +126,7 @@ def make_dataset(
     class_names: Sequence[str] | None,
     problems: Problems,
     exif: str = "auto",
+    max_pixels: int = MOST_PIXELS,
 ) -> Dataset:
     """Check the annotated pictures of one split, and put them into the form that the rest of the project uses.
 
@@ -135,10 +137,11 @@ def make_dataset(
       problems: counts the faults that are repaired here; it may already hold some.
       exif: "apply" if the boxes refer to pictures with their EXIF orientation applied, "ignore" if they refer to the
         pixels as the files store them, "auto" to decide by `exif_policy`.
+      max_pixels: the most pixels that a picture may have.
 
     Raises:
-      InputError: a class is not among the class names, a picture file cannot be read, there are no objects to take the
-        class names from, or `problems` is strict and there is a fault.
+      InputError: a class is not among the class names, a picture file cannot be read or is too large, there are no
+        objects to take the class names from, or `problems` is strict and there is a fault.
     """
     if class_names is None:
         class_names = sorted({annotated.class_name for picture in pictures for annotated in picture.objects})
@@ -148,7 +151,7 @@ def make_dataset(
     readable: list[tuple[AnnotatedPicture, PictureHeader]] = []
     for picture in pictures:
         with problems.skipping():
-            readable.append((picture, read_picture_header(picture.image_path)))
+            readable.append((picture, read_picture_header(picture.image_path, max_pixels)))
     policy = exif_policy(readable) if exif == "auto" else exif
     examples = []
     for picture, header in readable:

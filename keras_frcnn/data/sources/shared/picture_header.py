@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from PIL import Image
 
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import PILLOW_LIMIT, check_pixels
 
 AS_STORED = 1  # the EXIF orientation of a picture that viewers show as it is stored
 
@@ -25,11 +26,11 @@ class PictureHeader(NamedTuple):
     orientation: int  # EXIF orientation, 1..8; AS_STORED if there is none
 
 
-def read_picture_header(path: Path) -> PictureHeader:
+def read_picture_header(path: Path, max_pixels: int = PILLOW_LIMIT) -> PictureHeader:
     """Read the header of a JPEG or PNG file.
 
     Raises:
-      InputError: the file cannot be read, or has another format.
+      InputError: the file cannot be read, has another format, or more than `max_pixels` pixels.
     """
     try:
         with Image.open(path) as image:
@@ -40,6 +41,7 @@ def read_picture_header(path: Path) -> PictureHeader:
         raise InputError(path, f"cannot be read as a picture ({error})", "replace it with a JPEG or PNG file") from None
     if image_format not in _FORMATS:
         raise InputError(path, f"unsupported picture format {image_format}", "convert the picture to JPEG or PNG")
+    check_pixels(path, height, width, max_pixels)
     return PictureHeader(height, width, orientation_of(exif))
 
 

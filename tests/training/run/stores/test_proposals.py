@@ -11,6 +11,7 @@ from PIL import Image
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.stream.pipeline import evaluation_batches
+from keras_frcnn.data.stream.tensor_files import write_tensors
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.network.forward import Counts, propose
@@ -49,10 +50,10 @@ def files(directory):
 
 
 def test_each_picture_has_its_file(dataset, stored):
-    assert row_path(stored, "VOC2007/000001") == stored / "VOC2007" / "000001.tensor"
+    assert row_path(stored, "VOC2007/000001") == stored / "VOC2007" / "000001.tfrecord"
     assert set(files(stored)) == {*row_paths(stored, dataset), stored / "finished.json"}
     assert len(row_paths(stored, dataset)) == 2
-    assert read_json(stored / "finished.json") == {"format": 2, "images": 2}
+    assert read_json(stored / "finished.json") == {"format": 3, "images": 2}
 
 
 def test_the_best_boxes_of_each_picture_are_loaded(dataset, stored):
@@ -91,24 +92,24 @@ def test_recall_is_measured_in_pixels_of_the_stored_picture(dataset, tmp_path):
     for example, path in zip(dataset.examples, row_paths(tmp_path, dataset), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = np.concatenate([example.boxes, np.ones((len(example.boxes), 1), np.float32)], axis=-1)
-        path.write_bytes(tf.io.serialize_tensor(tf.constant(rows, tf.float32)).numpy())
+        write_tensors(path, [tf.constant(rows, tf.float32)])
     recall = measure_recall(tmp_path, dataset)
     assert recall.objects > 0 and recall.average_recalls[-1] == 1.0
 
 
 def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_path):
     directory = tmp_path / "copy"
-    assert not is_complete(directory)
+    assert not is_complete(directory, dataset)
     shutil.copytree(stored, directory)
-    assert is_complete(directory)
+    assert is_complete(directory, dataset)
     before = files(directory)
 
     (directory / "finished.json").unlink()
     first, second = row_paths(directory, dataset)
     second.unlink()
-    assert not is_complete(directory)
+    assert not is_complete(directory, dataset)
     store_proposals(model, dataset, directory, Counts(0, 30), "test")
-    assert set(files(directory)) == set(before) and is_complete(directory)
+    assert set(files(directory)) == set(before) and is_complete(directory, dataset)
     assert second.read_bytes() == row_paths(stored, dataset)[1].read_bytes()
     assert files(directory)[first] == before[first]  # it was there, and is not made again
 
@@ -117,7 +118,7 @@ def test_proposals_are_made_when_the_last_is_there(model, dataset, stored, tmp_p
     ("content", "found"),
     [
         ('{"images": 2}', "no format"),
-        ('{"format": 3, "images": 2}', "format 3"),
+        ('{"format": 2, "images": 2}', "format 2"),
         ("[2]", "no format"),
         ("{", "no format"),
     ],
@@ -127,11 +128,11 @@ def test_proposals_of_another_format_are_refused(model, dataset, stored, tmp_pat
     shutil.copytree(stored, directory)
     (directory / "finished.json").write_text(content)
     message = (
-        f"^{directory}/finished.json, field format: has {found} instead of format 2, so another version of this "
+        f"^{directory}/finished.json, field format: has {found} instead of format 3, so another version of this "
         f"program wrote the boxes; delete {directory} to compute them again$"
     )
     with pytest.raises(InputError, match=message):
-        is_complete(directory)
+        is_complete(directory, dataset)
     with pytest.raises(InputError, match="field format"):
         detect_dataset(model, dataset, directory, "test")
 
@@ -144,13 +145,13 @@ def test_an_interruption_waits_for_the_end_of_an_image(model, dataset, tmp_path)
     with pytest.raises(KeyboardInterrupt), deferred():
         store_rows(tmp_path, propose_and_signal, dataset, model.config.image, "test")
     first, second = row_paths(tmp_path, dataset)
-    assert first.is_file() and not second.exists() and not is_complete(tmp_path)
+    assert first.is_file() and not second.exists() and not is_complete(tmp_path, dataset)
 
 
 def test_a_picture_without_proposals_has_no_detections(model, dataset, stored, tmp_path):
     directory = tmp_path / "copy"
     shutil.copytree(stored, directory)
-    row_paths(directory, dataset)[0].write_bytes(tf.io.serialize_tensor(tf.zeros((0, 5))).numpy())
+    write_tensors(row_paths(directory, dataset)[0], [tf.zeros((0, 5))])
     first, second = detect_dataset(model, dataset, tmp_path / "detections", "test", directory)
     assert len(first.boxes) == len(first.classes) == len(first.scores) == 0
     assert len(second.boxes) > 0
@@ -179,4 +180,25 @@ def test_proposals_of_mirrored_pictures_have_the_frame_of_the_picture(model, dat
 def test_proposals_of_some_pictures(model, dataset, tmp_path):
     store_proposals(model, dataset, tmp_path, Counts(0, 30), "test", only=[1, 1])
     assert [path.is_file() for path in row_paths(tmp_path, dataset)] == [False, True]
-    assert is_complete(tmp_path) and read_json(tmp_path / "finished.json") == {"format": 2, "images": 1}
+    assert is_complete(tmp_path, dataset, only=[1]) and not is_complete(tmp_path, dataset)
+    assert read_json(tmp_path / "finished.json") == {"format": 3, "images": 1}
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "cut", "empty", "missing", "other bytes"])
+def test_a_damaged_file_is_made_again(model, dataset, stored, tmp_path, caplog, damage):
+    directory = tmp_path / "copy"
+    shutil.copytree(stored, directory)
+    first, second = row_paths(directory, dataset)
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 4
+    if damage == "missing":
+        first.unlink()
+    else:
+        damaged = {"flipped bit": bytes(content), "cut": content[:-3], "empty": b"", "other bytes": b"nonsense"}
+        first.write_bytes(damaged[damage])
+    assert not is_complete(directory, dataset)
+    assert f"{directory}: 1 damaged or missing files are computed again" in caplog.text
+    assert not first.exists() and second.exists()
+    store_proposals(model, dataset, directory, Counts(0, 30), "test")
+    assert is_complete(directory, dataset)
+    assert first.read_bytes() == row_paths(stored, dataset)[0].read_bytes()

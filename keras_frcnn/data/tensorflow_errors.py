@@ -1,0 +1,32 @@
+"""TensorFlow's errors in the words of this project."""
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+_NAMES = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\].*", re.DOTALL)  # of graph nodes and operations
+_LONGEST = 120  # characters of a reason
+_NUMBERS: dict[type[tf.errors.OpError], int] = {
+    tf.errors.ResourceExhaustedError: errno.ENOSPC,
+    tf.errors.PermissionDeniedError: errno.EACCES,
+    tf.errors.NotFoundError: errno.ENOENT,
+}
+
+
+def reason_of(error: tf.errors.OpError) -> str:
+    """The first line of the message, without the names of graph nodes and operations and without a full stop."""
+    lines = _NAMES.sub("", error.message or "").strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")[:_LONGEST]
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn TensorFlow's errors into an OSError that names `path`, as Python's own functions raise it."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(_NUMBERS.get(type(error), errno.EIO), reason_of(error), os.fspath(path)) from error
