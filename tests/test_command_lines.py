@@ -508,8 +508,8 @@ def test_bad_inputs_of_detections_are_one_line(perfect, voc_tree, tmp_path, caps
     text.write_text("[")
     below = text / "results"
     for options, beginning in (
-        (("--detections", perfect[0], "--out", text), f"--out {text}: cannot be created"),
-        (("--detections", perfect[0], "--out", below), f"--out {below}: cannot be created"),
+        (("--detections", perfect[0], "--out", text), f"--out {text}: cannot be written"),
+        (("--detections", perfect[0], "--out", below), f"--out {below}: cannot be written"),
         ((), "--model: is required; give --model, or --detections to score a file"),
         (("--detections", perfect[0], "--model", "x"), "--detections: given beside --model; give one of the two"),
         (("--detections", text), f"{text}: not JSON"),

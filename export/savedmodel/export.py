@@ -21,6 +21,7 @@ from export.shared.running import run_export
 from export.shared.svd import cut_head, wanted_ranks
 from keras_frcnn.api.finding.streaming import check_count
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.data.tensorflow_errors import writing
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically
@@ -85,7 +86,8 @@ def export(options: argparse.Namespace) -> None:
 
 def _write(model: FasterRCNN, head: Head, settings: dict[str, Any], directory: pathlib.Path, served_name: str) -> None:
     """Write the SavedModel with its warm-up requests; `served_name` is the model's name in TensorFlow Serving."""
-    save(model, head, settings, directory, settings["max_pixels"])
+    with writing(directory):
+        save(model, head, settings, directory, settings["max_pixels"])
     requests = write_warmup(directory, served_name)
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     _LOG.info("written: %.1f MB, %d warm-up requests in it", size / 1e6, requests)

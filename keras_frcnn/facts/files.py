@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -52,6 +53,20 @@ def remove_halves(folder: str | os.PathLike) -> None:
     """Remove the temporary files and folders that killed processes left in `folder` and its subfolders."""
     for path in list(pathlib.Path(folder).rglob(f".{PARTIAL}*")):
         _remove(path)
+
+
+def make_writable(folder: str | os.PathLike, where: str | os.PathLike, fix: str) -> None:
+    """Create a folder if necessary, and write a file to it and delete it again.
+
+    Call it before long work, so that a place that cannot be written costs nothing.  Raises InputError for `where`, with
+    `fix`, if the folder cannot be written.
+    """
+    try:
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=os.fspath(folder), prefix=f".{PARTIAL}"):
+            pass
+    except OSError as error:
+        raise InputError(where, f"cannot be written ({error.strerror or error})", fix) from error
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -26,7 +26,7 @@ from keras_frcnn.evaluation.metrics.recall import COUNTS, RecallResult
 from keras_frcnn.evaluation.results.measurement import Measurement, measure
 from keras_frcnn.evaluation.results.measurement_tables import format_measurement, measurement_to_json
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import write_json
+from keras_frcnn.facts.files import make_writable, write_json
 from keras_frcnn.network.forward import detection_counts
 from training.reporting.detection_pictures import write_pictures
 from training.reporting.error_page import write_error_page
@@ -55,7 +55,7 @@ def evaluate(options: EvaluationOptions) -> None:
     Raises InputError.
     """
     if options.out is not None:
-        _create_folder(options.out)  # first: a place that cannot be written must not cost an evaluation
+        make_writable(options.out, f"--out {options.out}", "give a folder that you can write to")
     found = _read_detections(options) if options.model is None else _detect(options, options.model)
     dataset, detections = found.dataset, found.detections
     measurement = measure(dataset, detections, found.recall, options.metric, options.iou, options.resamples)
@@ -66,14 +66,6 @@ def evaluate(options: EvaluationOptions) -> None:
     if options.out is not None:
         _write(pathlib.Path(options.out), found, measurement, errors)
         print(f"written to {options.out}")
-
-
-def _create_folder(out: str) -> None:
-    try:
-        pathlib.Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fix = "give a folder that can be created"
-        raise InputError(f"--out {out}", f"cannot be created ({error.strerror})", fix) from error
 
 
 def _write(folder: pathlib.Path, found: _Found, measurement: Measurement, errors: ErrorAnalysis) -> None:

@@ -22,7 +22,7 @@ from keras_frcnn.data.sources.loading import describe_problems, load_dataset
 from keras_frcnn.data.sources.shared.split_by import Splits, write_splits
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import remove_halves
+from keras_frcnn.facts.files import make_writable, remove_halves
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.pretrained import PretrainedVGG16, apply_pretrained, load_pretrained
 from keras_frcnn.network.weights.warm_start import TrainedDetector, read_detector, warm_start
@@ -190,6 +190,13 @@ def feature_folder(run: Run) -> pathlib.Path:
         return run.folder / "features"
     stamp = hashlib.sha256(str(run.folder.resolve()).encode()).hexdigest()[:8]
     return pathlib.Path(given) / f"{run.folder.resolve().name}-{stamp}"
+
+
+def check_feature_folder(run: Run) -> None:
+    """Raise InputError if features go to a folder of their own, which cannot be written."""
+    given = run.options.feature_cache_folder
+    if given is not None and run.options.feature_cache_gib > 0 and is_chief():
+        make_writable(given, f"--feature-cache-folder {given}", "give another folder")
 
 
 def checkpoint_folder(run: Run, name: str) -> pathlib.Path:

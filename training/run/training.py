@@ -7,6 +7,7 @@ in the same order; only the chief worker writes files and prints.
 import errno
 import logging
 import os
+import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ from training.run.start import (
     Run,
     RunData,
     Start,
+    check_feature_folder,
     feature_cache,
     load_start,
     new_model,
@@ -87,6 +89,7 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
     check_pictures(options, steps, data)
     stop_if_asked()
     with (machines or local_strategy()).scope(), open_session(options, data) as run:
+        check_feature_folder(run)
         chief = is_chief()
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         if isinstance(start, TrainedDetector):
@@ -97,22 +100,11 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
             budget = TimeBudget(planned.forecast, run.folder / BUDGET_FILE, begun)
         try:
             results = run_steps(run, model, start, steps, budget)
-        except NonFiniteLoss as error:
-            fix = "start another run with a lower --learning-rate, with --warmup or with --clip-norm"
-            kept = f"the last good weights are in {run.folder / 'checkpoints'}"
-            print(f"error: {error}; {kept}; {fix}", file=sys.stderr)
-            return 1
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
-            fix = "start all workers again with the same command: training resumes from the newest checkpoint"
-            print(f"error: lost another worker ({type(error).__name__}); {fix}", file=sys.stderr)
-            return WORKER_LOST
-        except tf.errors.ResourceExhaustedError as error:
-            reason = reason_of(error)
-            if os.strerror(errno.ENOSPC) in reason:  # TensorFlow has one error for full disks and full memories
-                raise OSError(errno.ENOSPC, reason, str(run.folder)) from error
-            fix = "start another run with a smaller --short-side, fewer --rois or fewer images in a mini-batch"
-            print(f"error: out of memory ({reason}); {fix}", file=sys.stderr)
-            return 1
+        except Exception as error:
+            status = _explained(error, run.folder)
+            if status is None:
+                raise
+            return status
     # Outside of the strategy's scope: creating variables inside waits for the other machines.
     if chief:
         finish(run, model, results)
@@ -120,6 +112,30 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
             budget.save()
             print(f"used {budget.spent() / 60:.1f} of {budget.total / 60:.1f} minutes")
     return 0
+
+
+def _explained(error: Exception, folder: pathlib.Path) -> int | None:
+    """Print what stopped the steps, if it is known; returns the exit status, or None for another error.
+
+    Raises OSError for a full disk.
+    """
+    status = 1
+    if isinstance(error, NonFiniteLoss):
+        fix = "start another run with a lower --learning-rate, with --warmup or with --clip-norm"
+        problem = f"{error}; the last good weights are in {folder / 'checkpoints'}"
+    elif isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.DeadlineExceededError):
+        fix = "start all workers again with the same command: training resumes from the newest checkpoint"
+        problem = f"lost another worker ({type(error).__name__})"
+        status = WORKER_LOST
+    elif isinstance(error, tf.errors.ResourceExhaustedError):
+        fix = "start another run with a smaller --short-side, fewer --rois or fewer images in a mini-batch"
+        problem = f"out of memory ({reason_of(error)})"
+        if os.strerror(errno.ENOSPC) in problem:  # TensorFlow has one error for full disks and full memories
+            raise OSError(errno.ENOSPC, reason_of(error), str(folder)) from error
+    else:
+        return None
+    print(f"error: {problem}; {fix}", file=sys.stderr)
+    return status
 
 
 def run_steps(

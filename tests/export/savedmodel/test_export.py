@@ -158,7 +158,7 @@ def test_a_folder_of_something_else_is_not_replaced(run, detector, tmp_path, cap
         (["--out", "1", "--score-threshold", "2"], "--score-threshold must be at least 0 and less than 1 (got 2.0)."),
         (["--out", "1", "--images", "nowhere.jpg"], "nowhere.jpg: no such file"),
         (["--out", "1", "--data", "nowhere"], "--data 'nowhere': unknown kind of data source"),
-        (["--out", "file/1"], "file: this folder cannot be created"),
+        (["--out", "file/1"], "file: cannot be written"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_fix(run, detector, tmp_path, capsys, monkeypatch, arguments, beginning):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from keras_frcnn.data.stream.pipeline import naming_undecodable
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json, write_json
+from keras_frcnn.facts.files import make_writable, read_json, write_json
 from keras_frcnn.network.weights.warm_start import TrainedDetector
 from training.engine.distribution import is_chief, local_strategy
 from training.four_steps import Step
@@ -91,11 +91,7 @@ def make(
 def write_plan(request: Request, make_steps: MakeSteps, out: str) -> None:
     """Make a plan, print it, and write it to the file `out`.  Raises InputError."""
     path = pathlib.Path(out)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)  # first: a place that cannot be written must not cost a plan
-    except OSError as error:
-        fix = "give a file in a folder that can be created"
-        raise InputError(f"--out {out}", f"cannot be written ({error.strerror})", fix) from error
+    make_writable(path.parent, f"--out {out}", "give a file in a folder that you can write to")
     start = load_start(request.options.weights)
     data = read_data(request.options)
     begun = time.monotonic()
