@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SIGNATURE = "image_bytes"  # its input has the same name
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections", "image_errors")
 ORIENTATIONS = "image_orientations"  # an output that exports of older versions lack: these turn no pictures
+MOST_CLASSES, MOST_ROWS, MOST_AXES = 10**6, 10**6, 3  # an answer with more cannot be right
 # The members of PIL.Image.Transpose that apply the EXIF orientations.
 TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
@@ -104,7 +105,7 @@ def detect(
     rows = _ask_in_time(prepare(server, model, version, pictures), timeout)
     try:
         found = [_to_found(row) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ServerError(
             f"the answer of {server} holds no detections ({type(error).__name__}: {error}); "
             "serve a model that export.saved_model wrote"
@@ -123,8 +124,22 @@ def _to_found(row: Row) -> Found:
     orientation = int(row.get(ORIENTATIONS, 1))
     if not 1 <= orientation <= 8:
         raise ValueError(f"{ORIENTATIONS} holds {orientation}, which is no EXIF orientation")
-    classes = [int(class_index) for class_index in classes[:count]]
-    return Found(boxes[:count], classes, scores[:count], error, orientation)
+    if not isinstance(error, str):
+        raise ValueError(f"{OUTPUTS[-1]} holds {error!r:.80}, which is not text")
+    boxes = [[_number(corner, 0.0, 1.0) for corner in box] for box in boxes[:count]]
+    if any(len(box) != 4 for box in boxes):
+        raise ValueError("a box does not have four corners")
+    classes = [int(_number(class_index, 1, MOST_CLASSES)) for class_index in classes[:count]]
+    return Found(boxes, classes, [_number(score, 0.0, 1.0) for score in scores[:count]], error, orientation)
+
+
+def _number(value: Any, least: float, most: float) -> float:
+    """A number from `least` to `most`.  Raises TypeError or ValueError for another value."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.80} is not a number")
+    if not least - 1e-3 <= value <= most + 1e-3:  # false for NaN
+        raise ValueError(f"{value!r:.80} is not from {least:g} to {most:g}")
+    return value
 
 
 def _ask_in_time(
@@ -203,7 +218,7 @@ def _prepare_rest(server: str, model: str, version: int | str | None, pictures: 
             if status == 200:
                 return answer["predictions"]
             reason = answer["error"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             if status not in (429, 503):  # a proxy in front of the server answers these in its own words
                 raise ServerError(
                     f"{server} does not answer as TensorFlow Serving does (status {status}, {text[:80]!r}); "
@@ -312,8 +327,8 @@ def _values(tensor: Any) -> list[Any]:
         flat = [value.decode("utf-8", "replace") for value in tensor.string_val]
     else:
         raise ValueError(f"type {tensor.dtype} is neither float32 nor string")
-    if len(flat) != math.prod(shape):
-        raise ValueError(f"{len(flat)} values for the shape {shape}")
+    if len(flat) != math.prod(shape) or len(shape) > MOST_AXES or not all(0 <= size <= MOST_ROWS for size in shape):
+        raise ValueError(f"{len(flat)} values for the shape {shape}"[:200])
 
     def nest(flat: list[Any], shape: list[int]) -> list[Any]:
         if len(shape) < 2:
