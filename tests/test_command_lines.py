@@ -277,6 +277,49 @@ def test_a_run_killed_right_after_its_weights_resumes(copied_run, voc_tree):
     assert (copied_run / "model.keras").is_file()
 
 
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 8
+    path.write_bytes(content)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "text", "beginning"),
+    [
+        ("weights/step1.npz", None, "weights/step1.npz: does not hold the weights of a step ("),
+        ("weights/step4.npz", None, "weights/step4.npz: does not hold the weights of a step ("),
+        ("config.json", "[" * 10**5, "config.json: is not JSON (nested too deeply)"),
+        ("data.json", "{}", "data.json: does not describe the data of a run"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(copied_run, voc_tree, capsys, name, text, beginning):
+    flip(copied_run / name) if text is None else (copied_run / name).write_text(text)
+    before = times(copied_run)
+    assert alternate(*training_options(voc_tree, copied_run)) == 2
+    assert_one_error(capsys.readouterr().err, f"{copied_run}/{beginning}")
+    assert {path: time for path, time in times(copied_run).items() if path in before and "log" not in str(path)} == {
+        path: time for path, time in before.items() if "log" not in str(path)
+    }
+
+
+@pytest.mark.slow
+def test_damaged_boxes_and_figures_are_made_again(copied_run, voc_tree, capsys):
+    damaged = [
+        next((copied_run / folder).rglob("*.tfrecord")) for folder in ("proposals/step1/val", "detections/step4")
+    ]
+    whole = [path.read_bytes() for path in damaged]
+    for path in damaged:
+        flip(path)
+    for step in ("step1.rpn", "step4.detector"):
+        (copied_run / "evaluation" / f"{step}.json").write_text("{")
+    assert alternate(*training_options(voc_tree, copied_run)) == 0
+    errors = capsys.readouterr().err
+    assert errors.count("1 damaged or missing files are computed again") == 2
+    assert errors.count("measured again") == 2 and "Traceback" not in errors
+    assert [path.read_bytes() for path in damaged] == whole
+
+
 def test_another_option_is_refused_by_name(finished, voc_tree, capsys):
     folder, _ = finished
     before = times(folder)

@@ -70,6 +70,65 @@ def test_other_answers_are_told_from_detections(png, answer, problem):
     thread.join(10)
 
 
+ROW = {
+    "detection_boxes": [[0.1, 0.2, 0.3, 0.4]],
+    "detection_classes": [1.0],
+    "detection_scores": [0.5],
+    "num_detections": 1.0,
+    "image_errors": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, None),
+        ({"detection_boxes": [[0.1, float("nan"), 0.3, 0.4]]}, "nan is not from 0 to 1"),
+        ({"detection_boxes": [[0.1, 1e30, 0.3, 0.4]]}, "1e+30 is not from 0 to 1"),
+        ({"detection_boxes": [[0.1, 0.2, 0.3]]}, "a box does not have four corners"),
+        ({"detection_boxes": [["0.1", 0.2, 0.3, 0.4]]}, "'0.1' is not a number"),
+        ({"detection_boxes": [[0.1, True, 0.3, 0.4]]}, "True is not a number"),
+        ({"detection_scores": [float("inf")]}, "inf is not from 0 to 1"),
+        ({"detection_scores": []}, "1 detections in rows of 1, 1 and 0"),
+        ({"detection_classes": [0.0]}, "0.0 is not from 1 to 1e+06"),
+        ({"detection_classes": [1e9]}, "1000000000.0 is not from 1 to 1e+06"),
+        ({"num_detections": float("inf")}, "cannot convert float infinity to integer"),
+        ({"num_detections": 2.0}, "2 detections in rows of 1, 1 and 1"),
+        ({"num_detections": None}, "TypeError"),
+        ({"image_errors": 3}, "image_errors holds 3, which is not text"),
+        ({"image_orientations": 9}, "image_orientations holds 9"),
+    ],
+)
+def test_each_value_of_an_answer_is_checked(png, monkeypatch, changes, problem):
+    text = json.dumps({"predictions": [{**ROW, **changes}]})
+    monkeypatch.setattr(client, "_post", lambda *_: (200, text))
+    if problem is None:
+        (found,) = client.detect([png()], server="localhost:1", model="detector")
+        assert found == client.Found([[0.1, 0.2, 0.3, 0.4]], [1], [0.5], "")
+    else:
+        with pytest.raises(client.ServerError, match=re.escape(problem)):
+            client.detect([png()], server="localhost:1", model="detector")
+
+
+def test_an_answer_that_is_nested_endlessly_is_none(png, monkeypatch):
+    monkeypatch.setattr(client, "_post", lambda *_: (200, "[" * 10**6))
+    with pytest.raises(client.ServerError, match="does not answer as TensorFlow Serving does"):
+        client.detect([png()], server="localhost:1", model="detector")
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [([10**9, 0], 0), ([-1, -1], 1), ([1] * 999, 1), ([2, 3], 5), ([0] * 4, 0)]
+)
+def test_tensors_with_impossible_shapes_are_refused(shape, count):
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
+
+    tensor = TensorProto(dtype=1, float_val=[0.0] * count)
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    with pytest.raises(ValueError, match="values for the shape"):
+        client._values(tensor)
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_proxy_that_says_busy_in_its_own_words_is_asked_again(png, status, monkeypatch):
     monkeypatch.setattr(client, "FIRST_WAIT", 1e-3)

@@ -154,5 +154,26 @@ def test_parts_come_back_as_they_were(make_model, tmp_path):
     load_part(path, target, "head")
     for a, b in zip(target.head.get_weights(), source.head.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="step3.npz: does not hold the weights of a step"):
         load_part(path, target, "rpn")
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "cut", "empty", "text", "another shape"])
+def test_damaged_weights_are_named_and_change_nothing(make_model, tmp_path, damage):
+    source, target = make_model(seed=1), make_model(seed=2)
+    path = weights_path(tmp_path, "step3")
+    save_parts(path, source, ("rpn",))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "another shape":
+        with np.load(path) as stored:
+            np.savez(path, **{key: value[..., :1] for key, value in stored.items()})
+    else:
+        path.write_bytes({"flipped byte": content, "cut": content[:-99], "empty": b"", "text": b"no weights"}[damage])
+    before = target.rpn.get_weights()
+    with pytest.raises(InputError) as error:
+        load_part(path, target, "rpn")
+    assert str(error.value).startswith(f"{path}: does not hold the weights of a step (")
+    assert str(error.value).endswith("; restore it from a backup, or delete it to train this step again")
+    for a, b in zip(target.rpn.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
