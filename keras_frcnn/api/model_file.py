@@ -1,16 +1,19 @@
 """Read a detector from a `.keras` file or a run folder, and change what it keeps or how it computes."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import zipfile
+from typing import Any
 
-import keras
-
-from keras_frcnn.facts.config import DetectorConfig, TestConfig
+from keras_frcnn.facts.config import DetectorConfig, TestConfig, config_from_dict
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import check, settings_of
 from keras_frcnn.network.model import FasterRCNN
+from keras_frcnn.network.weights.readers import check_members
+
+_FIX = "give the model.keras of a run folder"
 
 
 def load_model(
@@ -47,20 +50,46 @@ def model_file(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def _read(path: pathlib.Path) -> FasterRCNN:
-    """Load the detector with the configuration that its file holds."""
+    """Load the detector with the configuration that its file holds.
+
+    This does not call `keras.saving.load_model`, which imports and calls what the file names.
+    """
     if not zipfile.is_zipfile(path):
-        raise InputError(path, "not a .keras file", "give the model.keras of a run folder")
+        raise InputError(path, "not a .keras file", _FIX)
     try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            path, f"not a readable model ({error})"[:300], "give the model.keras of a run folder"
-        ) from error
-    if not isinstance(model, FasterRCNN):
-        raise InputError(
-            path, f"holds a {type(model).__name__}, not a FasterRCNN", "give the model.keras of a run folder"
-        )
-    return model
+        with zipfile.ZipFile(path) as archive:
+            check_members(archive)
+            stored = json.loads(archive.read("config.json"))
+        name = stored["class_name"]
+        if name == FasterRCNN.__name__:
+            _check_fields(stored["config"], path)
+            model = FasterRCNN.from_config(stored["config"])
+            model.load_weights(path)
+            return model
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError, zipfile.BadZipFile) as error:
+        problem = f"not a readable model ({str(error) or type(error).__name__})"
+        raise InputError(path, problem[:300], _FIX) from error
+    raise InputError(path, f"holds a {name}, not a FasterRCNN"[:300], _FIX)
+
+
+def _check_fields(fields: dict[str, Any], path: pathlib.Path) -> None:
+    """Check what a file says about its model, before the model is built from it.
+
+    Raises InputError for a configuration that is not one, TypeError for another field of another type, and ValueError
+    if the model would take memory for far more weights than the file can have.
+    """
+    config = config_from_dict(fields["config"], str(path))
+    names = fields["class_names"]
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise TypeError("class_names is not a list of strings")
+    if type(fields["seed"]) is not int or not isinstance(fields["dtype"], str) or not isinstance(fields["name"], str):
+        raise TypeError("seed, dtype or name is of another type")
+    units = config.head.fc_units
+    weights = 512 * (config.head.pool_size**2 * units + 9 * config.rpn.channels) + units * (units + 5 * len(names))
+    if weights > path.stat().st_size:
+        raise ValueError(f"its configuration has {weights} weights, for which the file is too small")
 
 
 def rebuilt(model: FasterRCNN, config: DetectorConfig, dtype: str) -> FasterRCNN:

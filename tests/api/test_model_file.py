@@ -78,9 +78,64 @@ def write_other_zip(path, saved):
         archive.writestr("hello.txt", "hello")
 
 
+def with_configuration(change):
+    """A function that writes the detector with another config.json, which `change` makes from the right one."""
+
+    def write(path, saved):
+        with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name == "config.json":
+                    content = json.dumps(change(json.loads(content)))
+                new.writestr(name, content)
+
+    return write
+
+
+def write_bomb(path, saved):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", bytes(10**8))
+
+
+HOSTILE = {  # what a file could name to run code, or to take memory
+    "a function of another module": lambda _: {"module": "os", "class_name": "system", "config": "touch ran"},
+    "a module of its own": lambda stored: stored | {"module": "evil", "registered_name": None},
+    "a lambda layer": lambda _: {
+        "module": "keras.layers",
+        "class_name": "Lambda",
+        "config": {"function": {"class_name": "__lambda__", "config": {"code": "YQ=="}}},
+    },
+    "a number format that is an object": lambda stored: (
+        stored | {"config": stored["config"] | {"dtype": {"module": "evil", "class_name": "Policy", "config": {}}}}
+    ),
+    "class names that are none": lambda stored: stored | {"config": stored["config"] | {"class_names": [1]}},
+    "a huge head": lambda stored: (
+        stored | {"config": stored["config"] | {"config": {**stored["config"]["config"], "head": {"fc_units": 65536}}}}
+    ),
+    "endless nesting": lambda _: json.loads("[" * 500 + "]" * 500),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_runs_nothing(saved, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\n")
+    path = tmp_path / "hostile.keras"
+    with_configuration(HOSTILE[name])(path, saved[1])
+    if name == "a module of its own":  # the class is ours, whatever the file says
+        assert load_model(path).class_names == ("cat", "dog", "hen")
+    else:
+        with pytest.raises(InputError, match=f"^{path}: .*; give the model.keras of a run folder$"):
+            load_model(path)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("write", "problem"),
     [
+        (write_bomb, "not a readable model .model.weights.h5 unpacks to 100000000 bytes.; give the model.keras"),
         (write_nothing, "no such model file; give a run folder whose training has finished or a .keras file"),
         (write_text, "not a .keras file; give the model.keras of a run folder"),
         (write_other_model, "holds a Sequential, not a FasterRCNN; give the model.keras of a run folder"),
@@ -94,5 +149,5 @@ def write_other_zip(path, saved):
 def test_a_file_without_a_detector_is_an_error(saved, tmp_path, write, problem):
     path = tmp_path / "wrong.keras"
     write(path, saved[1])
-    with pytest.raises(InputError, match=f"^{path}: {problem}$"):
+    with pytest.raises(InputError, match=f"^{path}: {problem}"):
         load_model(path)

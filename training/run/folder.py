@@ -5,6 +5,7 @@ labels.json          the label map, {"1": "name", ...}
 plan.json            with --plan auto or a plan file: what was chosen, why, and the forecast
 budget.json          with a budget: the time that was spent, and the iterations of each step
 data.json            the fingerprint of the data: class names, and a digest of each image's annotation
+start.json           a digest of the starting weights
 splits.json          with --split-by: the image ids of each split
 weights/stepN.npz    the parts that step N trained, written at the end of the step
 checkpoints/stepN/   the last states of the step in training
@@ -31,7 +32,7 @@ import keras
 import numpy as np
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import PARTIAL, read_json, write_atomically, write_json
+from keras_frcnn.facts.files import PARTIAL, read_json, read_known, write_atomically, write_json
 from keras_frcnn.network.model import FasterRCNN
 from training.run.data.fingerprint import describe_changes
 from training.run.planning.forecast import PLAN_FILE
@@ -140,6 +141,19 @@ def _read_object(path: pathlib.Path) -> dict:
     if not isinstance(value, dict):
         raise InputError(path, "is not a JSON object", _RESTORE)
     return value
+
+
+def bind_to_start(folder: pathlib.Path, digest: str) -> None:
+    """Note the `digest` of the starting weights in a new run, or compare it with that of the run that is resumed.
+
+    Later steps start from these weights again.  Raises InputError if they have changed, or if start.json is damaged.
+    """
+    path = folder / "start.json"
+    if not path.is_file():  # a new run, or one of a version that did not write it
+        write_json(path, {"weights": digest})
+    elif read_known(path, lambda stored: stored["weights"], "delete it if the weights are still the same") != digest:
+        fix = "give the same weights to resume, or another folder with --run"
+        raise InputError(path, "the content of --weights has changed since this run was started", fix)
 
 
 def weights_path(folder: str | pathlib.Path, name: str) -> pathlib.Path:

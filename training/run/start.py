@@ -155,6 +155,15 @@ def load_start(source: str) -> Start:
     return read_detector(source) if pathlib.Path(source).is_dir() else load_pretrained(source)
 
 
+def digest_of(start: Start) -> str:
+    """A digest of the starting weights; the same for the same values, wherever they come from."""
+    digest = hashlib.sha256()
+    for name, arrays in sorted(start.layers.items() if start is not None else ()):
+        for array in arrays:
+            digest.update(f"{name} {array.shape}\n".encode() + np.ascontiguousarray(array, np.float32).tobytes())
+    return digest.hexdigest()
+
+
 def new_model(run: Run, start: Start) -> FasterRCNN:
     """A new float32 model of the run with the weights of `start`."""
     return starting_model(run.config, run.train_set.class_names, start, run.options.seed)

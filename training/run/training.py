@@ -29,7 +29,7 @@ from training.four_steps import Step
 from training.reporting.summary import TrainingResult, joined
 from training.run.data.check_pictures import check_pictures
 from training.run.finish import finish
-from training.run.folder import load_part, weights_path
+from training.run.folder import bind_to_start, load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
 from training.run.options.reading import Request
 from training.run.planning.budget import MOST_GROWTH, TimeBudget
@@ -41,6 +41,7 @@ from training.run.start import (
     RunData,
     Start,
     check_feature_folder,
+    digest_of,
     feature_cache,
     load_start,
     new_model,
@@ -91,6 +92,8 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
     with (machines or local_strategy()).scope(), open_session(options, data) as run:
         check_feature_folder(run)
         chief = is_chief()
+        if chief:
+            bind_to_start(run.folder, digest_of(start))
         model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
         if isinstance(start, TrainedDetector):
             new = [f"{name} ({reason})" for name, reason in new_layers(model, start).items()]

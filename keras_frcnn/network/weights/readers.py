@@ -11,6 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+_MOST_GROWTH = 100  # times its size in an archive that a member may have
+_SMALL = 2**16  # bytes; members below may grow more
+
 
 def read_arrays(path: Path, names: Set[str] | None = None) -> dict[str, np.ndarray]:
     """Read the layers `names` of a file, or all of its layers if `names` is None.
@@ -24,9 +27,18 @@ def read_arrays(path: Path, names: Set[str] | None = None) -> dict[str, np.ndarr
     return READERS[path.suffix.lower()](path, names)
 
 
+def check_members(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError if a member unpacks to far more than its size in the file.  Weights hardly compress."""
+    for member in archive.infolist():
+        if member.file_size > _MOST_GROWTH * max(member.compress_size, _SMALL):
+            raise ValueError(f"{member.filename} unpacks to {member.file_size} bytes")
+
+
 def _read_npz(path: Path, names: Set[str] | None) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):  # np.load would try a bare array or a pickle next
         raise ValueError("not a zip archive")
+    with zipfile.ZipFile(path) as unread:
+        check_members(unread)
     with np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files if names is None or key.split("/")[0] in names}
 
@@ -38,6 +50,7 @@ def _read_keras(path: Path, names: Set[str] | None) -> dict[str, np.ndarray]:
     registered first.
     """
     with zipfile.ZipFile(path) as archive:
+        check_members(archive)
         return _read_hdf5(io.BytesIO(archive.read("model.weights.h5")), names)
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json, write_json
-from training.run.folder import load_part, open_folder, save_parts, weights_path
+from keras_frcnn.network.weights.pretrained import PretrainedVGG16
+from training.run.folder import bind_to_start, load_part, open_folder, save_parts, weights_path
+from training.run.start import digest_of
 
 CONFIGURATION = {"options": {"seed": 0, "iterations": (2, 2, 2, 2)}, "detector": {"head": {"fc_units": 32}}}
 DATA = {"class_names": ["cat", "dog"], "train": {"b": "0123", "a": "4567"}, "val": {"c": "89ab"}}
@@ -135,6 +137,19 @@ def test_a_start_that_was_killed_is_repeated(tmp_path, left):
     assert read_json(tmp_path / "data.json") == DATA and read_json(tmp_path / "labels.json") == {"1": "cat", "2": "dog"}
 
 
+def test_a_run_is_bound_to_the_content_of_its_starting_weights(tmp_path):
+    first, other = ({"conv": (np.full((2, 2), value, np.float32), np.zeros(2, np.float32))} for value in (1, 2))
+    digests = [digest_of(PretrainedVGG16(layers, "path.npz")) for layers in (first, other)] + [digest_of(None)]
+    assert len(set(digests)) == 3 and digest_of(PretrainedVGG16(dict(first), "elsewhere.npz")) == digests[0]
+    bind_to_start(tmp_path, digests[0])
+    bind_to_start(tmp_path, digests[0])
+    with pytest.raises(InputError, match="start.json: the content of --weights has changed since this run was started"):
+        bind_to_start(tmp_path, digests[1])
+    (tmp_path / "start.json").write_text("{")
+    with pytest.raises(InputError, match="start.json: cannot be read .*; delete it if the weights are still the same"):
+        bind_to_start(tmp_path, digests[0])
+
+
 def test_parts_come_back_as_they_were(make_model, tmp_path):
     source, target = make_model(seed=1), make_model(seed=2)
     path = weights_path(tmp_path, "step3")
@@ -174,6 +189,8 @@ def test_damaged_weights_are_named_and_change_nothing(make_model, tmp_path, dama
     with pytest.raises(InputError) as error:
         load_part(path, target, "rpn")
     assert str(error.value).startswith(f"{path}: does not hold the weights of a step (")
-    assert str(error.value).endswith("; restore it from a backup, or delete it to train this step again")
+    assert "\n" not in str(error.value) and str(error.value).endswith(
+        "; restore it from a backup, or delete it to train this step again"
+    )
     for a, b in zip(target.rpn.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)

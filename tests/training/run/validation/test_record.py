@@ -147,10 +147,8 @@ def test_scores_of_another_measure_are_refused(tmp_path):
 @pytest.mark.parametrize("content", ["{", "[]", '{"measure": "mAP"}', '{"measure": "mAP", "scores": [1]}'])
 def test_a_damaged_record_is_named(tmp_path, content):
     (tmp_path / RECORD).write_text(content)
-    with pytest.raises(
-        InputError, match=f"^{tmp_path / RECORD}: cannot be read .*; restore it from a backup, or delete"
-    ):
-        make_validation(tmp_path).restore(5)
+    with pytest.raises(InputError, match=f"^{tmp_path / RECORD}: cannot be read .*; restore it from a backup"):
+        validation_in(tmp_path, Model(VALUES_OF_A_STEP), done=5)
 
 
 def test_nothing_measured(tmp_path):
