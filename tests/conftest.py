@@ -83,10 +83,18 @@ def run_here():
 
 @pytest.fixture(scope="session")
 def detect(run_here):
-    """`keras_frcnn.detect` as a function of its arguments that gives the exit status."""
+    """`keras_frcnn.detect` as a function of its arguments that gives the exit status.
+
+    Each model is loaded and traced once for all tests; a command that runs in a process of its own loads it itself.
+    """
+    from keras_frcnn.api.bulk import model
     from keras_frcnn.detect import main
 
-    return functools.partial(run_here, main)
+    load = functools.cache(lambda path, _: original(path))
+    original = model.load_finder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "load_finder", lambda path: load(path, os.path.exists(path) and os.stat(path).st_mtime_ns))
+        yield functools.partial(run_here, main)
 
 
 @pytest.fixture(scope="session")

@@ -252,6 +252,7 @@ def test_a_bad_configuration_file_is_one_line_and_leaves_no_run_folder(finished,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_resumes_at_its_first_unfinished_step(finished, copied_run, voc_tree):
     for name in ("weights/step3.npz", "weights/step4.npz", "logs/step3.json", "logs/step4.json", "model.keras",
                  "evaluation/step3.rpn.json", "evaluation/step4.detector.json"):  # fmt: skip
@@ -454,6 +455,7 @@ def test_evaluate_prints_and_writes_all_tables(finished, voc_tree, tmp_path, cap
         assert numbers_of(again["coco"]) == pytest.approx(numbers_of(result["coco"]), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_evaluate_with_other_thresholds(finished, voc_tree, tmp_path):
     def counts(name, *options):
         """The number of detections in each picture, and their lowest score."""

@@ -98,7 +98,7 @@ def test_a_folder_is_answered_and_what_cannot_be_read_is_listed(detect, saved, p
     assert float(objects[0].findtext("bndbox/xmin")) == pytest.approx(x0 + 1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_interrupted_command_resumes_and_does_nothing_twice(
     detect, saved, photos, tmp_path, capsys, monkeypatch, batch_size
 ):

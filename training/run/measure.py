@@ -63,6 +63,11 @@ def measure_rpn(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | N
         counts = detection_counts(run.config)._replace(after_nms=max(COUNTS))
         _propose(run, model, step, cache, run.val_set, "val", counts)
         recall = measure_recall(proposal_directory(run, step.name, "val"), run.val_set)
+        if not recall.mean_proposals.any():
+            size = run.config.rpn.min_size
+            _log.warning(
+                "%s makes no proposal with sides of --min-size %g: lower it, or train longer", step.title, size
+            )
         return format_recall_table(recall), {"recall": recall_to_json(recall)}, None
 
     return _measured(run, step, "rpn", measure)

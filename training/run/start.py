@@ -68,10 +68,16 @@ class Run(NamedTuple):
 
 
 def read_data(options: TrainingOptions) -> RunData:
-    """The training and the validation set; raises InputError."""
+    """The training and the validation set.
+
+    Raises InputError if they cannot be read, or if there is no object to train on.
+    """
     exif = options.detector.image.exif
     divided = divided_data(options, pathlib.Path(options.run))
     train_set = load_dataset(options, options.train, exif, divided)
+    if all(example.difficult.all() for example in train_set.examples):
+        problem = f"there is no object to train on in {len(train_set.examples)} pictures"
+        raise InputError(train_set.name, problem, "check --train, and whether all objects are marked as difficult")
     # The validation set has the classes of the training set, and its boxes refer to pictures of the same orientation.
     val_spec = dataclasses.replace(options, class_names=train_set.class_names)
     val_set = load_dataset(val_spec, options.val, train_set.exif, divided)

@@ -67,6 +67,10 @@ ID_CLASH = Kind(
     "image ids that clash", WARNING, "rename one of the files: what is written for one picture replaces the other's"
 )
 CLASS_VARIANTS = Kind("class names that look like one class", WARNING, "write the name in one way everywhere")
+BACKGROUND_CLASS = Kind(
+    "class that is named like the background", WARNING,
+    "the detector has a background of its own: drop the class with --class-map, or rename it if it is an object",
+)  # fmt: skip
 ABSENT_CLASS = Kind("class that a later split lacks", WARNING, "its AP is not measured there; add pictures of it")
 POOR_COVERAGE = Kind(
     "class that the anchors miss", WARNING, "set --anchor-scales and --anchor-ratios, or raise --short-side"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from export.savedmodel.signatures import make_signatures
@@ -23,6 +24,7 @@ class Blocked:
         if name.split(".")[0] in ("keras_frcnn", "training", "export", "keras", "tf_keras"):
             raise ImportError(f"{name} is not to be imported")
 
+import pytest
 import tensorflow as tf
 for name in [name for name in sys.modules if name.split(".")[0] in ("keras", "keras_frcnn", "export", "training")]:
     del sys.modules[name]
@@ -42,6 +44,7 @@ def png(image):
     return tf.io.encode_png(image).numpy()
 
 
+@pytest.mark.slow
 def test_in_a_bare_process_all_signatures_answer_as_the_keras_model(detector, exported, rows, assert_parity, tmp_path):
     model, _ = detector
     same = synthetic_images(3, (64, 96))

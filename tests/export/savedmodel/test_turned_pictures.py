@@ -78,6 +78,7 @@ def bright_box(pixels):
     return (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
 
 
+@pytest.mark.slow
 def test_all_parts_see_the_same_picture_and_find_the_same_boxes(turning, turning_export, files, shown, rows, tmp_path):
     assert bright_box(shown) == SQUARE
     expected = keras_frcnn.Detector(turning).detect(shown, score=0)

@@ -287,6 +287,7 @@ def numbered(make_batch, start=0):
     return stream(*batches[start:]).concatenate(stream(*batches).repeat())
 
 
+@pytest.mark.slow
 def test_a_restored_trainer_gives_the_same_bits(make_model, make_batch, tmp_path):
     schedule = StepDecay(0.01, 8, 0.5, warmup=2)
     results = []

@@ -9,11 +9,12 @@ from keras_frcnn.data.doctor.findings import Finding
 
 FEW_OBJECTS = 10  # a class with fewer in the first split is rare
 
+_BACKGROUND = {"background", "bg", "none", "nothing"}  # after `_plain`
 _SHORTEST_PLURAL = 4  # letters: "as" is no plural of "a"
 
 
 def class_findings(counts: Sequence[SplitCounts]) -> list[Finding]:
-    """Variants of one name, classes that a split lacks, and rare classes.
+    """Variants of one name, names of the background, classes that a split lacks, and rare classes.
 
     The first split is taken as the one to train on.
     """
@@ -23,6 +24,9 @@ def class_findings(counts: Sequence[SplitCounts]) -> list[Finding]:
     if variants:
         detail = "; ".join(" / ".join(map(repr, group)) for group in variants)
         found.append(Finding(findings.CLASS_VARIANTS, len(variants), detail=detail))
+    background = [name for name in names if _plain(name) in _BACKGROUND]
+    if background:
+        found.append(Finding(findings.BACKGROUND_CLASS, len(background), detail=", ".join(map(repr, background))))
     first, *later = counts
     for split in later:
         new = [name for name, count in split.objects.items() if count and not first.objects.get(name)]
@@ -56,9 +60,14 @@ def name_variants(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups if len(group) > 1]
 
 
+def _plain(name: str) -> str:
+    """A name in lower case, without spaces, hyphens, underscores and dots."""
+    return re.sub(r"[\s_.-]+", "", name.casefold()) or name
+
+
 def _forms(name: str) -> set[str]:
     """The plain form of a name, and the words of which it may be the plural."""
-    plain = re.sub(r"[\s_.-]+", "", name.casefold()) or name
+    plain = _plain(name)
     forms = {plain}
     if len(plain) >= _SHORTEST_PLURAL and plain.endswith("s") and not plain.endswith("ss"):
         forms.add(plain[:-1])

@@ -37,3 +37,10 @@ def test_the_first_split_is_compared_with_the_others():
         (findings.ABSENT_CLASS, "cat: in train, not in test"),
         (findings.RARE_CLASS, "dog 3, hen 0 in train"),
     ]
+
+
+@pytest.mark.parametrize("name", ["background", "__background__", "BG", "Back-ground"])
+def test_a_class_named_like_the_background_is_a_warning(name):
+    (found,) = class_findings([counts("train", **{"cat": 20, name: 20})])
+    assert found.kind is findings.BACKGROUND_CLASS and found.detail == repr(name)
+    assert not class_findings([counts("train", cat=20, backgammon=20)])
