@@ -13,7 +13,7 @@ EXTRAS.test := train,export,test
 EXTRAS.docs := train,export,docs
 EXTRAS.dev := dev
 
-.PHONY: train test test-slow test-gpu golden bench lint docs wheel
+.PHONY: train test test-slow test-gpu golden faults fuzz bench lint docs wheel
 # Two installations into one environment must not run at once.
 .NOTPARALLEL:
 
@@ -30,6 +30,14 @@ test-slow: $(VENV)/test.installed
 # On a machine with a GPU: TensorFlow's GPU kernels against the CPU's.
 test-gpu: $(VENV)/test.installed
 	KERAS_FRCNN_TEST_GPU=1 $(VENV)/bin/python -m pytest tests/gpu
+
+# Makes every call of the C library fail, one after the other, in a training of all four steps and in both exports.
+faults: $(VENV)/test.installed
+	$(VENV)/bin/python tests/faults/harness.py --jobs 2
+
+# Feeds the readers of files from strangers with damaged and hostile ones.
+fuzz: $(VENV)/test.installed
+	$(VENV)/bin/python tests/fuzz/run.py --jobs 2 --inputs 200000
 
 # Compares what the whole pipeline computes with the record.
 golden: $(VENV)/test.installed
@@ -63,10 +71,10 @@ lint: $(VENV)/dev.installed
 docs: $(VENV)/docs.installed
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs build/docs
 
-# The wheel and the source distribution, in dist.
+# The wheel and the source distribution, in dist.  The same commit gives the same wheel, byte for byte.
 wheel: $(VENV)/dev.installed
 	rm -rf dist
-	$(VENV)/bin/python -m build --quiet --outdir dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct || date +%s) $(VENV)/bin/python -m build --quiet --outdir dist
 
 $(VENV)/%.installed: setup.cfg pyproject.toml | $(VENV)/pyvenv.cfg
 	$(VENV)/bin/python -m pip install --quiet --editable '.[$(EXTRAS.$*)]'

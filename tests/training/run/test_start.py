@@ -101,3 +101,11 @@ def test_pictures_stored_turned_are_recognised(tree, stored_turned, forced, poli
     assert run.config.image.exif == policy
     for dataset in (run.train_set, run.val_set):
         assert dataset.exif == policy and {example.orientation for example in dataset.examples} == {orientation}
+
+
+def test_a_training_without_objects_is_refused(tree):
+    for path in (tree / "Annotations").glob("train*"):
+        path.write_text(path.read_text().replace("<difficult>0<", "<difficult>1<"))
+    with pytest.raises(InputError, match="train: there is no object to train on in 4 pictures; check --train"):
+        opened(tree)
+    assert not (tree.parent / "run").exists()
