@@ -1,16 +1,20 @@
 """What the signatures do with pictures of all kinds: bad ones are refused, good ones are seen as in training."""
 
 import io
+import random
+import re
 import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from export import client
 from export.shared.pictures import synthetic_images
 from export.shared.reference import reference_detections
 from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
@@ -150,3 +154,44 @@ def test_no_pixels_are_a_clear_error(loaded, signature, shape):
 def test_no_picture_is_a_clear_error(loaded):
     with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes is empty: give at least one picture"):
         loaded.signatures["image_bytes"](image_bytes=tf.constant([], tf.string))
+
+
+SERVER = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("serving_server", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+with module.ServingServer({"detector": sys.argv[2]}) as server:
+    print(server.rest_address, flush=True)
+    sys.stdin.read()
+"""
+REQUESTS = 2000
+
+
+@pytest.mark.slow
+def test_a_server_answers_good_and_hostile_pictures_in_constant_memory(exported, loaded, scene):
+    contents = {name: make(scene) for name, make in FINE.items()}
+    contents |= {f"bad: {name}": make(scene) for name, (make, _) in BAD.items()}
+    answer = loaded.signatures["image_bytes"](image_bytes=tf.constant(list(contents.values())))
+    rows = (dict(zip(answer, row, strict=True)) for row in zip(*(a.numpy() for a in answer.values()), strict=True))
+    expected = dict(zip(contents, rows, strict=True))
+    place = Path(__file__).parents[1] / "serving_server.py"
+    command = [sys.executable, "-c", SERVER, str(place), str(exported[0].parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        address, chance, memory = process.stdout.readline().strip(), random.Random(0), []
+        for _ in range(REQUESTS):
+            names = chance.choices(list(contents), k=chance.randint(1, 3))
+            found = client.detect([contents[name] for name in names], server=address, model="detector")
+            for name, one in zip(names, found, strict=True):
+                row = expected[name]
+                count = int(row["num_detections"])
+                assert one.error == row["image_errors"].decode() and len(one.scores) == count, name
+                assert one.classes == row["detection_classes"][:count].tolist()
+                np.testing.assert_allclose(one.scores, row["detection_scores"][:count], atol=1e-4)
+                np.testing.assert_allclose(np.reshape(one.boxes, (-1, 4)), row["detection_boxes"][:count], atol=1e-4)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            memory.append(int(re.search(r"VmRSS:\s*(\d+) kB", status)[1]))
+        process.stdin.close()
+        assert process.wait(30) == 0
+    second, last = (np.mean(memory[start : start + REQUESTS // 4]) for start in (REQUESTS // 4, 3 * REQUESTS // 4))
+    assert last <= 1.05 * second, f"{second / 1024:.0f} MiB, later {last / 1024:.0f} MiB"
