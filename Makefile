@@ -13,7 +13,7 @@ EXTRAS.test := train,export,test
 EXTRAS.docs := train,export,docs
 EXTRAS.dev := dev
 
-.PHONY: train test test-slow test-gpu golden faults fuzz bench lint docs wheel
+.PHONY: train test test-slow test-gpu golden faults fuzz coverage mutation bench lint docs wheel
 # Two installations into one environment must not run at once.
 .NOTPARALLEL:
 
@@ -38,6 +38,14 @@ faults: $(VENV)/test.installed
 # Feeds the readers of files from strangers with damaged and hostile ones.
 fuzz: $(VENV)/test.installed
 	$(VENV)/bin/python tests/fuzz/run.py --jobs 2 --inputs 200000
+
+# Line and branch coverage of the fast tests.
+coverage: $(VENV)/test.installed
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report term:skip-covered
+
+# Changes the code in small ways and looks whether a test fails, which takes hours.
+mutation: $(VENV)/test.installed
+	$(VENV)/bin/python tests/mutation/run.py --jobs 2
 
 # Compares what the whole pipeline computes with the record.
 golden: $(VENV)/test.installed
