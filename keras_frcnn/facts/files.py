@@ -1,9 +1,11 @@
 """Atomic writes of files and folders, and JSON files."""
 
+import errno
 import json
 import os
 import pathlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -53,6 +55,16 @@ def remove_halves(folder: str | os.PathLike) -> None:
     """Remove the temporary files and folders that killed processes left in `folder` and its subfolders."""
     for path in list(pathlib.Path(folder).rglob(f".{PARTIAL}*")):
         _remove(path)
+
+
+def check_regular(path: str | os.PathLike) -> None:
+    """Raise OSError if there is no such file, or if it is a pipe, a socket or a device, whose reader may wait for ever.
+
+    Folders pass: opening one raises an error of its own.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
 def make_writable(folder: str | os.PathLike, where: str | os.PathLike, fix: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import check_regular
 
 TOP = ""  # the key of a file that is one list
 
@@ -32,6 +33,7 @@ def read_entries(file: Path) -> Iterator[Entry]:
       InputError: the file cannot be read, is not JSON, or holds neither an object nor a list.
     """
     try:
+        check_regular(file)
         with file.open(encoding="utf-8-sig") as text:
             yield from _entries(_Window(text), file)
     except OSError as error:

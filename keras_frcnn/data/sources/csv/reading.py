@@ -19,6 +19,7 @@ from keras_frcnn.data.sources.shared.split_names import chosen_splits, joined
 from keras_frcnn.data.sources.spec import ALL, Request
 from keras_frcnn.data.sources.voc.xml import continuous_corners
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import check_regular
 
 SIZES_DIFFER = "rows of one picture state different sizes: the first one used"
 
@@ -125,6 +126,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file that are not empty, each with the number of its first line."""
     line = 1
     try:
+        check_regular(file)
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True, skipinitialspace=True)
             for row in reader:

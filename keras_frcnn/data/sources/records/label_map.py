@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import check_regular
 
 _TOKEN = re.compile(r"""\s*(?:\#[^\n]*|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[\w.+-]+|[{}:,;<>\[\]])|(\S))""")
 
@@ -44,6 +45,7 @@ def format_label_map(class_names: Sequence[str]) -> str:
 def _items(file: Path) -> list[dict[str, str]]:
     """The fields of each item, as written; blocks inside an item are skipped."""
     try:
+        check_regular(file)
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(file, f"cannot be read ({error})", "give a label map in UTF-8") from None

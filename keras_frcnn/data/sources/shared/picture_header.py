@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from PIL import Image
 
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import check_regular
 from keras_frcnn.facts.limits import PILLOW_LIMIT, check_pixels
 
 AS_STORED = 1  # the EXIF orientation of a picture that viewers show as it is stored
@@ -33,6 +34,7 @@ def read_picture_header(path: Path, max_pixels: int = PILLOW_LIMIT) -> PictureHe
       InputError: the file cannot be read, has another format, or more than `max_pixels` pixels.
     """
     try:
+        check_regular(path)
         with Image.open(path) as image:
             width, height = image.size
             image_format = image.format

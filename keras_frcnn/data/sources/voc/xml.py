@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from keras_frcnn.data.sources.shared.annotations import AnnotatedObject
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import check_regular
 
 
 class VOCAnnotation(NamedTuple):
@@ -65,6 +66,7 @@ def _parse_xml(file: Path) -> ElementTree.Element:
     """The root element of an annotation file."""
     parser = ElementTree.XMLParser(target=_BuilderWithoutDoctype())
     try:
+        check_regular(file)
         return ElementTree.fromstring(file.read_bytes(), parser=parser)
     except FileNotFoundError:
         fix = "add the file, or remove its picture from the image set"

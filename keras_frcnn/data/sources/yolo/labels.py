@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_frcnn.data.sources.shared.annotations import AnnotatedObject, Problems
 from keras_frcnn.data.sources.yolo.data_yaml import class_name
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import check_regular
 
 UNNAMED = "class number without a name in the YAML: class_NUMBER used"
 
@@ -34,6 +35,7 @@ def read_labels(
         no fraction.
     """
     try:
+        check_regular(file)
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(file, f"cannot be read ({error})", "save it as text with one object per line") from None
