@@ -63,7 +63,8 @@ def requests(spec: DataSpec, split: str) -> tuple[Request, ...]:
 
     Several sources take one split name each, separated by commas, or all take the same one.
 
-    Raises InputError for a kind of source that does not exist, and for another number of splits than of sources.
+    Raises InputError for a kind of source that does not exist, for another number of splits than of sources, and for an
+    option that none of the sources uses.
     """
     kinds = "|".join(SOURCES)
     # Only a + in front of a kind joins sources: paths may contain one, too.
@@ -80,4 +81,7 @@ def requests(spec: DataSpec, split: str) -> tuple[Request, ...]:
             raise InputError(f"--data {part!r}", "unknown kind of data source", f"use {usages}")
         options = (spec.images_root, spec.tfds_dir, spec.allow_download)
         asked.append(Request(kind, argument if colon else None, name, *options))
+    for field in ("images_root", "tfds_dir", "allow_download"):
+        if getattr(spec, field) and not any(field in SOURCES[request.kind].options for request in asked):
+            raise InputError(f"--{field.replace('_', '-')}", f"has no effect on --data {spec.data}", "remove it")
     return tuple(asked)

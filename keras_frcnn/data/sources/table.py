@@ -23,20 +23,34 @@ class Source(NamedTuple):
     module: str  # full name of the module that has the functions `read` and `splits`
     usage: str  # how to write it after --data
     help: str  # what it is, for --help
+    options: tuple[str, ...] = ()  # the fields of `DataSpec` that not all sources use, and this one does
 
 
 SOURCES = {
-    "voc": Source("keras_frcnn.data.sources.voc.reading", "voc:PATH", "a PASCAL VOC tree, or pictures and XML files"),
-    "coco": Source("keras_frcnn.data.sources.coco.reading", "coco:PATH", "a COCO folder or JSON file"),
+    "voc": Source(
+        "keras_frcnn.data.sources.voc.reading",
+        "voc:PATH",
+        "a PASCAL VOC tree, or pictures and XML files",
+        ("images_root",),
+    ),
+    "coco": Source(
+        "keras_frcnn.data.sources.coco.reading", "coco:PATH", "a COCO folder or JSON file", ("images_root",)
+    ),
     "yolo": Source("keras_frcnn.data.sources.yolo.reading", "yolo:PATH", "a YOLO folder or data.yaml"),
     "csv": Source(
-        "keras_frcnn.data.sources.csv.reading", "csv:PATH", "a CSV file, or a folder with one for each split"
+        "keras_frcnn.data.sources.csv.reading",
+        "csv:PATH",
+        "a CSV file, or a folder with one for each split",
+        ("images_root",),
     ),
     "tfrecord": Source(
         "keras_frcnn.data.sources.records.tfrecord", "tfrecord:GLOB", "record files of the TF detection tools"
     ),
     "tfds": Source(
-        "keras_frcnn.data.sources.records.tfds_set", "tfds:NAME[/CONFIG][:VERSION]", "a TensorFlow data set"
+        "keras_frcnn.data.sources.records.tfds_set",
+        "tfds:NAME[/CONFIG][:VERSION]",
+        "a TensorFlow data set",
+        ("tfds_dir", "allow_download"),
     ),
     "synthetic": Source("keras_frcnn.data.sources.synthetic.drawn", "synthetic[:SEED]", "drawn scenes"),
 }

@@ -51,6 +51,20 @@ def test_a_picture_with_too_many_pixels_is_refused_by_its_header(few_pictures):
         load_dataset(DataSpec(data="synthetic:7", max_pixels=120 * 160 - 1), "train")
 
 
+@pytest.mark.parametrize(
+    ("data", "options", "option"),
+    [
+        ("yolo:somewhere", {"images_root": "x"}, "--images-root"),
+        ("synthetic", {"tfds_dir": "x"}, "--tfds-dir"),
+        ("coco:a+voc:b", {"allow_download": True}, "--allow-download"),
+    ],
+)
+def test_an_option_that_no_source_uses_is_refused(data, options, option):
+    with pytest.raises(InputError) as error:
+        load_dataset(DataSpec(data=data, **options), "train")
+    assert str(error.value) == f"{option}: has no effect on --data {data}; remove it"
+
+
 def test_an_unknown_synthetic_split_lists_the_possible_ones(few_pictures):
     message = "image set not found; use one of the image sets of this folder: test, train, val"
     with pytest.raises(InputError, match=message):
@@ -226,8 +240,9 @@ def test_a_class_map_may_begin_with_a_byte_order_mark(few_pictures, tmp_path):
     ],
 )
 def test_what_each_source_is_asked_for(data, split, asked):
-    found = requests(DataSpec(data=data, images_root="/pictures"), split)
-    assert [tuple(one[:3]) for one in found] == asked and {one.images_root for one in found} == {"/pictures"}
+    root = None if "voc" not in data else "/pictures"
+    found = requests(DataSpec(data=data, images_root=root), split)
+    assert [tuple(one[:3]) for one in found] == asked and {one.images_root for one in found} == {root}
 
 
 @pytest.mark.parametrize(
