@@ -557,6 +557,7 @@ def test_bad_inputs_of_detections_are_one_line(perfect, voc_tree, tmp_path, caps
         (("--detections", perfect[0], "--out", below), f"--out {below}: cannot be written"),
         ((), "--model: is required; give --model, or --detections to score a file"),
         (("--detections", perfect[0], "--model", "x"), "--detections: given beside --model; give one of the two"),
+        (("--model", "x", "--exif", "apply"), "--exif: has no effect on --model, which knows how pictures are turned"),
         (("--detections", text), f"{text}: not JSON"),
         (("--detections", tmp_path / "gone"), f"{tmp_path / 'gone'}: neither a .json file nor a folder"),
         (("--detections", perfect[0], "--split", "train"), f"{perfect[0]}, detection 1: image_id 'val_000000' is not"),

@@ -101,7 +101,7 @@ def _detect(options: EvaluationOptions, model_path: str) -> _Found:
 def _read_detections(options: EvaluationOptions) -> _Found:
     """Read the detections of a file or folder."""
     assert options.detections is not None
-    dataset = _read_dataset(options)
+    dataset = _read_dataset(options, options.exif)
     ids = _coco_ids(options, dataset)
     return _Found(dataset, ids, read_detections(options.detections, dataset.class_names, ids))
 
@@ -112,7 +112,7 @@ def _coco_ids(options: EvaluationOptions, dataset: Dataset) -> COCOIds:
     return own_ids([example.image_id for example in dataset.examples], dataset.class_names)
 
 
-def _read_dataset(options: EvaluationOptions, exif: str = "auto") -> Dataset:
+def _read_dataset(options: EvaluationOptions, exif: str) -> Dataset:
     """Read the split, and print how it was made and what was repaired."""
     divided = divided_data(options)
     dataset = load_dataset(options, options.split, exif, divided)

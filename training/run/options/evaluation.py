@@ -31,6 +31,12 @@ class EvaluationOptions(DataSpec):
         none_text="the model's",
     )
     max_detections: int | None = setting(None, "detections kept in one image", none_text="the model's")
+    exif: str = setting(
+        "auto",
+        "with --detections: their boxes refer to pictures turned by their EXIF orientation (apply), to the pixels as "
+        "stored (ignore), or to the pictures to which the annotations refer (auto); a model knows it",
+        choices=("auto", "apply", "ignore"),
+    )
     split: str = setting("test", "splits, joined with +, e.g. VOC2007/test")
     metric: str = setting("voc07", METRIC_HELP, choices=METRICS)
     iou: float = setting(0.5, "IoU that a detection needs in VOC's metrics", at_least=0, less_than=1)
@@ -54,6 +60,8 @@ class EvaluationOptions(DataSpec):
             raise InputError("--model", "is required", "give --model, or --detections to score a file")
         if self.model is not None and self.detections is not None:
             raise InputError("--detections", "given beside --model", "give one of the two")
+        if self.model is not None and self.exif != "auto":
+            raise InputError("--exif", "has no effect on --model, which knows how pictures are turned", "remove it")
         for name in ("score_threshold", "nms_iou", "max_detections"):
             if self.model is None and getattr(self, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')}", "has no effect on --detections", "remove it")
