@@ -27,9 +27,24 @@ def detect_in_batch(model: FasterRCNN, batch: Batch, with_stored_proposals: bool
     features, sizes = fixed_features(model, batch), batch.image_sizes
     stored = None
     if with_stored_proposals:
-        stored = Proposals(*(field[:, : model.config.test.post_nms_topk] for field in batch.proposals))
+        stored = _exactly(batch.proposals, model.config.test.post_nms_topk)
     detections = forward.detect(model.parts, features, sizes, stored)
     return detections._replace(boxes=to_original_pixels(detections.boxes, sizes, batch.original_sizes))
+
+
+def _exactly(proposals: Proposals, count: int) -> Proposals:
+    """The first `count` proposals of each image; the valid ones are filled up with invalid ones to this number.
+
+    With a number that the graph knows, TensorFlow does not complain that it cannot predict the cost of RoI pooling
+    (tensorflow/tensorflow#56904).
+    """
+
+    def cut(field: Tensor) -> Tensor:
+        first = field[:, :count]
+        missing = [[0, 0], [0, count - tf.shape(first)[1]], *[[0, 0]] * (len(field.shape) - 2)]
+        return tf.ensure_shape(tf.pad(first, missing), [field.shape[0], count, *field.shape[2:]])
+
+    return Proposals(*map(cut, proposals))
 
 
 def image_features(model: FasterRCNN, batch: Batch) -> Tensor:
