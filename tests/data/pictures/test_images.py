@@ -284,3 +284,12 @@ def test_other_bytes_have_no_size(content):
 def test_a_damaged_jpeg_header_is_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError):
         encoded_size(b"\xff\xd8\xff\xe0 and no more")
+
+
+def test_another_number_of_channels_is_refused_when_a_graph_runs():
+    """A graph whose caller hides the number of channels, as that of a server may."""
+    graph = tf.function(normalise, input_signature=[tf.TensorSpec([None, None, None], tf.uint8)])
+    assert graph(np.zeros((2, 2, 3), np.uint8)).shape == (2, 2, 3)
+    for channels in (1, 2, 4):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            graph(np.zeros((2, 2, channels), np.uint8))
