@@ -25,7 +25,7 @@ test: $(VENV)/test.installed
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/test.installed
-	$(VENV)/bin/python -m pytest -m slow
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow
 
 # On a machine with a GPU: TensorFlow's GPU kernels against the CPU's.
 test-gpu: $(VENV)/test.installed

@@ -740,7 +740,7 @@ def test_bad_inputs_of_evaluate_are_one_line(saved, voc_tree, tmp_path, capsys):
         (("--model", tmp_path), f"{tmp_path}/model.keras: no such model file"),
         (("--model", text), f"{text}: not a .keras file"),
         (("--nms-iou", "1.5"), "--nms-iou must be greater than 0 and at most 1 (got 1.5)"),
-        (("--max-detections", "0"), "--max-detections must be greater than 0 (got 0)"),
+        (("--max-detections", "0"), "--max-detections must be greater than 0 and at most 100000 (got 0)"),
         (("--split", "nothing"), f"{voc_tree}/ImageSets/Main/nothing.txt: image set not found"),
         (("--data", "voc:/does/not/exist"), "/does/not/exist: folder not found"),
         ((), f"{voc_tree}/Annotations/val_000000.xml, object 1: class '"),  # not the model's classes

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 import keras_frcnn
 from keras_frcnn.api.finding.reading_ahead import READ_AHEAD
 from keras_frcnn.api.pictures import detect_pixels, to_pixels
+from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.data.pictures.images import decode_image, prepare
 from keras_frcnn.facts.errors import InputError
 
@@ -286,7 +287,7 @@ WORDS = np.random.default_rng(3).integers(0, 65536, (6, 10), np.uint16)
 def test_a_pil_image_is_what_the_decoder_makes_of_the_file(image, kind, options):
     content = encoded(image, kind, **options)
     opened = Image.open(io.BytesIO(content))
-    pixels, expected = to_pixels(opened, turned=False), decode_image(content).numpy()
+    pixels, expected = to_pixels(opened, Reading(turned=False)), decode_image(content).numpy()
     assert pixels.dtype == np.uint8 and pixels.shape == expected.shape == (image.height, image.width, 3)
     assert np.ptp(expected) > 100
     # The two libraries round the product of a CMYK picture's inks in different ways.
@@ -299,7 +300,7 @@ def test_formats_that_only_pillow_reads_give_the_pixels_of_the_file(detector, tm
     image = Image.fromarray(noise(40, 60))
     image.save(path, kind, lossless=True)
     image.save(plain)
-    np.testing.assert_array_equal(to_pixels(path, turned=False), np.asarray(image))
+    np.testing.assert_array_equal(to_pixels(path, Reading(turned=False)), np.asarray(image))
     result = detector.detect(path, score=SCORE)
     assert_same(result, detector.detect(plain, score=SCORE))
     np.testing.assert_array_equal(result.draw(), detector.detect(plain, score=SCORE).draw())
@@ -312,8 +313,10 @@ def test_a_webp_is_turned_as_its_orientation_says(tmp_path):
     path = tmp_path / "turned.webp"
     image = Image.fromarray(noise(40, 60))
     image.save(path, lossless=True, exif=tags(6))
-    np.testing.assert_array_equal(to_pixels(path, turned=False), np.asarray(image))
-    np.testing.assert_array_equal(to_pixels(path, turned=True), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
+    np.testing.assert_array_equal(to_pixels(path, Reading(turned=False)), np.asarray(image))
+    np.testing.assert_array_equal(
+        to_pixels(path, Reading(turned=True)), np.asarray(image.transpose(Image.Transpose.ROTATE_270))
+    )
 
 
 def test_a_pipe_is_refused_and_not_waited_for(detector, tmp_path):
@@ -326,20 +329,22 @@ def test_sixteen_bits_keep_the_upper_byte():
     for dtype in (np.uint16, np.int32):
         values = np.array([[0, 0x12FF], [0x8000, 0xFFFF]], dtype)
         np.testing.assert_array_equal(
-            to_pixels(Image.fromarray(values), turned=False)[..., 1], [[0, 0x12], [0x80, 0xFF]]
+            to_pixels(Image.fromarray(values), Reading(turned=False))[..., 1], [[0, 0x12], [0x80, 0xFF]]
         )
 
 
 def test_premultiplied_alpha_is_undone():
     image = Image.fromarray(np.full((2, 3, 4), [200, 100, 50, 255], np.uint8)).convert("RGBa")
-    np.testing.assert_array_equal(to_pixels(image, turned=False), np.broadcast_to(np.uint8([200, 100, 50]), (2, 3, 3)))
+    np.testing.assert_array_equal(
+        to_pixels(image, Reading(turned=False)), np.broadcast_to(np.uint8([200, 100, 50]), (2, 3, 3))
+    )
 
 
 def test_grey_and_rgba_arrays_are_read_as_such_files_are():
     grey = np.repeat(GREY[:, :, None], 3, axis=2)
-    np.testing.assert_array_equal(to_pixels(GREY, turned=False), grey)
-    np.testing.assert_array_equal(to_pixels(GREY[:, :, None], turned=False), grey)
-    np.testing.assert_array_equal(to_pixels(RGBA, turned=False), RGBA[..., :3])
+    np.testing.assert_array_equal(to_pixels(GREY, Reading(turned=False)), grey)
+    np.testing.assert_array_equal(to_pixels(GREY[:, :, None], Reading(turned=False)), grey)
+    np.testing.assert_array_equal(to_pixels(RGBA, Reading(turned=False)), RGBA[..., :3])
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ def test_one_hundred_thousand_pictures(scale, tmp_path):
     assert max(values["gib"] for values in laps.values()) < max(values["gib"] for values in reference.values())
 
 
+@pytest.mark.slow
 def test_a_small_set_goes_the_same_way(scale, tmp_path):
     scale.make_set(tmp_path / "set", {"train": 12, "val": 6}, annotations=2)
     laps = scale.measured("start", tmp_path / "set")

@@ -87,11 +87,12 @@ def test_other_files_of_these_kinds_are_refused(detect, models, photos, tmp_path
     assert capsys.readouterr().err.startswith(f"error: {folder}: is not a SavedModel of this project (")
 
 
-def test_without_its_package_a_tflite_file_says_what_to_install(detect, models, photos, capsys, monkeypatch):
+def test_without_its_package_a_tflite_file_says_what_to_install(detect, models, photos, tmp_path, capsys, monkeypatch):
+    path = shutil.copy(models["TFLite"], tmp_path / "another.tflite")  # that no test has loaded
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     monkeypatch.delitem(sys.modules, "keras_frcnn.api.exports.tflite", raising=False)
-    assert detect("--model", models["TFLite"], photos / "0.png") == 2
+    assert detect("--model", path, photos / "0.png") == 2
     assert capsys.readouterr().err == (
-        f"error: {models['TFLite']}: the package ai-edge-litert, which runs TFLite files, is not installed; "
+        f"error: {path}: the package ai-edge-litert, which runs TFLite files, is not installed; "
         "pip install 'keras-frcnn[export]'\n"
     )

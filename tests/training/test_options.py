@@ -142,7 +142,7 @@ def test_another_type_in_a_config_file_is_refused_and_named(kind, one, tmp_path)
 def test_the_message_of_an_option():
     with pytest.raises(InputError) as raised:
         alternation([*REQUIRED, "--rois", "-3"])
-    assert str(raised.value) == "--rois must be greater than 0 (got -3)."
+    assert str(raised.value) == "--rois must be greater than 0 and at most 20000 (got -3)."
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,7 @@ def test_what_may_differ_in_a_resumed_run():
     assert changeable_fields(alternation(REQUIRED)) == {
         "options.run", "options.feature_cache_gib", "options.feature_cache_folder", "options.checkpoint_iterations",
         "options.checkpoint_minutes", "options.checkpoints", "options.quiet", "options.check_data", "options.metric",
+        "options.max_pixels",
     }  # fmt: skip
 
 

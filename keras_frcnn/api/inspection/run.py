@@ -15,7 +15,8 @@ from keras_frcnn.data.pictures.files import Reading, read_example
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.options import from_options
+from keras_frcnn.facts.options import from_options, given_options
+from keras_frcnn.facts.settings import settings_of
 from keras_frcnn.network.model import FasterRCNN
 
 Annotated = tuple[np.ndarray, np.ndarray]  # boxes (G, 4) in pixels of the picture, and classes (G,)
@@ -41,7 +42,8 @@ def run_inspection(options: argparse.Namespace) -> None:
 def _read(options: argparse.Namespace, model: FasterRCNN) -> tuple[np.ndarray, Annotated | None]:
     """The pixels of the picture, and its objects if it is one of a data set."""
     if options.data is None:
-        return to_pixels(options.picture, Reading(model.config.image.applies_exif, options.max_pixels)), None
+        given = given_options(options, [one for one in settings_of(DataSpec) if one.key == "max_pixels"])
+        return to_pixels(options.picture, Reading(model.config.image.applies_exif, **given)), None
     spec = dataclasses.replace(from_options(DataSpec, options), class_names=model.class_names)
     dataset = load_dataset(spec, options.split, model.config.image.exif)
     path = os.path.abspath(options.picture)

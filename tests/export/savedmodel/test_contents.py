@@ -41,7 +41,7 @@ def test_labels_and_configuration_are_assets(exported, loaded, detector):
     model, _ = detector
     assert read_json(loaded.labels.asset_path.numpy().decode()) == {"1": "cat", "2": "dog", "3": "hen"}
     assert read_json(loaded.config.asset_path.numpy().decode()) == {
-        "detector": config_to_dict(model.config), "precision": "float32", "svd": None
+        "detector": config_to_dict(model.config), "precision": "float32", "svd": None, "max_pixels": 2**26
     }  # fmt: skip
     assert sorted(path.name for path in (exported[0] / "assets").iterdir()) == ["config.json", "labels.json"]
 

@@ -381,6 +381,7 @@ def test_the_scale_changes_no_step(make_model, good):
         assert np.linalg.norm(move - results[1][path]) <= 0.02 * np.linalg.norm(move), path
 
 
+@pytest.mark.slow
 def test_pictures_are_written_five_times(make_model, good, tmp_path):
     trainer = trainer_of(make_model(), head_losses, ("head",), stream(good).repeat())
     checkpoints = Checkpoints(trainer, tmp_path / "checkpoints", 1, 1000.0, 2)
@@ -397,6 +398,7 @@ def test_pictures_are_written_five_times(make_model, good, tmp_path):
     assert sum(entry.tag == "written" for event in events for entry in event.summary.value) == 5
 
 
+@pytest.mark.slow
 def test_a_training_that_is_settled_on_the_way_is_one_that_had_this_length_from_the_start(make_model, good, tmp_path):
     class FourToSix:
         """After 1 iteration, 6 iterations instead of 4."""
@@ -453,6 +455,7 @@ class Validations:
         return {"recall": "0.500"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("most", "expected"), [(9, [3, 6, 8]), (2, [3, 6])], ids=["to the end", "ends early"])
 def test_a_training_is_validated_on_the_way_and_changes_by_nothing(make_model, good, tmp_path, capsys, most, expected):
     results = []

@@ -72,7 +72,7 @@ def test_another_list_of_pictures_is_refused(tree):
     refused(tree, f"{order}: place 1 was train_000000, is now train_000003;")
 
 
-@pytest.mark.parametrize("decided", ["apply", "ignore"])
+@pytest.mark.parametrize("decided", ["apply", pytest.param("ignore", marks=pytest.mark.slow)])
 def test_the_model_has_the_decision_and_config_json_what_was_given(tree, decided):
     for _ in range(2):  # the second time, the run is resumed
         run = opened(tree, exif=decided)

@@ -255,10 +255,8 @@ def test_the_type_is_as_computed_or_half(model, dataset, tmp_path, dtype, tolera
     assert path.stat().st_size == pytest.approx(expected.size * (2 if dtype else 4), abs=300)
 
 
-@pytest.mark.parametrize(
-    "losses, parts, batch_size",
-    [(rpn_losses, ("rpn",), 1), pytest.param(head_losses, ("head",), 2, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("losses, parts, batch_size", [(rpn_losses, ("rpn",), 1), (head_losses, ("head",), 2)])
 def test_training_on_stored_features_gives_the_same_weights(make_model, dataset, tmp_path, losses, parts, batch_size):
     store_proposals(make_model(), dataset, tmp_path / "proposals", Counts(0, 30), "test")
     proposals = row_paths(tmp_path / "proposals", dataset)
