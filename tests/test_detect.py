@@ -194,8 +194,9 @@ def test_ctrl_c_is_one_line(saved, photos, tmp_path):
     command = [sys.executable, "-m", "keras_frcnn.detect", "--model", saved, link, "--out", tmp_path / "out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a parent may ignore it
+    ) as process:  # fmt: skip
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
