@@ -126,7 +126,8 @@ def _measured(
     path = run.folder / "evaluation" / f"{step.name}.{network}.json"
     result = _stored_result(path)
     wait_for_all()  # before any process writes, so that all take the same way
-    heading = f"\nafter {step.title}, on {run.options.val}:\n"
+    some = "" if run.options.val_images is None else f"{len(run.val_set.examples)} pictures of "
+    heading = f"\nafter {step.title}, on {some}{run.options.val}:\n"
     if result is not None:
         if is_chief():
             print(f"{heading}{result.table}\n", flush=True)  # train.log has it already
