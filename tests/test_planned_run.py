@@ -34,13 +34,13 @@ def read(path):
 
 
 def test_one_flag_trains_a_detector_and_the_same_command_finds_it_finished(tree, tmp_path):
-    words = ("--data", f"voc:{tree}", "--run", tmp_path / "run", *SMALL, "--plan", "auto", "--budget", "150s")
+    words = ("--data", f"voc:{tree}", "--run", tmp_path / "run", *SMALL, "--plan", "auto", "--budget", "240s")
     first = run("training.alternate", *words)
     assert first.returncode == 0, first.stderr[-2000:]
     assert "--precision" in first.stdout and "times as fast in bfloat16 as in float32 here" in first.stdout
-    assert "of 02:30 left" in first.stderr.replace("\r", "\n") and "of 2.5 minutes" in first.stdout
+    assert "of 04:00 left" in first.stderr.replace("\r", "\n") and "of 4.0 minutes" in first.stdout
     settled = read(tmp_path / "run" / "budget.json")
-    assert settled["budget"] == 150.0 and list(settled["steps"]) == ["step1", "step2", "step3", "step4"]
+    assert settled["budget"] == 240.0 and list(settled["steps"]) == ["step1", "step2", "step3", "step4"]
     for name, step in settled["steps"].items():
         assert step["iterations"] >= 10 and step["seconds"] > 0
         assert read(tmp_path / "run" / "logs" / f"{name}.json")["iterations"] == step["iterations"]
@@ -52,7 +52,7 @@ def test_one_flag_trains_a_detector_and_the_same_command_finds_it_finished(tree,
     assert (tmp_path / "run" / "model.keras").stat().st_mtime_ns == weights
     assert "measuring this machine" not in again.stderr  # the plan is that of the run folder
     other = run("training.alternate", *words[:-1], "160s")
-    assert other.returncode == 2 and "this run was started with a budget of 2 min" in other.stderr
+    assert other.returncode == 2 and "this run was started with a budget of 4 min" in other.stderr
 
 
 def test_a_plan_file_can_be_edited_and_followed(tree, tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 _NAMES = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\].*", re.DOTALL)  # of graph nodes and operations
-_LONGEST = 120  # characters of a reason
+_LONGEST = 200  # characters of a reason
 _NUMBERS: dict[type[tf.errors.OpError], int] = {
     tf.errors.ResourceExhaustedError: errno.ENOSPC,
     tf.errors.PermissionDeniedError: errno.EACCES,

@@ -31,13 +31,14 @@ static int log_file = -1;
     static type (*real)(__VA_ARGS__); \
     if (!real) real = (type (*)(__VA_ARGS__)) dlsym(RTLD_NEXT, name)
 
-/* Removes the number of a process from names such as .partial.123.name and tempstate123. */
+/* Removes what differs from run to run in the names of temporary files: .partial.123.name, .partial.a1_b, tempstate123,
+   checkpoint.tmp0123abcd. */
 static void normalise(const char *path, char *out, size_t size) {
     size_t at = 0;
     while (*path && at + 2 < size) {
-        static const char *const marks[] = {".partial.", "tempstate", "tfevents."};
+        static const char *const marks[] = {".partial.", "tempstate", "tfevents.", "checkpoint.tmp"};
         int found = 0;
-        for (int i = 0; i < 3 && !found; i++) {
+        for (int i = 0; i < 4 && !found; i++) {
             size_t length = strlen(marks[i]);
             if (strncmp(path, marks[i], length) == 0 && at + length + 2 < size) {
                 memcpy(out + at, marks[i], length);
@@ -45,7 +46,11 @@ static void normalise(const char *path, char *out, size_t size) {
                 out[at++] = 'N';
                 path += length;
                 if (i == 2) path += strcspn(path, "/");
-                else path += strspn(path, "0123456789");
+                else if (i == 3) path += strspn(path, "0123456789abcdef");
+                else {
+                    size_t digits = strspn(path, "0123456789");
+                    path += digits && strchr("./", path[digits]) ? digits : strcspn(path, "./");
+                }
                 found = 1;
             }
         }

@@ -45,7 +45,7 @@ def fuzz(name: str, inputs: int, folder: pathlib.Path, seed: int) -> Outcome:
     folder.mkdir(parents=True)
     flags = [
         f"-runs={inputs}", f"-seed={seed}", f"-timeout={SECONDS}", f"-rss_limit_mb={LIBRARIES + MEMORY}",
-        "-print_final_stats=1", "-close_fd_mask=1", "-max_len=65536",
+        "-print_final_stats=1", "-max_len=65536",
     ]  # fmt: skip
     begun = time.monotonic()
     command = [sys.executable, str(HERE / "one.py"), name, str(folder), *flags]

@@ -133,7 +133,7 @@ def _explained(error: Exception, folder: pathlib.Path) -> int | None:
     elif isinstance(error, tf.errors.ResourceExhaustedError):
         fix = "start another run with a smaller --short-side, fewer --rois or fewer images in a mini-batch"
         problem = f"out of memory ({reason_of(error)})"
-        if os.strerror(errno.ENOSPC) in problem:  # TensorFlow has one error for full disks and full memories
+        if os.strerror(errno.ENOSPC) in error.message:  # TensorFlow has one error for full disks and full memories
             raise OSError(errno.ENOSPC, reason_of(error), str(folder)) from error
     else:
         return None

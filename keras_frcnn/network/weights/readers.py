@@ -21,10 +21,15 @@ def read_arrays(path: Path, names: Set[str] | None = None) -> dict[str, np.ndarr
     The suffix of `path` must be one of `READERS`.  Layers of `names` that the file lacks are left out.
 
     Raises:
-        OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile: The file is damaged, or
-            is not of the type that its suffix says.  The error depends on the library that finds the damage.
+        OSError: The file cannot be read.
+        ValueError: It is damaged, or is not of the type that its suffix says.
     """
-    return READERS[path.suffix.lower()](path, names)
+    try:
+        return READERS[path.suffix.lower()](path, names)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # the error depends on the library that finds the damage
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def check_members(archive: zipfile.ZipFile) -> None:

@@ -5,7 +5,6 @@ All weights are in Keras' convention.  Kernels are HWIO, float32.  The input is 
 """
 
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def read_layers(path: Path) -> Layers:
         raise InputError(path, "no such file", "check the path, or use `--weights imagenet` to download VGG16")
     try:
         arrays = read_arrays(path, {*CONV_KERNEL_SHAPES, *FC_KERNEL_SHAPES})
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         problem = f"not a readable {path.suffix.lower()} file ({error})"
         raise InputError(path, problem, "use a complete VGG16 file") from error
     return check_arrays(arrays, path)

@@ -46,7 +46,7 @@ def read_detector(run_folder: str) -> TrainedDetector:
         layers = {name: (arrays[f"{name}/kernel"], arrays[f"{name}/bias"]) for name in sorted(names)}
     except InputError:
         raise
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise InputError(path, f"not a readable detector ({error})", fix) from error
     return TrainedDetector(layers, config, class_names, run_folder)
 

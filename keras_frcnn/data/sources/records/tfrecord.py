@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 
 from keras_frcnn.data.sources.records.extracted import ExtractedPicture, RecordedObject, RecordedPicture, extracted
@@ -113,9 +114,21 @@ class _Decoder(TfExampleDecoder):
 
     def decode(self, serialized_example: Tensor) -> dict[str, Tensor]:
         """The fields of the original, without pixels, and those of `_more`, each under the end of its name."""
+        # TensorFlow's parser crashes on some damaged messages, which that of protobuf finds.
+        is_example = tf.numpy_function(_is_example, [serialized_example], tf.bool)
+        with tf.control_dependencies([tf.debugging.Assert(is_example, ["damaged tf.train.Example"])]):
+            serialized_example = tf.identity(serialized_example)
         more = tf.io.parse_single_example(serialized_example, self._more)
         fields = super().decode(serialized_example)
         return fields | {name.rpartition("/")[2]: value for name, value in more.items()}
+
+
+def _is_example(serialized: bytes) -> bool:
+    try:
+        tf.train.Example.FromString(serialized)
+    except DecodeError:
+        return False
+    return True
 
 
 def _read_files(files: Sequence[Path]) -> Iterator[RecordedPicture]:
@@ -135,6 +148,9 @@ def _read_files(files: Sequence[Path]) -> Iterator[RecordedPicture]:
             raise InputError(f"{file}, record {number + 1}", problem, "copy or write the file again") from None
         except tf.errors.InvalidArgumentError as error:
             problem = f"not a picture with boxes ({_first_sentence(error)})"
+            raise InputError(f"{file}, record {number + 1}", problem, _SCHEMA_FIX) from None
+        except UnicodeDecodeError:  # TensorFlow's message repeats bytes of the record
+            problem = "not a picture with boxes, and its text is not UTF-8"
             raise InputError(f"{file}, record {number + 1}", problem, _SCHEMA_FIX) from None
 
 
@@ -180,4 +196,6 @@ def _text(value: bytes, where: str) -> str:
 
 def _first_sentence(error: tf.errors.OpError) -> str:
     """What TensorFlow says about a record, without the names of its operations."""
-    return re.sub(r"^.*Iterator::Root[\w:\[\]]*:\s*|\s*\[Op:.*$", "", error.message.splitlines()[0])[:200]
+    return re.sub(r"^.*Iterator::Root[\w:\[\]]*:\s*|\s*\[Op:.*$|assertion failed: ", "", error.message.splitlines()[0])[
+        :200
+    ]

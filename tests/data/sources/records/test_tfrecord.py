@@ -275,3 +275,17 @@ def test_a_written_label_map_is_read_back(tmp_path):
     names = ("cat", 'a "b"', "back\\slash", "tab\tnew\nline", "Käfer", "{ id: 1 }", "# no", "\u2028")
     (tmp_path / "map.pbtxt").write_text(format_label_map(names), encoding="utf-8")
     assert tuple(read_label_map(tmp_path / "map.pbtxt").values()) == names
+
+
+def test_a_record_that_is_no_message_is_refused_before_tensorflow_parses_it(folder):
+    """TensorFlow's parser ends the process for some such records."""
+    write(folder / "train.tfrecord", record("a"), record("b")[:-1] + b"\xff")
+    with pytest.raises(InputError, match=r"record 2: not a picture with boxes .\[damaged tf.train.Example\].; write"):
+        read(folder)
+
+
+def test_bytes_in_a_message_of_tensorflow_are_one_line(folder):
+    """A feature of another type, whose error repeats its name."""
+    write(folder / "train.tfrecord", record("a", **{"image/encoded": [3]}))
+    with pytest.raises(InputError, match=r"record 1: not a picture with boxes"):
+        read(folder)
