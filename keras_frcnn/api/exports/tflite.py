@@ -24,7 +24,12 @@ def read_tflite(path: str | os.PathLike[str]) -> ExportedDetector:
 
 
 def tflite_asker(path: str | os.PathLike[str]) -> Ask:
-    """A function that asks a TFLite file; it resizes pictures to the size of the file."""
+    """A function that asks a TFLite file; it resizes pictures to the size of the file.
+
+    Raises OSError if the file cannot be read, and ValueError if it is no TFLite file.
+    """
+    with open(path, "rb") as file:  # LiteRT takes a file that it cannot read for a damaged one
+        file.read(1)
     runner = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
     _, height, width, _ = runner.get_input_details()["images"]["shape"].tolist()
     return lambda picture: shares(runner(images=resize_picture(picture, (height, width)).numpy()[None]))
