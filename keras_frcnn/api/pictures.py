@@ -67,7 +67,7 @@ def to_pixels(image: Picture, reading: Reading, name: str = "image") -> np.ndarr
 
 
 def _file_pixels(path: Path, reading: Reading) -> np.ndarray:
-    """The pixels of a file.  Training decodes JPEG, PNG and BMP; Pillow reads the other formats."""
+    """The pixels of a file.  The decoder of training reads JPEG, PNG and BMP, and Pillow the other formats."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise InputError(path, "is not a regular file", "give the path of a picture")
     try:

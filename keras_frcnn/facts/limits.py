@@ -1,4 +1,4 @@
-"""How large a picture may be.
+"""How large a picture and a number may be.
 
 A file of a few kilobytes can decode to more pixels than fit in memory, so each reader compares the size in the header
 with a limit before it decodes.  The option `--max-pixels` sets the limit.
@@ -14,6 +14,7 @@ MOST_PIXELS = 2**26
 PILLOW_LIMIT = 178_956_970  # Pillow, which reads the headers of training pictures, refuses more
 # The first layers have 64 numbers for each pixel of the network's input, and TensorFlow counts them with 32 bits.
 MOST_INPUT_PIXELS = 2**25
+MOST_WHOLE = 2**31 - 1  # of a whole number: TensorFlow counts with 32 bits
 MAX_PIXELS_HELP = "refuse pictures with more pixels than this, before they are decoded"
 
 

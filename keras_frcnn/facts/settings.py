@@ -19,9 +19,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import MOST_WHOLE
 
 _KINDS = {int: "whole number", float: "number", str: "string", bool: "true or false"}
-_MOST_WHOLE = 2**31 - 1  # TensorFlow counts with 32 bits
 _BOUNDS = {"more_than": "greater than", "at_least": "at least", "less_than": "less than", "at_most": "at most"}
 
 
@@ -216,7 +216,7 @@ def _check_one(value: Any, setting: Setting, where: str, verb: str) -> Any:
         rule = "only hold values " if setting.is_list else "be "
         check_number(value, setting.limits, where, rule)
         if setting.kind is int:
-            check_number(value, Limits(at_most=_MOST_WHOLE), where, rule)
+            check_number(value, Limits(at_most=MOST_WHOLE), where, rule)
     return float(value) if setting.kind is float else value
 
 

@@ -12,10 +12,9 @@ from keras_frcnn.api.pictures import Picture, PixelDetections, to_pixels
 from keras_frcnn.api.result import Result
 from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.limits import MOST_PIXELS
+from keras_frcnn.facts.limits import MOST_PIXELS, MOST_WHOLE
 from keras_frcnn.facts.settings import Limits, check_number
 
-MOST_COUNT = 2**31 - 1  # TensorFlow counts with 32 bits
 MOST_TOGETHER = 1024  # pictures of one batch; eight times as many are read ahead
 _BATCHES_READ_AHEAD = 8  # pictures of one resized size are looked for among those of this many batches
 _NOTHING = PixelDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -123,7 +122,7 @@ def check_score(score: float, name: str = "score") -> None:
     check_number(score, Limits(at_least=0, less_than=1), name)
 
 
-def check_count(count: int, name: str, most: int = MOST_COUNT) -> None:
+def check_count(count: int, name: str, most: int = MOST_WHOLE) -> None:
     """Raise InputError unless `count` is a whole number from 1 to `most`; `name` is the argument or option."""
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise InputError(name, f"{count!r} is not a whole number of at least 1", "give 1 or more")
