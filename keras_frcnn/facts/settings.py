@@ -7,7 +7,7 @@
 The declaration gives the option of the command line (`options.py`), the field of a JSON file (`read`), the check of a
 value (`check`) and the row of the reference page (`reference_markdown`).
 
-This module imports only the standard library, so that `--help` stays fast.
+This module imports only the standard library and `facts`, so that `--help` stays fast.
 """
 
 import dataclasses
