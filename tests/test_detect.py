@@ -174,6 +174,7 @@ def test_another_model_does_not_continue_the_work(detect, saved, make_model, pho
     )
 
 
+@pytest.mark.slow
 def test_a_list_on_standard_input_of_another_process(saved, photos, tmp_path):
     names = "".join(f"{photos / name}\n" for name in [*READABLE, "gone.jpg"])
     command = [sys.executable, "-m", "keras_frcnn.detect", "--model", saved, "--list", "-", "--out", tmp_path / "out"]

@@ -208,11 +208,12 @@ def saved(make_model, tmp_path_factory):
     return model, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [
         "import keras, keras_frcnn.network.model",
-        pytest.param("import keras_frcnn.network.model, keras", marks=pytest.mark.slow),
+        "import keras_frcnn.network.model, keras",
     ],
 )
 def test_a_saved_model_is_bitwise_the_same_in_a_new_process(saved, pair, tmp_path, imports):

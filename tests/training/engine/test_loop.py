@@ -110,6 +110,7 @@ def test_the_solver_is_momentum_with_decay_of_kernels_alone(make_model, good):
         np.testing.assert_allclose(after[path], factor * value, rtol=1e-6, atol=0, err_msg=path)
 
 
+@pytest.mark.slow
 def test_biases_learn_at_their_own_rate(make_model, good):
     """Two iterations with momentum at a rate of 2: biases move as at twice the learning rate, kernels as before."""
     plain, double, faster = make_model(), make_model(), make_model()
@@ -124,6 +125,7 @@ def test_biases_learn_at_their_own_rate(make_model, good):
             np.testing.assert_allclose(value - start[path], factor * moved, rtol=2e-3, atol=1e-7, err_msg=path)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_becomes_the_result(make_model, good):
     """A decay of 0.5: with each iteration, the average is half of what it was and half of the new weights."""
     plain, seen = make_model(), []
@@ -367,6 +369,7 @@ def test_half_precision_scales_the_loss_and_skips_what_overflows(make_model, goo
     assert int(trainer.finite_iterations) == 0
 
 
+@pytest.mark.slow
 def test_the_scale_changes_no_step(make_model, good):
     """Powers of two: what is scaled and unscaled in float16 is what it was."""
     results = []
