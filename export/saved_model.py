@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from export.shared.options import PRECISIONS, add_model_options, add_parity_options, add_svd_option
 from keras_frcnn.facts.errors import exit_on_input_error
-from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS
+from keras_frcnn.facts.limits import add_max_pixels
 from keras_frcnn.facts.logs import quiet_tensorflow
 
 
@@ -32,10 +32,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="choose the smaller layers of --svd by the responses to the regions in these pictures instead of by the "
         "weights; give some dozens of real pictures",
     )  # fmt: skip
-    parser.add_argument(
-        "--max-pixels", type=int, default=MOST_PIXELS, metavar="N",
-        help=f"of image_bytes: {MAX_PIXELS_HELP} (default: {MOST_PIXELS})",
-    )  # fmt: skip
+    add_max_pixels(parser, "of image_bytes: ")
     add_parity_options(parser)
     return parser.parse_args(arguments)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_frcnn.facts.errors import InputError, exit_on_input_error
-from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS
+from keras_frcnn.facts.limits import add_max_pixels
 from keras_frcnn.facts.logs import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--all-frames", action="store_true", help="look into all frames of animated pictures, as in a video"
     )
-    parser.add_argument(
-        "--max-pixels", type=int, default=MOST_PIXELS, metavar="N", help=f"{MAX_PIXELS_HELP} (default: {MOST_PIXELS})"
-    )
+    add_max_pixels(parser)
     parser.add_argument("--resume", action="store_true", help="continue the detections in --out")
     return parser.parse_args(arguments)
 

@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 
 from keras_frcnn.facts.errors import exit_on_input_error
-from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS
+from keras_frcnn.facts.limits import add_max_pixels
 from keras_frcnn.facts.logs import quiet_tensorflow
 
 
@@ -47,9 +47,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Na
     parser.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="most pictures that run together (default: 8)"
     )
-    parser.add_argument(
-        "--max-pixels", type=int, default=MOST_PIXELS, metavar="N", help=f"{MAX_PIXELS_HELP} (default: {MOST_PIXELS})"
-    )
+    add_max_pixels(parser)
     return parser.parse_known_args(arguments)
 
 

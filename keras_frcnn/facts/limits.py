@@ -4,6 +4,7 @@ A file of a few kilobytes can decode to more pixels than fit in memory, so each 
 with a limit before it decodes.  The option `--max-pixels` sets the limit.
 """
 
+import argparse
 import os
 
 from keras_frcnn.facts.errors import InputError
@@ -16,6 +17,12 @@ PILLOW_LIMIT = 178_956_970  # Pillow, which reads the headers of training pictur
 MOST_INPUT_PIXELS = 2**25
 MOST_WHOLE = 2**31 - 1  # of a whole number: TensorFlow counts with 32 bits
 MAX_PIXELS_HELP = "refuse pictures with more pixels than this, before they are decoded"
+
+
+def add_max_pixels(parser: argparse.ArgumentParser, of_what: str = "") -> None:
+    """Add the option `--max-pixels`; `of_what` begins its help."""
+    about = f"{of_what}{MAX_PIXELS_HELP} (default: {MOST_PIXELS})"
+    parser.add_argument("--max-pixels", type=int, default=MOST_PIXELS, metavar="N", help=about)
 
 
 def check_pixels(name: str | os.PathLike[str], height: int, width: int, most: int) -> None:

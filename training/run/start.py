@@ -86,9 +86,7 @@ def read_data(options: TrainingOptions) -> RunData:
 
 def with_val_images(data: RunData, count: int | None) -> RunData:
     """The data with `count` of the validation pictures: a random choice that is the same for every run."""
-    if count is None or count >= len(data.val_set.examples):
-        return data
-    return data._replace(val_set=some_pictures(data.val_set, count))
+    return data if count is None else data._replace(val_set=some_pictures(data.val_set, count))
 
 
 def some_pictures(dataset: Dataset, count: int) -> Dataset:
