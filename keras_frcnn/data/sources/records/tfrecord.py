@@ -196,6 +196,5 @@ def _text(value: bytes, where: str) -> str:
 
 def _first_sentence(error: tf.errors.OpError) -> str:
     """What TensorFlow says about a record, without the names of its operations."""
-    return re.sub(r"^.*Iterator::Root[\w:\[\]]*:\s*|\s*\[Op:.*$|assertion failed: ", "", error.message.splitlines()[0])[
-        :200
-    ]
+    first = error.message.splitlines()[0]
+    return re.sub(r"^.*Iterator::Root[\w:\[\]]*:\s*|\s*\[Op:.*$|assertion failed: ", "", first)[:200]
