@@ -13,7 +13,7 @@ EXTRAS.test := train,export,test
 EXTRAS.docs := train,export,docs
 EXTRAS.dev := dev
 
-.PHONY: train test test-slow test-gpu golden faults fuzz coverage mutation bench lint docs wheel
+.PHONY: train test test-slow test-gpu golden faults fuzz coverage mutation bench lint docs wheel lock
 # Two installations into one environment must not run at once.
 .NOTPARALLEL:
 
@@ -83,6 +83,15 @@ docs: $(VENV)/docs.installed
 wheel: $(VENV)/dev.installed
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct || date +%s) $(VENV)/bin/python -m build --quiet --outdir dist
+
+# The versions that continuous integration installs: those that a new environment gets today.
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --editable '.[dev]'
+	echo '# The versions that continuous integration installs, of all packages. `make lock` writes this file.' \
+		> .ci/constraints.txt
+	build/lock/bin/python -m pip freeze --exclude-editable >> .ci/constraints.txt
 
 $(VENV)/%.installed: setup.cfg pyproject.toml | $(VENV)/pyvenv.cfg
 	$(VENV)/bin/python -m pip install --quiet --editable '.[$(EXTRAS.$*)]'

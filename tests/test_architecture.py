@@ -220,18 +220,6 @@ def test_what_is_imported_is_declared(room):
             assert distribution in requirements, f"{path.relative_to(ROOT)} imports {name}: list it in {place}"
 
 
-def test_every_dependency_is_listed_with_its_licence():
-    config = ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    requirements = declared([config["options"]["install_requires"], *config["options.extras_require"].values()])
-    page = (ROOT / "docs" / "dependencies.md").read_text()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
-    listed = {row[0].replace("_", "-"): row for row in rows if row[0] not in ("package", "---")}
-    assert listed.keys() == requirements - {"keras-frcnn"}
-    licences = "Apache-2.0|MIT|BSD|MPL-2.0|PSF"
-    assert not [row for row in listed.values() if not any(re.match(licences, cell) for cell in row[1:])]
-
-
 def test_detection_evaluation_and_exports_need_no_data_packages():
     """What these parts import, directly or not, needs no package that only the extra `data` has."""
     config = ConfigParser()
