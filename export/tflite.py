@@ -15,7 +15,7 @@ this rule gives one SIZE for all of them.
 import argparse
 from collections.abc import Sequence
 
-from export.shared.options import QUANTIZATIONS, add_model_options, add_parity_options, add_svd_option
+from export.shared.options import add_model_options, add_parity_options, add_svd_option, add_tflite_options
 from keras_frcnn.facts.errors import exit_on_input_error
 from keras_frcnn.facts.logs import quiet_tensorflow
 
@@ -27,21 +27,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add_model_options(parser)
     parser.add_argument("--out", required=True, metavar="FILE.tflite", help="the file to write")
-    parser.add_argument(
-        "--size", required=True, metavar="HxW", help="height and width at which the network runs, e.g. 480x640"
-    )
-    parser.add_argument(
-        "--quantize", choices=QUANTIZATIONS, default="none",
-        help="none: float32; float16: weights in float16; dynamic: weights in int8, and activations in int8 by the "
-        "ranges of each picture; int8: both in int8, by ranges measured beforehand (default: none)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--calibrate",
-        nargs="+",
-        metavar="PICTURE",
-        help="some dozens of real pictures: int8 measures the ranges of "
-        "activations on them, and --svd the responses of fc6 and fc7",
-    )
+    add_tflite_options(parser, None, "none")
+    parser.set_defaults(quantize="none")
     add_svd_option(parser)
     add_parity_options(parser)
     return parser.parse_args(arguments)

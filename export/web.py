@@ -12,7 +12,13 @@ first; the options --size, --quantize and those after them are for that.
 import argparse
 from collections.abc import Sequence
 
-from export.shared.options import QUANTIZATIONS, add_model_options, add_parity_options, add_svd_option
+from export.shared.options import (
+    WEB_QUANTIZATION,
+    add_model_options,
+    add_parity_options,
+    add_svd_option,
+    add_tflite_options,
+)
 from keras_frcnn.facts.errors import exit_on_input_error
 from keras_frcnn.facts.logs import quiet_tensorflow
 
@@ -25,22 +31,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add_model_options(parser, also="or a .tflite file")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder to write")
     parser.add_argument("--title", default="Object detector", help="heading of the page (default: Object detector)")
-    parser.add_argument(
-        "--size", metavar="HxW", help="height and width at which the network runs (default: those of a picture of 4:3 "
-        "in training); smaller is faster",
-    )  # fmt: skip
-    parser.add_argument(
-        "--quantize", choices=QUANTIZATIONS,
-        help="dynamic: weights in int8, a quarter of the download; int8: activations, too, which is faster; float16; "
-        "none: float32 (default: dynamic)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--calibrate",
-        nargs="+",
-        metavar="PICTURE",
-        help="some dozens of real pictures: int8 measures the ranges of "
-        "activations on them, and --svd the responses of fc6 and fc7",
-    )
+    add_tflite_options(parser, "that of a picture of 4:3 in training", WEB_QUANTIZATION)
     add_svd_option(parser)
     add_parity_options(parser)
     return parser.parse_args(arguments)

@@ -9,6 +9,7 @@ from keras_frcnn.data.sources.table import DATA_HELP
 
 PRECISIONS = ("float32", "bfloat16", "float16")  # of a SavedModel's weights and layers
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")  # of a TFLite file
+WEB_QUANTIZATION = "dynamic"  # of the TFLite file of a web page, if no other is asked for
 
 
 def add_model_options(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -36,6 +37,27 @@ def add_svd_option(parser: argparse.ArgumentParser) -> None:
         "--svd", nargs="*", type=int, metavar="RANK",
         help="replace fc6 and fc7 by two smaller layers each, of these two ranks (default: 3/8 and 1/4 of their "
         "units, that is 1536 1024 of 4096)",
+    )  # fmt: skip
+
+
+def add_tflite_options(parser: argparse.ArgumentParser, size: str | None, quantize: str) -> None:
+    """Add the options of a TFLite file alone: `--size`, `--quantize` and `--calibrate`, each `None` if not given.
+
+    `size` and `quantize` tell the user what happens then.  Without `size`, that option is required.
+    """
+    default = f" (default: {size}); smaller is faster" if size else ", e.g. 480x640"
+    parser.add_argument(
+        "--size", required=not size, metavar="HxW", help=f"height and width at which the network runs{default}"
+    )
+    parser.add_argument(
+        "--quantize", choices=QUANTIZATIONS,
+        help="none: float32; float16: weights in float16; dynamic: weights in int8, and activations in int8 by the "
+        f"ranges of each picture; int8: both in int8, by ranges measured beforehand (default: {quantize})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", nargs="+", metavar="PICTURE",
+        help="some dozens of real pictures: int8 measures the ranges of activations on them, and --svd the responses "
+        "of fc6 and fc7",
     )  # fmt: skip
 
 

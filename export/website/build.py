@@ -13,6 +13,7 @@ from typing import Any
 from export.litemodel import export as litemodel
 from export.litemodel.metadata import CONFIG, LABELS
 from export.shared.destination import check_free
+from export.shared.options import WEB_QUANTIZATION
 from export.shared.running import run_export
 from export.website.runtime import CORE, write_runtime
 from keras_frcnn.api.model_file import load_model
@@ -20,7 +21,6 @@ from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import write_atomically, write_json
 
-QUANTIZATION = "dynamic"  # of a trained model, if no other is asked for
 MODEL, SETTINGS, SERVICE_WORKER = "model.tflite", "model.json", "service_worker.js"
 
 _PAGE = pathlib.Path(__file__).parent / "page"
@@ -72,7 +72,7 @@ def _model(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
         size = "x".join(map(str, resized_size(_SHAPE, image.short_side, image.long_side).numpy()))
         _LOG.info("size: %s, that of a picture of 4:3 in training (--size changes it)", size)
     model = folder / MODEL
-    changes = {"size": size, "out": str(model), "quantize": options.quantize or QUANTIZATION}
+    changes = {"size": size, "out": str(model), "quantize": options.quantize or WEB_QUANTIZATION}
     litemodel.export(argparse.Namespace(**{**vars(options), **changes}))
     return model
 
