@@ -11,6 +11,7 @@ from PIL import Image
 from keras_frcnn.api.drawing import draw_detections
 from keras_frcnn.api.pictures import to_pixels
 from keras_frcnn.data.pictures.files import Reading
+from keras_frcnn.evaluation.detections.coco_results import coco_row
 from keras_frcnn.facts.errors import InputError
 
 
@@ -85,16 +86,8 @@ class Result:
         `bbox` is [x, y, width, height] in pixels.  `category_id` is the class id, 1 for the first class name: map it
         to the ids of your annotation file if they differ.  A picture that could not be read gives no rows.
         """
-        rows = zip(self.boxes.tolist(), self.class_ids.tolist(), self.scores.tolist(), strict=True)
-        return [
-            {
-                "image_id": image_id,
-                "category_id": class_id,
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-                "score": score,
-            }
-            for (ymin, xmin, ymax, xmax), class_id, score in rows
-        ]
+        rows = zip(self.class_ids.tolist(), self.boxes.tolist(), self.scores.tolist(), strict=True)
+        return [coco_row(image_id, *row) for row in rows]
 
     def to_dict(self, rounded: bool = True) -> dict[str, Any]:
         """The fields of `to_json`, ready for `json.dumps`; with all digits unless `rounded`."""

@@ -21,6 +21,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from keras_frcnn.api.bulk.inputs import SUFFIXES
 from keras_frcnn.api.bulk.model import load_finder
 from keras_frcnn.api.finding.streaming import Finder, Later, stream
+from keras_frcnn.evaluation.detections.coco_results import coco_row, own_image_id
 
 ANSWERED, FAILED = "answered", "failed"  # outputs, and the counters of their pictures
 COCO = "detections.coco.json"
@@ -151,15 +152,9 @@ def load_class_numbers(model: str) -> dict[str, int]:
 
 def _coco_rows(line: Line, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """The rows of a COCO results file for one picture; its id is its name without folder and suffix."""
-    image_id = PurePath(line["image"]).stem
+    image_id = own_image_id(PurePath(line["image"]).stem)
     for one in line["detections"]:
-        ymin, xmin, ymax, xmax = one["box"]
-        yield {
-            "image_id": int(image_id) if image_id.isdecimal() else image_id,
-            "category_id": numbers[one["class"]],
-            "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-            "score": one["score"],
-        }
+        yield coco_row(image_id, numbers[one["class"]], one["box"], one["score"])
 
 
 def _write_list(place: str, records: Iterable[Any]) -> None:

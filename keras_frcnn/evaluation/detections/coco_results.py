@@ -38,11 +38,15 @@ class COCOIds(NamedTuple):
 
 def own_ids(image_ids: Sequence[str], class_names: Sequence[str]) -> COCOIds:
     """The ids without an annotation file."""
-    numbers = {image_id: int(image_id) for image_id in image_ids if image_id.isascii() and image_id.isdecimal()}
-    images: dict[str, int | str] = {image_id: numbers.get(image_id, image_id) for image_id in image_ids}
-    if len(set(numbers.values())) < len(numbers):
+    images = {image_id: own_image_id(image_id) for image_id in image_ids}
+    if len(set(images.values())) < len(images):
         images = {image_id: image_id for image_id in image_ids}
     return COCOIds(images, {number: number for number in range(1, len(class_names) + 1)})
+
+
+def own_image_id(image_id: str) -> int | str:
+    """An image id of ASCII digits alone is that whole number; any other is itself."""
+    return int(image_id) if image_id.isascii() and image_id.isdecimal() else image_id
 
 
 def annotation_ids(path: str | Path, examples: Iterable[Example], class_names: Sequence[str]) -> COCOIds:
@@ -75,6 +79,13 @@ def annotation_ids(path: str | Path, examples: Iterable[Example], class_names: S
     return COCOIds(images, {place: categories[name] for place, name in enumerate(class_names, start=1)})
 
 
+def coco_row(image_id: int | str, category_id: int, box: Sequence[float], score: float) -> dict[str, Any]:
+    """One detection of a COCO results file; `box` is (ymin, xmin, ymax, xmax) in pixels."""
+    ymin, xmin, ymax, xmax = box
+    corner_and_size = [xmin, ymin, xmax - xmin, ymax - ymin]
+    return {"image_id": image_id, "category_id": category_id, "bbox": corner_and_size, "score": score}
+
+
 def write_coco_results(
     path: str | Path, detections: Iterable[ImageDetections], class_names: Sequence[str], ids: COCOIds
 ) -> None:
@@ -94,16 +105,9 @@ def write_coco_results(
         for record in detections:
             check_record(record, len(class_names))
             boxes = np.asarray(record.boxes, np.float64).reshape(-1, 4)
-            for (ymin, xmin, ymax, xmax), number, score in zip(
-                boxes.tolist(), record.classes, record.scores, strict=True
-            ):
-                row = {
-                    "image_id": ids.images[record.image_id],
-                    "category_id": ids.categories[int(number)],
-                    "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-                    "score": float(score),
-                }
-                yield json.dumps(row)
+            image_id = ids.images[record.image_id]
+            for box, number, score in zip(boxes.tolist(), record.classes, record.scores, strict=True):
+                yield json.dumps(coco_row(image_id, ids.categories[int(number)], box, float(score)))
 
     def write(temporary: Path) -> None:  # a row at a time: there may be more than fit into memory
         with open(temporary, "w", encoding="utf-8") as file:
