@@ -37,14 +37,16 @@ def test_a_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_medians(module
 def test_the_page_shows_what_was_written(modules, tmp_path, monkeypatch):
     _, figures, page = modules
     written = [figures.ratio("head", [0.5, 0.5], "convolutions", [2.0, 2.5]), figures.Memory("training", 4321)]
+    written.append(figures.Agreement("a runtime", "TensorFlow", 30, 29, 2.5e-6, 1e-5))
     path = tmp_path / "inference.json"
     monkeypatch.setattr(sys, "argv", ["tests/benchmarks/inference.py", "--rounds", "2", "--out", str(path)])
     monkeypatch.setattr(figures, "machine", lambda: MACHINE)
-    figures.write(path, written)
+    figures.write(path, written, {"another": "1.0"})
     record = json.loads(path.read_text())
     text = page.page({"inference": record})
     assert "| head | convolutions | 0.225 | 0.200 to 0.250 | 0.500 | 2.250 | 2 |" in text
-    assert "| training | 4321 |" in text and "P, 2 cores, avx2; tensorflow 2.20.0." in text
+    assert "| training | 4321 |" in text and "P, 2 cores, avx2; tensorflow 2.20.0, another 1.0." in text
+    assert "| a runtime | TensorFlow | 29 of 30 | 2.5e-06 of the side | 1.0e-05 |" in text
     assert "```sh\npython tests/benchmarks/inference.py --rounds 2\n```" in text
     drawn = page.plots({"inference": record})
     assert list(drawn) == ["stages.svg"] and drawn["stages.svg"].startswith(b"<svg") and "(images/stages.svg)" in text

@@ -1,6 +1,7 @@
 """From a Keras detector to a TFLite model in float32 that needs only TFLite's builtin operations."""
 
 import dataclasses
+import os
 import tempfile
 from typing import Any
 
@@ -24,17 +25,23 @@ def convert(model: FasterRCNN, size: tuple[int, int], head: Head | None = None) 
 
     `size` is the height and width of the one picture that it takes, in pixels.  `head` takes the place of the model's.
     """
-    head = model.head if head is None else head
+    with tempfile.TemporaryDirectory() as folder:
+        save_detection_function(model, size, model.head if head is None else head, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        return fold_transposed_weights(converter.convert())
+
+
+def save_detection_function(
+    model: FasterRCNN, size: tuple[int, int], head: Head, folder: str | os.PathLike[str]
+) -> None:
+    """Write a SavedModel whose signature `serving_default` is `detection_function`."""
     module = tf.Module()
     module.run = detection_function(model, size, head)
     # The variables of a plain module become constants.  Those of a Keras model do not.
     parts = (model.backbone, model.rpn, head)
     module.weights = [variable.value for part in parts for variable in part.variables]
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        return fold_transposed_weights(converter.convert())
+    tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
 
 
 def detection_function(model: FasterRCNN, size: tuple[int, int], head: Head) -> Any:

@@ -11,8 +11,9 @@ import pathlib
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rounds import median_ratio
@@ -48,6 +49,21 @@ class Memory(NamedTuple):
         return f"{self.name}: {self.mebibytes} MiB"
 
 
+class Agreement(NamedTuple):
+    """How the detections of a program agree with those of another one, in one picture."""
+
+    name: str
+    beside: str  # the name of the other
+    detections: int  # of the other
+    matched: int
+    box_difference: float  # the largest, as a share of the picture's side
+    score_difference: float
+
+    def __str__(self) -> str:
+        differences = f"boxes to {self.box_difference:.1e} of the side, scores to {self.score_difference:.1e}"
+        return f"{self.name}: {self.matched} of {self.detections} detections of {self.beside}, {differences}"
+
+
 def ratio(name: str, seconds: Sequence[float], beside: str, beside_seconds: Sequence[float]) -> Ratio:
     """The ratio of two lists of seconds, one of each round, as `rounds.interleaved_seconds` gives them."""
     ratios = [a / b for a, b in zip(seconds, beside_seconds, strict=True)]
@@ -61,16 +77,22 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE.json", help="write the figures to this file")
 
 
-def write(path: pathlib.Path | None, figures: Sequence[NamedTuple]) -> None:
-    """Write the figures to the file of `--out`, if there is one, with the command and the machine."""
+def write(
+    path: pathlib.Path | None, figures: Sequence[NamedTuple], versions: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write the figures to the file of `--out`, if there is one, with the command and the machine.
+
+    `versions` are those of packages in other environments.
+    """
     if path is None:
         return
     program, *words = sys.argv
     place = words.index("--out")
     command = ["python", f"tests/benchmarks/{pathlib.Path(program).name}", *words[:place], *words[place + 2 :]]
+    facts = machine()
     content = {
         "command": " ".join(command),
-        "machine": machine(),
+        "machine": {**facts, "versions": {**facts["versions"], **versions}},
         "figures": [figure._asdict() for figure in figures],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """This project's detector as a process that runs what it is told; `torchvision_peer.py` starts it.
 
-It answers as `torchvision_worker.py` does.  For inference, it loads a SavedModel and nothing else of this project.
+For inference, it loads a SavedModel and nothing else of this project.
 """
 
 import json
@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
-from figures import peak_memory
+from workers import serve
 
 
 def inference(settings: dict) -> Callable[[], object]:
@@ -37,10 +37,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     make = {"infer": inference, "train": training}[settings["what"]]
     run = make(settings)
-    print(json.dumps({"tensorflow": tf.__version__}), flush=True)
-    for _ in sys.stdin:
-        run()
-        print(json.dumps({"memory": peak_memory()}), flush=True)
+    serve({"tensorflow": tf.__version__}, lambda _: run())
 
 
 if __name__ == "__main__":

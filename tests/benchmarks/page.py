@@ -62,6 +62,11 @@ SECTIONS = {
     "iteration_of_a_plan": Section(
         "An iteration of each step of a plan", "The same with the options that `--plan auto` often chooses on a CPU."
     ),
+    "runtimes": Section(
+        "ONNX Runtime and OpenVINO",
+        "The detector converted by tf2onnx, beside TensorFlow, in float32. OpenVINO cannot read the detector that "
+        "takes any size, so it is compared with the one of a single size, which is what `export.tflite` converts.",
+    ),
     "growth": Section(
         "Growth",
         "How the time of detection grows with one number, beside one picture of 480x640 pixels, 300 proposals, 20 "
@@ -114,6 +119,12 @@ def _section(name: str, section: Section, record: dict[str, Any]) -> str:
     if memory:
         lines += ["| peak memory of | MiB |", "|---|---|"]
         lines += [f"| {figure['name']} | {figure['mebibytes']} |" for figure in memory] + [""]
+    agreements = [figure for figure in record["figures"] if "matched" in figure]
+    if agreements:
+        lines += [
+            "| | beside | the same detections | largest difference of a box | of a score |", "|---|---|---|---|---|"
+        ]  # fmt: skip
+        lines += [_agreement_row(figure) for figure in agreements] + [""]
     pictures = ["stages"] if name == "inference" else []
     pictures += [f"growth-{axis}" for axis in _axes(record)] if name == "growth" else []
     lines += [line for picture in pictures for line in (f"![{picture}](images/{picture}.svg)", "")]
@@ -124,6 +135,12 @@ def _row(ratio: dict[str, Any]) -> str:
     spread = f"{ratio['lowest']:.3f} to {ratio['highest']:.3f}"
     seconds = f"{ratio['seconds']:.3f} | {ratio['beside_seconds']:.3f}"
     return f"| {ratio['name']} | {ratio['beside']} | {ratio['ratio']:.3f} | {spread} | {seconds} | {ratio['rounds']} |"
+
+
+def _agreement_row(figure: dict[str, Any]) -> str:
+    same = f"{figure['matched']} of {figure['detections']}"
+    differences = f"{figure['box_difference']:.1e} of the side | {figure['score_difference']:.1e}"
+    return f"| {figure['name']} | {figure['beside']} | {same} | {differences} |"
 
 
 def _ratios(record: dict[str, Any]) -> list[dict[str, Any]]:

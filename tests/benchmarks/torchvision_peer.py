@@ -12,56 +12,26 @@ Each side is a process of its own, so that its peak memory can be told.
 """
 
 import argparse
-import json
 import os
-import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import figures
 from inference import spread_detector
 from rounds import interleaved_seconds
+from workers import Worker, make_environment
 
 from export.savedmodel.signatures import save
 from export.shared.loading import in_precision
 
-HERE = pathlib.Path(__file__).parent
-ENVIRONMENT = HERE.parents[1] / "build" / "torchvision"
+ENVIRONMENT = "torchvision"
 PACKAGES = ("torch==2.14.1", "torchvision==0.29.1")
 LAYOUTS = {"torchvision": False, "torchvision, channels last": True}
 BOXES = [[40.0, 40.0, 200.0, 220.0], [300.0, 100.0, 420.0, 400.0], [100.0, 300.0, 700.0, 560.0]]
-
-
-class Worker:
-    """A process that runs a function each time it is told to."""
-
-    def __init__(self, python: str, script: str, settings: dict[str, Any]):
-        command = [python, str(HERE / script), json.dumps(settings)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.versions = self._read()
-        self.memory = 0
-
-    def run(self, name: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"run": name}) + "\n")
-        self._process.stdin.flush()
-        self.memory = self._read()["memory"]
-
-    def stop(self) -> None:
-        self._process.communicate()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"a process ended with status {self._process.wait()}; its error stands above")
-        return json.loads(line)
 
 
 def main() -> None:
@@ -75,7 +45,7 @@ def main() -> None:
     figures.add_out(parser)
     options = parser.parse_args()
 
-    python = make_environment()
+    python = make_environment(ENVIRONMENT, PACKAGES)
     settings = {name: value for name, value in vars(options).items() if name != "out"} | {"boxes": BOXES}
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "infer":
@@ -97,18 +67,7 @@ def main() -> None:
     both = figures.ratio("torchvision", times["torchvision"], "torchvision, channels last", times[[*LAYOUTS][1]])
     memory = [figures.Memory(name, worker.memory) for name, worker in workers.items()]
     print(ours, both, *memory, sep="\n")
-    figures.write(options.out, [ours, both, *memory])
-
-
-def make_environment() -> str:
-    """The Python of an environment with PyTorch, which is made if it is not there."""
-    python = ENVIRONMENT / "bin" / "python"
-    ready = ENVIRONMENT / "ready"
-    if not ready.is_file():
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        ready.write_text("\n".join(PACKAGES))
-    return str(python)
+    figures.write(options.out, [ours, both, *memory], workers["torchvision"].versions)
 
 
 if __name__ == "__main__":

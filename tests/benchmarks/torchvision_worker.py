@@ -1,7 +1,6 @@
 """torchvision's Faster R-CNN with VGG16 as a process that runs what it is told; `torchvision_peer.py` starts it.
 
-It reads one JSON object a line from standard input, {"run": NAME}, and answers with one a line.  It runs in an
-environment of its own and imports nothing of this project.
+It runs in an environment of its own and imports nothing of the packages of this project.
 """
 
 import json
@@ -9,13 +8,13 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torchvision
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from workers import serve
 
 
 def detector(settings: dict) -> FasterRCNN:
@@ -107,19 +106,10 @@ def functions(settings: dict) -> dict[str, Callable[[], object]]:
     return {"infer": infer, "convolutions": convolutions, "train": train}
 
 
-def peak_memory() -> int:
-    """The most memory of this process so far, in MiB."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) // 1024
-
-
 def main() -> None:
     settings = json.loads(sys.argv[1])
     runs = functions(settings)
-    print(json.dumps({"torch": torch.__version__, "torchvision": torchvision.__version__}), flush=True)
-    for line in sys.stdin:
-        runs[json.loads(line)["run"]]()
-        print(json.dumps({"memory": peak_memory()}), flush=True)
+    serve({"torch": torch.__version__, "torchvision": torchvision.__version__}, lambda name: runs[name]())
 
 
 if __name__ == "__main__":
