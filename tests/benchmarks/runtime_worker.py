@@ -42,7 +42,11 @@ def openvino(folder: Path, value: np.ndarray) -> tuple[Callable[[], Outputs], st
     # Without this, OpenVINO computes in bfloat16 where the processor can.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0))}
     model = openvino.Core().compile_model(folder / "model.onnx", "CPU", settings)
-    return lambda: {name: array for output, array in model(value).items() for name in output.names}, openvino.__version__
+
+    def run() -> Outputs:  # an output may have several names
+        return {name: array for output, array in model(value).items() for name in output.names}
+
+    return run, openvino.__version__
 
 
 PROGRAMS = {"TensorFlow": tensorflow, "ONNX Runtime": onnx_runtime, "OpenVINO": openvino}
