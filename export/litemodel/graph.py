@@ -17,7 +17,7 @@ from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.network import forward
 from keras_frcnn.network.head import Head
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.network.roi_pooling import roi_pool_by_gather
+from keras_frcnn.network.roi_pooling import roi_pool_by_products
 
 
 def convert(model: FasterRCNN, size: tuple[int, int], head: Head | None = None) -> bytes:
@@ -46,7 +46,7 @@ def save_detection_function(
 
 def detection_function(model: FasterRCNN, size: tuple[int, int], head: Head) -> Any:
     """A tf.function from one picture (1, *size, 3) uint8 to the outputs of `convention.detection_outputs`."""
-    parts = model.parts._replace(config=with_exact_thresholds(model.config), head=head, pool=roi_pool_by_gather)
+    parts = model.parts._replace(config=with_exact_thresholds(model.config), head=head, pool=roi_pool_by_products)
     sizes = tf.constant([size])
 
     @tf.function(input_signature=[tf.TensorSpec([1, *size, 3], tf.uint8, name="images")], autograph=False)

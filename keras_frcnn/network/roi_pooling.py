@@ -2,8 +2,7 @@
 
 Samples are aligned as in RoIAlign: the value of a feature cell belongs to the centre of its stride x stride pixels,
 and each sample is taken at the centre of its bin.  `tf.image.crop_and_resize` instead samples from corner to corner,
-so its boxes are shifted here.  `roi_pool_by_gather` computes the same with gathers only, for runtimes without
-`crop_and_resize`.
+so its boxes are shifted here.  `roi_pool_by_products` computes the same for runtimes without `crop_and_resize`.
 
 Axes: B images, h w feature cells, c channels, R boxes.  Boxes are in pixels, in the order y0, x0, y1, x1.
 """
@@ -13,6 +12,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_frcnn.facts.structures import Tensor
+
+GROUP = 50  # boxes that `roi_pool_by_products` pools at a time
 
 
 def crop(features: Tensor, boxes: Tensor, image_sizes: Tensor, crop_size: int, stride: int) -> Tensor:
@@ -32,10 +33,8 @@ def crop(features: Tensor, boxes: Tensor, image_sizes: Tensor, crop_size: int, s
     """
     # A box inside its image has samples in [-0.5, cells + 0.5]: one cell is added before, two behind.
     padded = _repeat_border(tf.cast(features, tf.float32), image_sizes // stride, before=1, behind=2)
-    top_left, bottom_right = boxes[..., :2] / stride, boxes[..., 2:] / stride
-    half_bin = 0.5 * (bottom_right - top_left) / crop_size
-    # The continuous coordinate y is at grid position y - 0.5; the added border shifts it by 1.
-    return _sample(padded, top_left + half_bin - 0.5 + 1.0, bottom_right - half_bin - 0.5 + 1.0, crop_size)
+    first, last = _ends(boxes, crop_size, stride)
+    return _sample(padded, first + 1.0, last + 1.0, crop_size)  # the added border shifts positions by 1
 
 
 def _sample(grid: Tensor, first: Tensor, last: Tensor, crop_size: int) -> Tensor:
@@ -58,8 +57,8 @@ def _sample(grid: Tensor, first: Tensor, last: Tensor, crop_size: int) -> Tensor
         )
 
         def gradient(upstream: Tensor) -> Tensor:
-            rows = _interpolation(first[..., 0], last[..., 0], crop_size, height)
-            columns = _interpolation(first[..., 1], last[..., 1], crop_size, width)
+            rows = _weights(_positions(first[..., 0], last[..., 0], crop_size), height)
+            columns = _weights(_positions(first[..., 1], last[..., 1], crop_size), width)
             along_rows = tf.matmul(columns[:, :, None], upstream, transpose_a=True)  # (B, R, crop_size, w, c)
             return tf.einsum("brih,briwc->bhwc", rows, along_rows)
 
@@ -68,12 +67,20 @@ def _sample(grid: Tensor, first: Tensor, last: Tensor, crop_size: int) -> Tensor
     return sample(grid)
 
 
-def _interpolation(first: Tensor, last: Tensor, count: int, cells: Tensor) -> Tensor:
-    """Return the weights of linear interpolation, (B, R, count, cells).
+def _ends(boxes: Tensor, crop_size: int, stride: int) -> tuple[Tensor, Tensor]:
+    """The first and the last sample of each box, both (B, R, 2) as y, x.  The first cell is at 0."""
+    top_left, bottom_right = boxes[..., :2] / stride, boxes[..., 2:] / stride
+    half_bin = 0.5 * (bottom_right - top_left) / crop_size
+    return top_left + half_bin - 0.5, bottom_right - half_bin - 0.5
 
-    The `count` positions are evenly spaced from `first` to `last`, both (B, R).
-    """
-    positions = first[..., None] + (last - first)[..., None] * tf.linspace(0.0, 1.0, count)
+
+def _positions(first: Tensor, last: Tensor, count: int) -> Tensor:
+    """Positions (B, R, count), evenly spaced from `first` to `last`, both (B, R)."""
+    return first[..., None] + (last - first)[..., None] * tf.linspace(0.0, 1.0, count)
+
+
+def _weights(positions: Tensor, cells: Tensor) -> Tensor:
+    """The weights of linear interpolation between the cells at 0, 1, ..., for each position: (..., cells)."""
     return tf.nn.relu(1.0 - tf.abs(positions[..., None] - tf.range(tf.cast(cells, tf.float32))))
 
 
@@ -97,69 +104,46 @@ def roi_pool(features: Tensor, boxes: Tensor, image_sizes: Tensor, pool_size: in
     return tf.reshape(pooled, [shape[0], shape[1], pool_size, pool_size, features.shape[-1]])
 
 
-def roi_pool_by_gather(features: Tensor, boxes: Tensor, image_sizes: Tensor, pool_size: int, stride: int) -> Tensor:
-    """Compute `roi_pool` with operations that TFLite supports.
+def roi_pool_by_products(features: Tensor, boxes: Tensor, image_sizes: Tensor, pool_size: int, stride: int) -> Tensor:
+    """Compute `roi_pool` by matrix products, which TFLite has and computes fast.
 
-    Arguments and result are those of `roi_pool`, up to rounding.  To save memory, the four samples of a bin are taken
-    one after another, each for all bins at once, and only their maximum is kept.
+    Arguments and result are those of `roi_pool`, up to rounding.  Features are multiplied by the weights of linear
+    interpolation, first along x for all boxes together, then along y for each box.  The first product needs much
+    memory, so a graph that knows the number of boxes pools them in groups, one after another.
     """
-    features = tf.cast(features, tf.float32)
-    height, width, channels = tf.shape(features)[1], tf.shape(features)[2], features.shape[-1]
+    features = _without_padding(tf.cast(features, tf.float32), image_sizes, stride)
+    count = boxes.shape[1]
+    groups = [boxes] if count is None else [boxes[:, at : at + GROUP] for at in range(0, max(count, 1), GROUP)]
+    pooled = [_pool_by_products(features, group, image_sizes, pool_size, stride) for group in groups]
+    return tf.concat(pooled, axis=1)
+
+
+def _pool_by_products(features: Tensor, boxes: Tensor, image_sizes: Tensor, pool_size: int, stride: int) -> Tensor:
+    """`roi_pool_by_products` of one group, from features without padding."""
+    batch, height, width, channels = (tf.shape(features)[axis] for axis in range(4))
+    count, samples = tf.shape(boxes)[1], 2 * pool_size
+    first, last = _ends(boxes, samples, stride)
+    last_cells = tf.cast(tf.maximum(image_sizes // stride, 1) - 1, tf.float32)[:, None, None]  # (B, 1, 1, 2)
+
+    def along(axis: int, cells: Tensor) -> Tensor:
+        positions = _positions(first[..., axis], last[..., axis], samples)
+        return _weights(tf.clip_by_value(positions, 0.0, last_cells[..., axis]), cells)
+
+    rows, columns = along(0, height), along(1, width)
+    from_columns = tf.reshape(tf.transpose(features, [0, 2, 1, 3]), [batch, width, height * channels])
+    along_x = tf.matmul(tf.reshape(columns, [batch, count * samples, width]), from_columns)
+    along_x = tf.reshape(along_x, [batch * count, samples, height, channels])
+    crops = tf.matmul(tf.reshape(rows, [batch * count, 1, samples, height]), along_x)  # x before y
+    pooled = tf.nn.max_pool2d(crops, 2, 2, "VALID")
+    by_box = [batch, count, pool_size, pool_size, features.shape[-1]]
+    return tf.reshape(tf.transpose(pooled, [0, 2, 1, 3]), by_box)
+
+
+def _without_padding(features: Tensor, image_sizes: Tensor, stride: int) -> Tensor:
+    """Features (B, h, w, c) with zeros behind the last cells of each image: 0 times NaN would be NaN."""
     cells = tf.maximum(image_sizes // stride, 1)
-    flat = tf.reshape(features, [-1, height * width, channels])
-    rows, columns = (
-        _neighbours(boxes[..., axis], boxes[..., 2 + axis], cells[:, axis], 2 * pool_size, stride) for axis in (0, 1)
-    )
-
-    def lerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
-        return a + (b - a) * weight[..., None]
-
-    def sample(i: int, j: int, offset: int | Tensor) -> Tensor:
-        """Return samples (B, R, pool_size, pool_size, c) at row i and column j of the 2x2 samples of each bin."""
-        top, bottom, down = (value[:, :, i::2, None] for value in rows)
-        left, right, along = (value[:, :, None, j::2] for value in columns)
-
-        def at(row: Tensor, column: Tensor) -> Tensor:
-            return tf.gather(flat, row * width + column + offset, axis=1, batch_dims=1)
-
-        return lerp(lerp(at(top, left), at(top, right), along), lerp(at(bottom, left), at(bottom, right), along), down)
-
-    pooled = sample(0, 0, 0)
-    for i, j in ((0, 1), (1, 0), (1, 1)):
-        pooled = tf.maximum(pooled, sample(i, j, _zero_known_after(pooled)))
-    return pooled
-
-
-def _zero_known_after(x: Tensor) -> Tensor:
-    """Return 0 (int32), but only after `x` (B, R, n, n, c) is computed.
-
-    TFLite gives arithmetic to a delegate in parts that are as large as possible.  It runs all gathers without
-    dependencies before the first part, so the gathers of all four samples would be in memory at the same time.
-    """
-    return tf.cast(tf.reduce_any(x[:1, :1, 0, 0, :1] < -float("inf")), tf.int32)
-
-
-def _neighbours(low: Tensor, high: Tensor, cells: Tensor, count: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the two cells next to the centre of each bin, along one axis.
-
-    Args:
-        low: (B, R) pixels, where the first of `count` bins starts.
-        high: (B, R) pixels, where the last bin ends.
-        cells: (B,) int32, the number of cells of each image.
-        count: The number of bins.
-        stride: Pixels along a cell.
-
-    Returns:
-        The cell before and the cell behind, both (B, R, count) int32, and the position between them, (B, R, count)
-        float32 in [0, 1].  A centre before the first cell's or behind the last cell's is moved to that cell's centre.
-    """
-    fractions = tf.constant([(k + 0.5) / count for k in range(count)], tf.float32)
-    positions = (low[..., None] + (high - low)[..., None] * fractions) / stride - 0.5
-    last = tf.cast(cells - 1, tf.float32)[:, None, None]
-    positions = tf.minimum(tf.maximum(positions, 0.0), last)
-    before = tf.floor(positions)
-    behind = tf.minimum(before + 1.0, last)
-    return tf.cast(before, tf.int32), tf.cast(behind, tf.int32), positions - before
+    rows, columns = (tf.sequence_mask(cells[:, axis], tf.shape(features)[1 + axis]) for axis in (0, 1))
+    return tf.where((rows[:, :, None] & columns[:, None])[..., None], features, 0.0)
 
 
 def _repeat_border(features: Tensor, cells: Tensor, before: int, behind: int) -> Tensor:

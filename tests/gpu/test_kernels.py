@@ -16,7 +16,7 @@ from keras_frcnn.facts.structures import GroundTruth, HeadOutput, Proposals, RoI
 from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.geometry import randomness
 from keras_frcnn.geometry.anchors import tile_anchors
-from keras_frcnn.network.roi_pooling import roi_pool, roi_pool_by_gather
+from keras_frcnn.network.roi_pooling import roi_pool, roi_pool_by_products
 from keras_frcnn.rules import targets
 from keras_frcnn.rules.detections import make_detections
 from keras_frcnn.rules.losses import head_loss_sums, rpn_loss_sums
@@ -215,7 +215,7 @@ def pooling_inputs(number):
 @pytest.mark.parametrize("number", [0, 1, 21])
 def test_roi_pooling_samples_within_the_image(device, number):
     features, boxes, sizes = pooling_inputs(number)
-    expected = on_cpu(roi_pool_by_gather, features, boxes, sizes, pool_size=7, stride=16)
+    expected = on_cpu(roi_pool_by_products, features, boxes, sizes, pool_size=7, stride=16)
     result = roi_pool(features, boxes, sizes, pool_size=7, stride=16)
     assert result.shape == (2, number, 7, 7, 8)
     np.testing.assert_allclose(result, expected, atol=1e-5)
@@ -232,7 +232,7 @@ def test_the_gradient_of_roi_pooling(device, tensor_float_32, on, tolerance):
             total = tf.reduce_sum(pool(features, boxes, sizes, 7, 16))
         return tape.gradient(total, features)
 
-    expected = on_cpu(lambda *inputs: gradient(roi_pool_by_gather, *inputs), features, boxes, sizes)
+    expected = on_cpu(lambda *inputs: gradient(roi_pool_by_products, *inputs), features, boxes, sizes)
     result = gradient(roi_pool, features, boxes, sizes)
     np.testing.assert_allclose(result, expected, atol=tolerance * np.max(np.abs(expected)))
 

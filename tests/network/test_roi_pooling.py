@@ -6,9 +6,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_frcnn.network.roi_pooling import crop, roi_pool, roi_pool_by_gather
+from keras_frcnn.network.roi_pooling import crop, roi_pool, roi_pool_by_products
 
-both_forms = pytest.mark.parametrize("pool", [roi_pool, roi_pool_by_gather])
+both_forms = pytest.mark.parametrize("pool", [roi_pool, roi_pool_by_products])
 
 
 def ramp(height=5, width=5):
@@ -125,17 +125,17 @@ def padded_features_and_boxes(draw):
 
 @settings(deadline=None, max_examples=40)
 @given(padded_features_and_boxes(), st.integers(1, 4))
-def test_the_gather_form_equals_crop_and_resize(case, pool_size):
+def test_the_form_of_products_equals_crop_and_resize(case, pool_size):
     features, boxes, sizes = case
     case = tf.constant(features, tf.float32), tf.constant(boxes, tf.float32), tf.constant(sizes, tf.int32)
     expected = roi_pool(*case, pool_size, 16)
-    np.testing.assert_allclose(roi_pool_by_gather(*case, pool_size, 16), expected, atol=2e-5)
+    np.testing.assert_allclose(roi_pool_by_products(*case, pool_size, 16), expected, atol=2e-5)
 
 
-def test_the_gather_form_equals_the_oracle():
+def test_the_form_of_products_equals_the_oracle():
     rng = np.random.default_rng(7)
     features, boxes = rng.normal(size=(2, 5, 7, 3)).astype(np.float32), boxes_in(rng, SIZES, 12)
-    pooled = roi_pool_by_gather(tf.constant(features), tf.constant(boxes), tf.constant(SIZES), 7, 16)
+    pooled = roi_pool_by_products(tf.constant(features), tf.constant(boxes), tf.constant(SIZES), 7, 16)
     for image, cells in enumerate([(5, 7), (4, 5)]):
         for row in range(12):
             samples = crop_oracle(features[image], boxes[image, row], cells, 14, 16)
