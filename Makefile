@@ -64,6 +64,7 @@ bench: $(VENV)/test.installed
 	$(BENCH)/torchvision_peer.py --what infer --precision bfloat16 --out $(RECORD)/inference_beside_torchvision_bfloat16.json
 	$(BENCH)/torchvision_peer.py --what train --out $(RECORD)/training_beside_torchvision.json
 	$(BENCH)/torchvision_peer.py --what train --precision bfloat16 --out $(RECORD)/training_beside_torchvision_bfloat16.json
+	$(BENCH)/tflite.py --out $(RECORD)/tflite.json
 	$(BENCH)/runtimes.py --out $(RECORD)/runtimes.json
 	$(BENCH)/growth.py --out $(RECORD)/growth.json
 	$(BENCH)/throughput.py --out $(RECORD)/throughput.json

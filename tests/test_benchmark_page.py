@@ -38,6 +38,7 @@ def test_the_page_shows_what_was_written(modules, tmp_path, monkeypatch):
     _, figures, page = modules
     written = [figures.ratio("head", [0.5, 0.5], "convolutions", [2.0, 2.5]), figures.Memory("training", 4321)]
     written.append(figures.Agreement("a runtime", "TensorFlow", 30, 29, 2.5e-6, 1e-5))
+    written.append(figures.Size("int8", 131.06))
     path = tmp_path / "inference.json"
     monkeypatch.setattr(sys, "argv", ["tests/benchmarks/inference.py", "--rounds", "2", "--out", str(path)])
     monkeypatch.setattr(figures, "machine", lambda: MACHINE)
@@ -45,7 +46,11 @@ def test_the_page_shows_what_was_written(modules, tmp_path, monkeypatch):
     record = json.loads(path.read_text())
     text = page.page({"inference": record})
     assert "| head | convolutions | 0.225 | 0.200 to 0.250 | 0.500 | 2.250 | 2 |" in text
-    assert "| training | 4321 |" in text and "P, 2 cores, avx2; tensorflow 2.20.0, another 1.0." in text
+    assert (
+        "| training | 4321 |" in text
+        and "| int8 | 131.1 |" in text
+        and "P, 2 cores, avx2; tensorflow 2.20.0, another 1.0." in text
+    )
     assert "| a runtime | TensorFlow | 29 of 30 | 2.5e-06 of the side | 1.0e-05 |" in text
     assert "```sh\npython tests/benchmarks/inference.py --rounds 2\n```" in text
     drawn = page.plots({"inference": record})

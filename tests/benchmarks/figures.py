@@ -49,6 +49,16 @@ class Memory(NamedTuple):
         return f"{self.name}: {self.mebibytes} MiB"
 
 
+class Size(NamedTuple):
+    """The size of a file."""
+
+    name: str
+    file_mebibytes: float
+
+    def __str__(self) -> str:
+        return f"{self.name}: a file of {self.file_mebibytes:.1f} MiB"
+
+
 class Agreement(NamedTuple):
     """How the detections of a program agree with those of another one, in one picture."""
 

@@ -62,6 +62,10 @@ SECTIONS = {
     "iteration_of_a_plan": Section(
         "An iteration of each step of a plan", "The same with the options that `--plan auto` often chooses on a CPU."
     ),
+    "tflite": Section(
+        "TFLite",
+        "The files of `export.tflite --quantize`, and the convolutions and RoI pooling alone in float32.",
+    ),
     "runtimes": Section(
         "ONNX Runtime and OpenVINO",
         "The detector converted by tf2onnx, beside TensorFlow, in float32. OpenVINO cannot read the detector that "
@@ -119,6 +123,10 @@ def _section(name: str, section: Section, record: dict[str, Any]) -> str:
     if memory:
         lines += ["| peak memory of | MiB |", "|---|---|"]
         lines += [f"| {figure['name']} | {figure['mebibytes']} |" for figure in memory] + [""]
+    files = [figure for figure in record["figures"] if "file_mebibytes" in figure]
+    if files:
+        lines += ["| file | MiB |", "|---|---|"]
+        lines += [f"| {figure['name']} | {figure['file_mebibytes']:.1f} |" for figure in files] + [""]
     agreements = [figure for figure in record["figures"] if "matched" in figure]
     if agreements:
         lines += [
