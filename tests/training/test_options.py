@@ -207,7 +207,7 @@ def test_what_may_differ_in_a_resumed_run():
     assert changeable_fields(alternation(REQUIRED)) == {
         "options.run", "options.feature_cache_gib", "options.feature_cache_folder", "options.checkpoint_iterations",
         "options.checkpoint_minutes", "options.checkpoints", "options.quiet", "options.check_data", "options.metric",
-        "options.max_pixels",
+        "options.max_pixels", "options.data", "options.images_root", "options.tfds_dir", "options.allow_download",
     }  # fmt: skip
 
 

@@ -19,13 +19,17 @@ ALL = "all"  # the split that holds every picture of a source
 class DataSpec:
     """Data: where it is, and how to read it."""
 
-    data: str = setting(help=f"{DATA_HELP}; join several with +")
+    # A run knows its data by their content, so the place may change.
+    data: str = setting(help=f"{DATA_HELP}; join several with +", changeable=True)
     class_names: tuple[str, ...] | None = setting(None, "names of the classes", none_text="those found in the data")
     class_map: str | None = setting(
         None, 'a JSON file that renames, merges or drops classes: {"old name": "new name", "unwanted": null}'
     )
     images_root: str | None = setting(
-        None, "folder of the pictures, where the annotations do not lie beside them", none_text="found from the data"
+        None,
+        "folder of the pictures, where the annotations do not lie beside them",
+        none_text="found from the data",
+        changeable=True,
     )
     split_by: str | None = setting(
         None,
@@ -35,9 +39,14 @@ class DataSpec:
     )
     split_seed: int = setting(0, "seed of the splits of --split-by", at_least=0)
     tfds_dir: str | None = setting(
-        None, "folder of the prepared TensorFlow data sets, for tfds:", none_text="that of TensorFlow Datasets"
+        None,
+        "folder of the prepared TensorFlow data sets, for tfds:",
+        none_text="that of TensorFlow Datasets",
+        changeable=True,
     )
-    allow_download: bool = setting(False, "let tfds: download and prepare a data set that is not there yet")
+    allow_download: bool = setting(
+        False, "let tfds: download and prepare a data set that is not there yet", changeable=True
+    )
     max_pixels: int = setting(MOST_PIXELS, MAX_PIXELS_HELP, at_least=1, at_most=PILLOW_LIMIT, changeable=True)
     strict: bool = setting(False, "treat annotation faults as errors instead of repairing them")
 

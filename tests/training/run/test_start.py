@@ -47,6 +47,13 @@ def test_the_same_data_resumes(tree):
     assert opened(tree).folder == run.folder
 
 
+def test_data_may_be_moved(tree):
+    run = opened(tree)
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    assert opened(tree.rename(tree.parent / "moved")).folder == run.folder
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
 def test_a_renamed_class_is_refused(tree):
     opened(tree)
     for path in (tree / "Annotations").iterdir():
