@@ -381,16 +381,22 @@ def _version(text: str) -> int | str:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be greater than 0 (got {text})")
+        raise argparse.ArgumentTypeError(f"must be a number of seconds greater than 0 (got {text})")
     return seconds
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
     if count < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1 (got {text})")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1 (got {text})")
     return count
 
 
@@ -541,6 +547,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     try:
         failed = _run(options)
+    except BrokenPipeError:  # the reader of standard output is gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except ModuleNotFoundError as error:
         install = "pip install 'keras-frcnn[export]', or pillow, grpcio and tensorflow-serving-api alone"
         print(f"error: {error.name} is not installed; this command needs more packages: {install}", file=sys.stderr)

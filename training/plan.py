@@ -2,12 +2,13 @@
 
     python -m training.plan --data voc:PATH --weights imagenet --budget 60m --out plan.json
 
-prints each choice as the option that would set it, with its reason, and writes a file for the option --config of
+This prints each choice as the option that would set it, with its reason, and writes a file for the option --config of
 training.alternate.  With --joint, the plan is for training.joint.  An option that is given stays as it is.
 `training.alternate --plan auto --budget 60m` makes the same plan and trains at once.
 """
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -42,10 +43,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> PlanArguments:
     parser.add_argument("--joint", **_JOINT)  # type: ignore[arg-type]
     parser.add_argument("--out", metavar="FILE.json", required=True, help="the file to write")
     parsed = parser.parse_args(arguments)
-    assumed = {"options.run": "runs", "options.plan": "auto"}
+    request = request_of(
+        JointOptions if joint else AlternationOptions, parsed, {"options.run": "runs"}, always_plans=True
+    )
     if joint:
-        return PlanArguments(request_of(JointOptions, parsed, assumed), joint_training, "training.joint", parsed.out)
-    request = request_of(AlternationOptions, parsed, assumed)
+        return PlanArguments(request, joint_training, "training.joint", parsed.out)
     request = request._replace(options=with_table(request.options))
     return PlanArguments(request, four_steps, "training.alternate", parsed.out)
 
@@ -57,9 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from training.run.planning.planned import write_plan
 
         write_plan(asked.request, asked.make_steps, asked.out)
-    options = asked.request.options
     print(f"written to {asked.out}; to train with it:")
-    print(f"python -m {asked.command} --config {asked.out} --data {options.data} --weights {options.weights} --run RUN")
+    print(f"python -m {asked.command} --config {shlex.quote(asked.out)} --run RUN")
 
 
 if __name__ == "__main__":

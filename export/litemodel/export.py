@@ -18,7 +18,7 @@ from export.shared.running import run_export
 from export.shared.svd import cut_head, wanted_ranks
 from keras_frcnn.data.pictures.images import LEAST_SIDE, resize_picture
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import write_atomically
+from keras_frcnn.facts.files import refuse_folder, write_atomically
 from keras_frcnn.facts.limits import MOST_INPUT_PIXELS
 
 _LOG = logging.getLogger(__name__)
@@ -82,8 +82,7 @@ def parse_size(text: str) -> tuple[int, int]:
 def check_out(options: argparse.Namespace) -> pathlib.Path:
     """The file to write.  Raises InputError if it is a folder, or if it must not be replaced."""
     path = pathlib.Path(options.out)
-    if path.is_dir():
-        raise InputError(path, "is a folder", "give the name of a file with --out")
+    refuse_folder(path, "give the name of a file with --out")
     check_free(path, options.force)
     return path
 

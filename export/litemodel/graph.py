@@ -12,6 +12,7 @@ from ai_edge_litert.schema_py_generated import BufferT, BuiltinOperator, ModelT,
 from export.litemodel.flatbuffer import pack, unpack
 from export.shared.convention import detection_outputs
 from keras_frcnn.data.pictures.images import normalise
+from keras_frcnn.data.tensorflow_errors import writing
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.structures import Tensor
 from keras_frcnn.network import forward
@@ -24,8 +25,9 @@ def convert(model: FasterRCNN, size: tuple[int, int], head: Head | None = None) 
     """The detector as a TFLite model in float32, without metadata.
 
     `size` is the height and width of the one picture that it takes, in pixels.  `head` takes the place of the model's.
+    Raises OSError if there is no room for temporary files.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, writing(folder):
         save_detection_function(model, size, model.head if head is None else head, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

@@ -88,7 +88,7 @@ def _write(model: FasterRCNN, head: Head, settings: dict[str, Any], directory: p
     """Write the SavedModel with its warm-up requests; `served_name` is the model's name in TensorFlow Serving."""
     with writing(directory):
         save(model, head, settings, directory, settings["max_pixels"])
-    requests = write_warmup(directory, served_name)
+        requests = write_warmup(directory, served_name)
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     _LOG.info("written: %.1f MB, %d warm-up requests in it", size / 1e6, requests)
 

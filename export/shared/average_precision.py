@@ -13,18 +13,24 @@ from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.evaluation.metrics.voc_ap import evaluate_voc
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.model import FasterRCNN
+
+DEFAULT_SPLIT = "test"
 
 
 def read_dataset(options: argparse.Namespace, model: FasterRCNN) -> Dataset | None:
     """The data set of `--data` and `--split` with the classes of the model, or None without `--data`.
 
-    Its boxes refer to the pictures that the model sees, turned or as stored.  Raises InputError if it cannot be read.
+    Its boxes refer to the pictures that the model sees, turned or as stored.  Raises InputError if it cannot be read,
+    or if there is a split without data.
     """
     if not options.data:
+        if options.split is not None:
+            raise InputError(f"--split {options.split}", "given without --data", "give --data as well")
         return None
     spec = DataSpec(data=options.data, class_names=tuple(model.class_names))
-    return load_dataset(spec, options.split, model.config.image.exif_of_model)
+    return load_dataset(spec, options.split or DEFAULT_SPLIT, model.config.image.exif_of_model)
 
 
 def mean_average_precision(detect: Callable[[np.ndarray], PictureDetections], dataset: Dataset, title: str) -> float:

@@ -67,4 +67,4 @@ def add_parity_options(parser: argparse.ArgumentParser) -> None:
         "--images", nargs="+", metavar="PICTURE", help="compare on these pictures (default: drawn scenes)"
     )
     parser.add_argument("--data", help=f"{DATA_HELP}: also measure the mAP of both")
-    parser.add_argument("--split", default="test", help="image sets of --data, joined with + (default: test)")
+    parser.add_argument("--split", help="image sets of --data, joined with + (default: test)")

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 from export.litemodel import export as litemodel
@@ -15,7 +16,7 @@ from export.litemodel.metadata import CONFIG, LABELS
 from export.shared.destination import check_free
 from export.shared.options import WEB_QUANTIZATION
 from export.shared.running import run_export
-from export.website.runtime import CORE, write_runtime
+from export.website.runtime import CORE, Package, fetch_runtime, write_runtime
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.errors import InputError
@@ -26,7 +27,7 @@ MODEL, SETTINGS, SERVICE_WORKER = "model.tflite", "model.json", "service_worker.
 _PAGE = pathlib.Path(__file__).parent / "page"
 _SHAPE = (3000, 4000)  # height and width of the picture for which the size is chosen if none is given
 _OF_A_TRAINED_MODEL = (
-    "size", "quantize", "svd", "calibrate", "images", "data", "score_threshold", "nms_iou", "max_detections"
+    "size", "quantize", "svd", "calibrate", "images", "data", "split", "score_threshold", "nms_iou", "max_detections"
 )  # fmt: skip
 _LOG = logging.getLogger(__name__)
 
@@ -46,11 +47,14 @@ def export(options: argparse.Namespace) -> None:
     out = pathlib.Path(options.out)
     if out.is_file():
         raise InputError(out, "is a file", "give the name of a folder with --out")
+    if options.force and out.is_dir() and any(out.iterdir()) and not (out / SETTINGS).is_file():
+        raise InputError(out, "is not a page of export.web, so it is not replaced", "give another --out")
     check_free(out, options.force)
+    archives = fetch_runtime()  # before the model is made, which takes minutes
     with tempfile.TemporaryDirectory() as folder:
         model = _model(options, pathlib.Path(folder))
         settings = read_settings(model)
-        write_atomically(out, lambda temporary: _write(temporary, model, settings, options.title))
+        write_atomically(out, lambda temporary: _write(temporary, model, archives, settings, options.title))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     _LOG.info("written to %s: %.1f MB, of which a browser loads %.1f", out, size / 1e6, _loaded(out) / 1e6)
 
@@ -94,18 +98,25 @@ def read_settings(model: pathlib.Path) -> dict[str, Any]:
         raise InputError(model, problem, "give a file that export.tflite wrote") from error
 
 
-def _write(folder: pathlib.Path, model: pathlib.Path, settings: dict[str, Any], title: str) -> None:
+def _write(
+    folder: pathlib.Path,
+    model: pathlib.Path,
+    archives: Mapping[Package, bytes],
+    settings: dict[str, Any],
+    title: str,
+) -> None:
     """Write all files of the page."""
     shutil.copytree(_PAGE, folder)
-    write_runtime(folder / "litert")
+    write_runtime(folder / "litert", archives)
     shutil.copyfile(model, folder / MODEL)
     runtime = max((folder / "litert" / "wasm").glob("*.wasm"), key=lambda path: path.stat().st_size)
+    sizes = {"modelBytes": model.stat().st_size, "runtimeBytes": runtime.stat().st_size}
+    about = {"title": title, "runtime": f"{CORE.name} {CORE.version}"} | settings | sizes
+    write_json(folder / SETTINGS, about)
     version = _version(folder)
+    write_json(folder / SETTINGS, about | {"version": version})
     worker = (folder / SERVICE_WORKER).read_text(encoding="utf-8").replace("{version}", version)
     (folder / SERVICE_WORKER).write_text(worker, encoding="utf-8")
-    sizes = {"modelBytes": model.stat().st_size, "runtimeBytes": runtime.stat().st_size}
-    about = {"title": title, "version": version, "runtime": f"{CORE.name} {CORE.version}"}
-    write_json(folder / SETTINGS, about | settings | sizes)
 
 
 def _version(folder: pathlib.Path) -> str:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from keras_frcnn.facts.cache import user_cache_dir
@@ -44,18 +44,18 @@ _OWN_IMPORT = b'from "./wasm_utils.js"'
 _SOURCE_MAP = b"//# sourceMappingURL="
 
 
-def write_runtime(folder: pathlib.Path, fetch: Callable[[Package], bytes] | None = None) -> None:
+def write_runtime(folder: pathlib.Path, archives: Mapping[Package, bytes]) -> None:
     """Write the files of LiteRT.js that a page needs.
 
     Args:
       folder: for index.js, which the page imports, wasm_utils.js, and the folder wasm.
-      fetch: gives the archive of a package; default: `fetched`.
+      archives: as `fetch_runtime` gives them.
 
     Raises:
-      InputError: a package cannot be fetched, or is not the expected one.
+      InputError: an archive does not hold what is expected.
       OSError: the folder cannot be written.
     """
-    core, utils = ((fetch or fetched)(package) for package in (CORE, WASM_UTILS))
+    core, utils = archives[CORE], archives[WASM_UTILS]
     script = _member(core, CORE, "dist/index.js")
     if script.count(_IMPORT) != 1:
         raise InputError(CORE.name, "does not import its other package as expected", "report this")
@@ -66,6 +66,11 @@ def write_runtime(folder: pathlib.Path, fetch: Callable[[Package], bytes] | None
         for suffix in (".js", ".wasm"):
             name = "_".join(filter(None, ("litert_wasm", variant, "internal"))) + suffix
             (folder / "wasm" / name).write_bytes(_member(core, CORE, f"wasm/{name}"))
+
+
+def fetch_runtime() -> dict[Package, bytes]:
+    """The archives of both packages.  Raises InputError if one cannot be fetched, or is not the expected one."""
+    return {package: fetched(package) for package in (CORE, WASM_UTILS)}
 
 
 def fetched(package: Package) -> bytes:

@@ -36,11 +36,12 @@ def exit_on_input_error(extra: str | None = None) -> Iterator[None]:
     is no line.
 
     Args:
-        extra: The extra of setup.cfg that installs what the command imports: `train` or `export`.  None for a command
-            that needs no extra; a missing package then keeps its traceback.
+        extra: The extra of setup.cfg that installs what the command imports.  None for a command that needs no extra; a
+            missing package then keeps its traceback.
     """
     try:
         yield
+        sys.stdout.flush()  # here, so that a closed pipe is noticed
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

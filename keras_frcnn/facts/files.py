@@ -19,7 +19,7 @@ PARTIAL = "partial."  # temporary names start with a dot and this
 def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], object]) -> None:
     """Write a file or folder so that `path` never holds an incomplete one.
 
-    An existing file or folder at `path` is replaced.  If the write fails, it stays.
+    An existing file or folder at `path` is replaced, but never a folder by a file.  If the write fails, it stays.
 
     Args:
         path: The target.  Its parent folders are created if necessary.
@@ -29,11 +29,15 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
         OSError: The target cannot be written; the error names a file.  Other errors of `write` are passed on.
     """
     path = pathlib.Path(path)
+    if not path.name:  # "." or "/"
+        raise _is_a_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The temporary name keeps the suffix because writers choose their format by it.
     temporary, replaced = (path.with_name(f".{PARTIAL}{os.getpid()}{kind}.{path.name}") for kind in ("", ".old"))
     try:
         write(temporary)
+        if path.is_dir() and temporary.is_file():
+            raise _is_a_folder(path)
         if path.is_dir():  # os.replace can replace a folder only if it is empty
             os.replace(path, replaced)
         try:
@@ -49,6 +53,16 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
     finally:
         _remove(temporary)
         _remove(replaced)
+
+
+def refuse_folder(path: str | os.PathLike, fix: str) -> None:
+    """Raise InputError if a file that is to be written is a folder.  Call it before long work."""
+    if os.path.isdir(path):
+        raise InputError(path, "is a folder", fix)
+
+
+def _is_a_folder(path: pathlib.Path) -> OSError:
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 
 
 def remove_halves(folder: str | os.PathLike) -> None:
@@ -108,7 +122,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def _remove(path: pathlib.Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

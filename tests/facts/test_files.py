@@ -2,7 +2,8 @@
 
 import pytest
 
-from keras_frcnn.facts.files import read_json, remove_halves, write_atomically, write_json
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json, refuse_folder, remove_halves, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_no_incomplete_file(tmp_path):
@@ -60,6 +61,30 @@ def test_a_folder_stays_if_it_cannot_be_replaced(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(path, lambda temporary: None)  # writes nothing
     assert (path / "data").read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_never_replaces_a_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "data").write_text("old")
+    with pytest.raises(IsADirectoryError, match="results"):
+        write_json(folder, {})
+    monkeypatch.chdir(folder)
+    with pytest.raises(IsADirectoryError):
+        write_json(".", {})
+    assert (folder / "data").read_text() == "old" and list(tmp_path.iterdir()) == [folder]
+    with pytest.raises(InputError, match="results: is a folder; give a file"):
+        refuse_folder(folder, "give a file")
+
+
+def test_a_link_to_a_folder_is_replaced_and_the_folder_stays(tmp_path):
+    folder, link = tmp_path / "kept", tmp_path / "link"
+    folder.mkdir()
+    (folder / "data").write_text("old")
+    link.symlink_to(folder)
+    write_atomically(link, lambda temporary: temporary.mkdir())
+    assert not link.is_symlink() and link.is_dir() and (folder / "data").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "link"]
 
 
 def test_remove_halves_removes_what_a_killed_process_left(tmp_path):

@@ -211,6 +211,14 @@ def test_what_may_differ_in_a_resumed_run():
     }  # fmt: skip
 
 
+def test_what_decides_the_weights_may_not_differ_in_a_resumed_run():
+    every = changeable_fields(alternation(REQUIRED))
+    validated = changeable_fields(alternation([*REQUIRED, "--validate-every", "10"]))
+    assert every - validated == {"options.metric"}  # it chooses the best weights
+    rounded = changeable_fields(alternation([*REQUIRED, "--feature-cache-dtype", "float16"]))
+    assert every - rounded == {"options.feature_cache_gib"}  # only stored features are rounded
+
+
 @pytest.mark.parametrize("missing", ["--data", "--run", "--weights"])
 def test_a_required_option_may_come_from_the_file_and_is_asked_for_by_name(tmp_path, missing):
     words = list(REQUIRED)

@@ -83,6 +83,10 @@ def test_a_plan_file_gives_values_and_notes(tmp_path):
         alternate.parse_arguments([*REQUIRED, "--config", plan_file(tmp_path), "--plan", "auto"])
 
 
+def without_seconds(forecast):
+    return forecast._replace(steps=tuple(step._replace(seconds_per_iteration=0) for step in forecast.steps))
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -90,6 +94,7 @@ def test_a_plan_file_gives_values_and_notes(tmp_path):
         {"reasons": {}, "forecast": {**forecast_to_json(FORECAST), "budget": "soon"}},
         {"reasons": {}, "forecast": {**forecast_to_json(FORECAST), "budget": 0}},
         {"reasons": {}, "forecast": {**forecast_to_json(FORECAST), "more": 1}},
+        {"reasons": {}, "forecast": forecast_to_json(without_seconds(FORECAST))},
         {"reasons": {}, "forecast": {**forecast_to_json(FORECAST), "steps": [{"name": "step1"}]}},
     ],
 )  # fmt: skip
@@ -126,6 +131,14 @@ def test_the_plan_command_plans_for_one_of_the_two_trainings(words, steps, comma
     assert set(asked.request.values) == {
         "options.data", "options.weights", "options.budget", "detector.head.fc_units"
     }  # fmt: skip
+
+
+def test_the_plan_command_takes_no_plan(tmp_path):
+    given = ["--data", "synthetic", "--weights", "none", "--budget", "5m", "--out", "p.json"]
+    with pytest.raises(InputError, match="--plan paper: this command always makes a plan; leave out --plan"):
+        plan.parse_arguments([*given, "--plan", "paper"])
+    with pytest.raises(InputError, match="--config: is a plan already; leave it out"):
+        plan.parse_arguments([*given, "--config", plan_file(tmp_path)])
 
 
 def test_the_plan_command_needs_a_file_to_write(capsys):

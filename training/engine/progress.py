@@ -26,7 +26,7 @@ class RunProgress:
         self._budget = budget
 
     def skip(self, mini_batches: int) -> None:
-        """Count mini-batches that an earlier process did."""
+        """Count mini-batches that this process does not do: an earlier one did, or the step ends early."""
         self._done += mini_batches
 
     def advance(self, mini_batches: int) -> str:

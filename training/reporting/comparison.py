@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_known
+from keras_frcnn.facts.files import read_known, refuse_folder
 from keras_frcnn.facts.pages.rendering import MISSING, write_page
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 from training.reporting.curves import Curve, read_curves
@@ -58,6 +58,7 @@ def compare(folders: Sequence[str], out: str) -> None:
     """
     if len(folders) > MOST_RUNS:
         raise InputError("--compare", f"{len(folders)} runs are too many for one page", f"give {MOST_RUNS} at most")
+    refuse_folder(out, "give the name of a file with --out")
     runs = tuple(_read(folder, letter) for folder, letter in zip(folders, string.ascii_uppercase, strict=False))
     page = compared(runs)
     for run in runs:
@@ -91,12 +92,11 @@ def _read(folder: str, letter: str) -> FinishedRun:
     if not (path / "config.json").is_file():
         raise InputError(folder, "is not a run folder", "give a folder in which a training ran")
     files = sorted((path / "evaluation").glob("*.json"))
-    measured = [read_known(file, lambda values: (values, read_result(values)), _FIX) for file in files]
+    measured = [read_known(file, _read_measured, _FIX) for file in files]
     results: dict[str, TrainingResult] = {}
-    for _, result in sorted(measured, key=lambda entry: "ap" in entry[0]):  # first those of the RPNs
+    for _, result, _ in sorted(measured, key=lambda entry: entry[0]):  # first those of the RPNs
         results[result.name] = joined(results[result.name], result) if result.name in results else result
-    aps = [values["ap"]["classes"] for values, _ in measured if "ap" in values]
-    class_aps = {name: _number(of_class["ap_area"]) for name, of_class in aps[-1].items()} if aps else {}
+    class_aps = next((aps for _, _, aps in reversed(measured) if aps is not None), {})
     return FinishedRun(
         letter,
         folder,
@@ -106,6 +106,14 @@ def _read(folder: str, letter: str) -> FinishedRun:
         class_aps,
         {result.title: read_curves(path / "logs" / name) for name, result in sorted(results.items())},
     )
+
+
+def _read_measured(values: dict) -> tuple[bool, TrainingResult, dict[str, float] | None]:
+    """Whether it is a detector that was measured, the result, and the area AP of each class of a detector."""
+    if "ap" not in values:
+        return False, read_result(values), None
+    aps = {name: _number(of_class["ap_area"]) for name, of_class in values["ap"]["classes"].items()}
+    return True, read_result(values), aps
 
 
 def _number(value: float | None) -> float:

@@ -3,12 +3,15 @@
 import pathlib
 from collections.abc import Sequence
 
-import cv2
+from PIL import Image
 
 from keras_frcnn.api.drawing import SHOWN_SCORE, draw_detections
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.pictures.files import read_example
 from keras_frcnn.evaluation.detections.record import ImageDetections
+from keras_frcnn.facts.files import write_atomically
+
+_LONGEST_NAME = 50  # characters of an image id in the name of a file, of which file systems allow 255 bytes
 
 
 def write_pictures(
@@ -17,17 +20,19 @@ def write_pictures(
     """Draw the detections with a score of at least `SHOWN_SCORE` on the first `count` images; returns the files.
 
     `detections` has the detections of each image, in the order of `dataset`, boxes in pixels of the images.
-    Raises InputError for an image that cannot be read.
+    Raises InputError for an image that cannot be read, and OSError for a file that cannot be written.
     """
-    paths = []
+    paths: list[pathlib.Path] = []
     for example, record in list(zip(dataset.examples, detections, strict=True))[:count]:
         image = read_example(example)
         shown = record.scores >= SHOWN_SCORE
         drawn = draw_detections(
             image, record.boxes[shown], record.classes[shown], record.scores[shown], dataset.class_names
         )
-        path = directory / f"{example.image_id.replace('/', '_')}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), drawn[..., ::-1])
+        name = example.image_id.replace("/", "_")[-_LONGEST_NAME:]
+        path = directory / f"{name}.png"
+        if path in paths:
+            path = directory / f"{name}_{len(paths)}.png"
+        write_atomically(path, Image.fromarray(drawn).save)
         paths.append(path)
     return paths

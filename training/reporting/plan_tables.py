@@ -28,9 +28,13 @@ def plan_tables(folder: pathlib.Path, configuration: dict) -> PlanTables | None:
     path = folder / PLAN_FILE
     if not path.is_file():
         return None
-    notes = read_known(path, lambda values: read_notes(values["plan"], str(path)), _FIX)
-    rows = tuple((key, _text(_at(configuration, key)), reason) for key, reason in notes.reasons.items())
-    choices = Table(("field", "value", "reason"), rows)
+
+    def read_choices(values: dict) -> tuple[Notes, Table]:
+        notes = read_notes(values["plan"], str(path))
+        rows = tuple((key, _text(_at(configuration, key)), reason) for key, reason in notes.reasons.items())
+        return notes, Table(("field", "value", "reason"), rows)
+
+    notes, choices = read_known(path, read_choices, _FIX)
     if not (folder / BUDGET_FILE).is_file():
         return PlanTables(choices, None, 0.0, 0.0)
 

@@ -141,7 +141,9 @@ def _gather(
 def _is_overtrained(result: TrainingResult) -> bool:
     """Whether the result has the last weights of a training although earlier ones were measured better."""
     validated = result.validated
-    return validated is not None and validated.keep == "last" and validated.best[0] != validated.scores[-1][0]
+    if validated is None or validated.keep == "best":
+        return False
+    return not validated.scores[-1][1] >= validated.best[1]  # also if the last could not be measured
 
 
 def _no_detections(example: Example) -> ImageDetections:

@@ -22,7 +22,7 @@ from keras_frcnn.evaluation.detections.record import ImageDetections, write_voc_
 from keras_frcnn.evaluation.error_analysis.analysis import ErrorAnalysis, error_analysis
 from keras_frcnn.evaluation.error_analysis.labels import Thresholds
 from keras_frcnn.evaluation.error_analysis.tables import errors_to_json, format_error_analysis
-from keras_frcnn.evaluation.metrics.recall import COUNTS, RecallResult
+from keras_frcnn.evaluation.metrics.recall import RecallResult
 from keras_frcnn.evaluation.results.measurement import Measurement, measure
 from keras_frcnn.evaluation.results.measurement_tables import format_measurement, measurement_to_json
 from keras_frcnn.facts.errors import InputError
@@ -33,7 +33,7 @@ from training.reporting.error_page import write_error_page
 from training.run.data.splits import divided_data
 from training.run.options.evaluation import EvaluationOptions
 from training.run.stores.detections import detect_dataset
-from training.run.stores.proposals import load_proposals, measure_recall, store_proposals
+from training.run.stores.proposals import load_proposals, measure_recall, measured_counts, store_proposals
 
 PICTURES = 12  # images that are drawn
 
@@ -91,8 +91,7 @@ def _detect(options: EvaluationOptions, model_path: str) -> _Found:
     with tempfile.TemporaryDirectory() as directory, naming_undecodable(dataset):
         detections = detect_dataset(model, dataset, pathlib.Path(directory) / "detections", "detections")
         proposals = pathlib.Path(directory) / "proposals"
-        counts = detection_counts(model.config)._replace(after_nms=max(COUNTS))
-        store_proposals(model, dataset, proposals, counts, "proposals")
+        store_proposals(model, dataset, proposals, measured_counts(model.config), "proposals")
         recall = measure_recall(proposals, dataset)
         classified = load_proposals(proposals, dataset, detection_counts(model.config).after_nms)
         return _Found(dataset, ids, detections, recall, classified, model.config.test.nms_iou)

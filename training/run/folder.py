@@ -54,15 +54,12 @@ def open_folder(
         nothing in it is changed then.
     """
     folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(folder, "is a file, not a run folder", "give another folder with --run")
     if (folder / "config.json").is_file():
         _check_configuration(folder / "config.json", configuration, changeable)
         _check_data(folder / "data.json", data)
         _check_labels(folder / "labels.json", data)
         return folder
-    if folder.is_dir() and any(not _is_start(entry) for entry in folder.iterdir()):
-        raise InputError(folder, "is not empty and holds no config.json of a run", "give another folder with --run")
+    check_new(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,6 +68,23 @@ def open_folder(
     write_json(folder / "data.json", data)
     write_json(folder / "config.json", configuration)  # last: it marks the folder as a run's
     return folder
+
+
+def check_new(folder: pathlib.Path) -> None:
+    """Raise InputError if a new run cannot have this folder: it must be missing, empty, or the start of a run."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "is a file, not a run folder", "give another folder with --run")
+    if folder.is_dir() and any(not _is_start(entry) for entry in folder.iterdir()):
+        raise InputError(folder, "is not empty and holds no config.json of a run", "give another folder with --run")
+
+
+def keep_plan(folder: pathlib.Path, values: dict[str, Any]) -> None:
+    """Write the plan of a new run, before `open_folder` makes the folder a run's.  Raises InputError."""
+    try:
+        write_json(folder / PLAN_FILE, values)
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise InputError(folder / PLAN_FILE, problem, "give another folder with --run") from error
 
 
 def _is_start(entry: pathlib.Path) -> bool:

@@ -9,12 +9,11 @@ import tensorflow as tf
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stream.stored_features import FeatureFiles
 from keras_frcnn.evaluation.metrics.coco_ap import evaluate_coco
-from keras_frcnn.evaluation.metrics.recall import COUNTS
 from keras_frcnn.evaluation.metrics.voc_ap import VOCResult, evaluate_voc
 from keras_frcnn.evaluation.results.measurement_tables import coco_to_json, format_coco
 from keras_frcnn.evaluation.results.tables import ap_to_json, format_ap_table, format_recall_table, recall_to_json
 from keras_frcnn.facts.files import read_json, read_known, write_json
-from keras_frcnn.network.forward import Counts, detection_counts, detector_training_counts
+from keras_frcnn.network.forward import Counts, detector_training_counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.distribution import is_chief, wait_for_all
 from training.four_steps import Step
@@ -22,7 +21,7 @@ from training.reporting.summary import TrainingResult, read_result
 from training.run.start import Run, detection_directory, mirrors_proposals, proposal_directory
 from training.run.stores.detections import detect_dataset
 from training.run.stores.features import FeatureCache, stored_features
-from training.run.stores.proposals import measure_recall, store_proposals
+from training.run.stores.proposals import measure_recall, measured_counts, store_proposals
 from training.run.stores.rows import is_complete
 
 _log = logging.getLogger(__name__)
@@ -60,8 +59,7 @@ def measure_rpn(run: Run, model: FasterRCNN, step: Step, cache: FeatureCache | N
     """Recall of the proposals for the validation set; shows it as a table."""
 
     def measure() -> tuple[str, dict, None]:
-        counts = detection_counts(run.config)._replace(after_nms=max(COUNTS))
-        _propose(run, model, step, cache, run.val_set, "val", counts)
+        _propose(run, model, step, cache, run.val_set, "val", measured_counts(run.config))
         recall = measure_recall(proposal_directory(run, step.name, "val"), run.val_set)
         if not recall.mean_proposals.any():
             size = run.config.rpn.min_size

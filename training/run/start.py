@@ -11,7 +11,7 @@ import hashlib
 import logging
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class Planned(NamedTuple):
 
     options: TrainingOptions
     forecast: Forecast | None  # of a run with a time budget
+    file: dict[str, Any] | None = None  # what plan.json of a new run will hold
 
 
 class Run(NamedTuple):

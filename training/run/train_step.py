@@ -70,6 +70,12 @@ def divide(step: Step, options: TrainingOptions, replicas: int) -> Division:
     return Division(math.ceil(step.iterations / mini_batches), mini_batches, step.images * mini_batches)
 
 
+def counted_mini_batches(step: Step, options: TrainingOptions) -> int:
+    """The mini-batches of a step with which its iterations are complete."""
+    divided = divide(step, options, tf.distribute.get_strategy().num_replicas_in_sync)
+    return divided.iterations * divided.mini_batches
+
+
 def schedule_of(step: Step, options: TrainingOptions, divided: Division) -> StepDecay:
     """The learning rates of a step.
 
@@ -119,19 +125,13 @@ def train_step(
     shown_on = None if step.measured_on is None else proposal_directory(run, step.measured_on, "val")
     trainer.feed(_batches(run, step, features, done * divided.images))
     progress.skip(done * divided.mini_batches)
-
-    def advance(iterations: int) -> str:
-        if budget is not None:
-            budget.save_if_due()
-        return progress.advance(iterations * divided.mini_batches)
-
     train(
         trainer,
         divided.iterations,
         checkpoints,
         run.folder / "logs" / step.name,
         step.title,
-        advance,
+        lambda iterations: progress.advance(iterations * divided.mini_batches),
         picture_writer(model, step.trains, run.val_set, shown_on),
         None if budget is None else _StepSettlement(budget, step, divided.mini_batches, schedule),
         validation,

@@ -4,10 +4,12 @@ Work that the run folder holds already is not done again.  On several machines e
 in the same order; only the chief worker writes files and prints.
 """
 
+import contextlib
 import errno
 import logging
 import os
 import pathlib
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,10 +31,10 @@ from training.four_steps import Step
 from training.reporting.summary import TrainingResult, joined
 from training.run.data.check_pictures import check_pictures
 from training.run.finish import finish
-from training.run.folder import bind_to_start, load_part, weights_path
+from training.run.folder import bind_to_start, keep_plan, load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
 from training.run.options.reading import Request
-from training.run.planning.budget import MOST_GROWTH, TimeBudget
+from training.run.planning.budget import FEWEST_ITERATIONS, MOST_GROWTH, TimeBudget
 from training.run.planning.forecast import BUDGET_FILE
 from training.run.session import open_session, terminal_messages
 from training.run.start import (
@@ -41,6 +43,7 @@ from training.run.start import (
     RunData,
     Start,
     check_feature_folder,
+    checkpoint_folder,
     digest_of,
     feature_cache,
     load_start,
@@ -48,7 +51,7 @@ from training.run.start import (
     read_data,
     with_val_images,
 )
-from training.run.train_step import train_step, used_pictures
+from training.run.train_step import counted_mini_batches, train_step, used_pictures
 from training.run.validation.scores import validation_of
 
 WORKER_LOST = 75  # the exit status EX_TEMPFAIL: try again
@@ -89,31 +92,35 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
     steps = make_steps(options)
     check_pictures(options, steps, data)
     stop_if_asked()
-    with (machines or local_strategy()).scope(), open_session(options, data) as run:
-        check_feature_folder(run)
-        chief = is_chief()
+    with contextlib.ExitStack() as session:
+        with (machines or local_strategy()).scope():
+            chief = is_chief()
+            if chief and planned.file is not None:
+                keep_plan(pathlib.Path(options.run), planned.file)
+            run = session.enter_context(open_session(options, data))
+            check_feature_folder(run)
+            if chief:
+                bind_to_start(run.folder, digest_of(start))
+            model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
+            if isinstance(start, TrainedDetector):
+                new = [f"{name} ({reason})" for name, reason in new_layers(model, start).items()]
+                _log.info("warm start from %s; new layers: %s", start.source, ", ".join(new) or "none")
+            budget = None
+            if planned.forecast is not None:
+                budget = TimeBudget(planned.forecast, run.folder / BUDGET_FILE, begun)
+                session.enter_context(budget.kept())
+            try:
+                results = run_steps(run, model, start, steps, budget)
+            except Exception as error:
+                status = _explained(error, run.folder)
+                if status is None:
+                    raise
+                return status
+        # Outside of the strategy's scope: creating variables inside waits for the other machines.
         if chief:
-            bind_to_start(run.folder, digest_of(start))
-        model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
-        if isinstance(start, TrainedDetector):
-            new = [f"{name} ({reason})" for name, reason in new_layers(model, start).items()]
-            _log.info("warm start from %s; new layers: %s", start.source, ", ".join(new) or "none")
-        budget = None
-        if planned.forecast is not None:
-            budget = TimeBudget(planned.forecast, run.folder / BUDGET_FILE, begun)
-        try:
-            results = run_steps(run, model, start, steps, budget)
-        except Exception as error:
-            status = _explained(error, run.folder)
-            if status is None:
-                raise
-            return status
-    # Outside of the strategy's scope: creating variables inside waits for the other machines.
-    if chief:
-        finish(run, model, results)
-        if budget is not None:
-            budget.save()
-            print(f"used {budget.spent() / 60:.1f} of {budget.total / 60:.1f} minutes")
+            finish(run, model, results)
+    if chief and budget is not None:
+        print(f"used {budget.spent() / 60:.1f} of {budget.total / 60:.1f} minutes")
     return 0
 
 
@@ -145,7 +152,7 @@ def run_steps(
     run: Run, model: FasterRCNN, start: Start, steps: Sequence[Step], budget: TimeBudget | None = None
 ) -> list[TrainingResult]:
     """Run the steps in order; leaves the finished detector in `model`."""
-    progress = RunProgress(sum(step.iterations for step in steps), budget)
+    progress = RunProgress(sum(counted_mini_batches(step, run.options) for step in steps), budget)
     results = []
     for step in steps:
         users = [other for other in steps if other.proposals_from == step.name]
@@ -178,13 +185,17 @@ def _run_step(
     _set_parts(model, sources, run, start)
     cache = None if "backbone" in step.trains else feature_cache(run, model)
     if is_done:
-        progress.skip(step.iterations)
+        if is_chief():  # a process that was killed at the end of the step may have left them
+            shutil.rmtree(checkpoint_folder(run, step.name), ignore_errors=True)
+        progress.skip(counted_mini_batches(step, run.options))
     else:
         train_step(run, model, step, progress, cache, budget, validation_of(run, model, step, cache))
     if users:
         growth = 1.0 if budget is None else MOST_GROWTH
         used: dict[int, None] | None = {}  # the indices in order; None: all pictures
         for user in users:
+            if budget is not None:
+                user = user._replace(iterations=max(user.iterations, FEWEST_ITERATIONS))
             own = used_pictures(user, run, growth)
             used = None if used is None or own is None else used | dict.fromkeys(own)
         store_training_proposals(run, model, step, cache, used)

@@ -7,7 +7,8 @@ let settings, worker;
 let shown = null; // { picture, found, seconds } of what the canvas shows
 let camera = null; // the stream while the camera is on
 let next = 0; // the number of the newest picture
-const waiting = new Map(); // number of a picture -> what to do with its answer
+let turn = 0; // grows when a picture is opened, and when the camera starts or stops: older work then ends
+const waiting = new Map(); // number of a picture -> { resolve, reject } of its promise
 
 start().catch(problem);
 
@@ -16,7 +17,7 @@ async function start() {
     throw new Error("This browser is too old: it needs WebAssembly, workers and OffscreenCanvas.");
   }
   if (!self.isSecureContext) {
-    throw new Error("Open this page over https or from localhost: browsers keep what it needs from other pages.");
+    throw new Error("Open this page over https or from localhost. Browsers allow the camera and offline use only there.");
   }
   const answer = await fetch("model.json");
   if (!answer.ok) throw new Error(`model.json: the server answered ${answer.status}`);
@@ -62,10 +63,12 @@ function answered(data) {
     element("loading").hidden = true;
     element("choose").hidden = false;
   } else if (data.type === "found") {
-    waiting.get(data.id)(data);
+    waiting.get(data.id).resolve(data);
+    waiting.delete(data.id);
+  } else if (waiting.has(data.id)) {
+    waiting.get(data.id).reject(new Error(data.message));
     waiting.delete(data.id);
   } else {
-    waiting.delete(data.id);
     problem(new Error(data.message));
   }
 }
@@ -84,9 +87,9 @@ function withoutProblem() {
 
 // The detections in a picture, which the worker gets a copy of.
 function detect(picture) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const id = next++;
-    waiting.set(id, resolve);
+    waiting.set(id, { resolve, reject });
     worker.postMessage({ type: "detect", id, picture });
   });
 }
@@ -94,6 +97,7 @@ function detect(picture) {
 async function open(file) {
   stopCamera();
   withoutProblem();
+  const mine = ++turn;
   let picture;
   try {
     picture = await createImageBitmap(file, {
@@ -102,15 +106,22 @@ async function open(file) {
       colorSpaceConversion: "none",
     });
   } catch {
-    problem(new Error(`${file.name} is not a picture that this browser can read.`));
+    if (mine === turn) problem(new Error(`${file.name} is not a picture that this browser can read.`));
     return;
   }
+  if (mine !== turn) return;
   element("result").hidden = false;
   show({ picture, found: [], seconds: null });
-  show({ picture, ...(await detect(picture)) });
+  try {
+    const answer = await detect(picture);
+    if (mine === turn) show({ picture, ...answer });
+  } catch (error) {
+    if (mine === turn) problem(error);
+  }
 }
 
 function show(result) {
+  if (shown && shown.picture !== result.picture) shown.picture.close();
   shown = result;
   const least = Number(element("score").value);
   const found = result.found.filter((one) => one.score >= least);
@@ -133,29 +144,48 @@ function showScore() {
 
 async function startCamera() {
   withoutProblem();
+  const mine = ++turn;
+  let stream;
   try {
-    camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
-    problem(new Error(`The camera cannot be used: ${error.message}.`));
+    if (mine === turn) problem(new Error(`The camera cannot be used: ${error.message}.`));
     return;
   }
-  const video = element("video");
-  video.srcObject = camera;
-  await video.play();
+  if (mine !== turn) {
+    end(stream); // the visitor did something else before the browser gave the camera
+    return;
+  }
+  camera = stream;
   element("camera").textContent = "Stop the camera";
-  element("result").hidden = false;
-  while (camera) {
-    const picture = await createImageBitmap(video);
-    const answer = await detect(picture);
-    if (camera) show({ picture, ...answer });
+  try {
+    const video = element("video");
+    video.srcObject = camera;
+    await video.play();
+    while (mine === turn) {
+      const picture = await createImageBitmap(video);
+      const answer = await detect(picture);
+      if (mine !== turn) return;
+      element("result").hidden = false;
+      show({ picture, ...answer });
+    }
+  } catch (error) {
+    if (mine !== turn) return;
+    stopCamera();
+    problem(error);
   }
 }
 
 function stopCamera() {
+  turn++;
   if (!camera) return;
-  for (const track of camera.getTracks()) track.stop();
+  end(camera);
   camera = null;
   element("camera").textContent = "Use the camera";
+}
+
+function end(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 element("file").addEventListener("change", ({ target }) => {

@@ -1,6 +1,6 @@
 // From a picture to the model's input, and from its outputs to detections.  Pure functions, without the page.
 
-const round = Math.fround;
+const float32 = Math.fround;
 
 // Resize an RGBA picture to RGB as training does: bilinear, with half-pixel centres, without smoothing.  TensorFlow
 // computes in float32 and rounds halves to even, so this does, too.
@@ -27,21 +27,21 @@ export function resize(rgba, width, height, newWidth, newHeight) {
 
 // For each new position of an axis: the two old positions beside it, and the share of the second.
 function samples(size, newSize) {
-  const scale = round(size / newSize);
+  const scale = float32(size / newSize);
   const low = new Int32Array(newSize);
   const high = new Int32Array(newSize);
   const share = new Float32Array(newSize);
   for (let position = 0; position < newSize; position++) {
-    const centre = round(round(round(position + 0.5) * scale) - 0.5);
+    const centre = float32(float32(float32(position + 0.5) * scale) - 0.5);
     low[position] = Math.max(Math.floor(centre), 0);
     high[position] = Math.min(Math.ceil(centre), size - 1);
-    share[position] = round(centre - Math.floor(centre));
+    share[position] = float32(centre - Math.floor(centre));
   }
   return { low, high, share };
 }
 
 function mix(first, second, share) {
-  return round(first + round(round(second - first) * share));
+  return float32(first + float32(float32(second - first) * share));
 }
 
 function roundHalfToEven(value) {

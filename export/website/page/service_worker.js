@@ -38,6 +38,7 @@ async function answer(request) {
 }
 
 function isolated(response) {
+  if (response.type === "opaqueredirect") return response; // the browser follows it, and asks again
   const headers = new Headers(response.headers);
   for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
   const { status, statusText } = response;

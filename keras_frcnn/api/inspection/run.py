@@ -15,6 +15,7 @@ from keras_frcnn.data.pictures.files import Reading, read_example
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import refuse_folder
 from keras_frcnn.facts.options import from_options, given_options
 from keras_frcnn.facts.settings import settings_of
 from keras_frcnn.network.model import FasterRCNN
@@ -28,6 +29,7 @@ def run_inspection(options: argparse.Namespace) -> None:
     Raises:
       InputError: the model or the picture cannot be read, or the page cannot be written.
     """
+    refuse_folder(options.out, "give the name of a file with --out")
     model = load_model(options.model)
     pixels, annotated = _read(options, model)
     stages = run_stages(model, pixels, annotated)

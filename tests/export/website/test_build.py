@@ -42,7 +42,7 @@ ARCHIVES = {
 @pytest.fixture
 def web(run_here, monkeypatch):
     """The command line, with a LiteRT.js of a few bytes."""
-    monkeypatch.setattr(build, "write_runtime", functools.partial(write_runtime, fetch=ARCHIVES.__getitem__))
+    monkeypatch.setattr(build, "fetch_runtime", lambda: ARCHIVES)
     return functools.partial(run_here, main)
 
 
@@ -138,9 +138,37 @@ def test_bad_input_is_one_line_and_leaves_nothing(web, exported, tmp_path, capsy
 
 
 def test_force_replaces_a_site(web, exported, tmp_path):
+    assert web("--model", exported, "--out", tmp_path, "--force") == 0
     (tmp_path / "old.html").write_text("old")
     assert web("--model", exported, "--out", tmp_path, "--force") == 0
     assert (tmp_path / "index.html").is_file() and not (tmp_path / "old.html").exists()
+
+
+def test_force_replaces_nothing_but_a_site(web, exported, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert web("--model", exported, "--out", tmp_path, "--force") == 2
+    assert "is not a page of export.web, so it is not replaced; give another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_version_is_that_of_all_files(web, exported, tmp_path):
+    """A visitor's browser keeps the files of one version: another title must be another version."""
+    versions = set()
+    for title in ("Cats", "Dogs"):
+        assert web("--model", exported, "--out", tmp_path / title, "--title", title) == 0
+        version = json.loads((tmp_path / title / "model.json").read_text())["version"]
+        assert f'"{version}"' in (tmp_path / title / "service_worker.js").read_text()
+        versions.add(version)
+    assert len(versions) == 2
+
+
+def test_the_runtime_is_fetched_before_anything_else(web, exported, tmp_path, monkeypatch):
+    def fail():
+        raise InputError("npm", "is not installed", "install it")
+
+    monkeypatch.setattr(build, "fetch_runtime", fail)
+    monkeypatch.setattr(build, "_model", lambda *_: pytest.fail("the model was made first"))
+    assert web("--model", exported, "--out", tmp_path / "site") == 2
 
 
 # LiteRT.js.
@@ -207,4 +235,4 @@ def test_npm_that_fails_or_is_missing_is_an_input_error(package, monkeypatch):
 def test_a_package_with_other_files_is_an_input_error(tmp_path, files, problem):
     archives = {**ARCHIVES, CORE: archive(**files)}
     with pytest.raises(InputError, match=problem):
-        write_runtime(tmp_path / "litert", archives.__getitem__)
+        write_runtime(tmp_path / "litert", archives)

@@ -88,6 +88,7 @@ def validated(*values, keep):
         ((0.25, None, 0.5, 0.125), "last", ["0.500", "30", "0.125", "40", "the last"], True),
         ((0.25, None, 0.5, 0.125), "best", ["0.500", "30", "0.125", "40", "the best"], False),
         ((0.25, 0.5), "last", ["0.500", "20", "0.500", "20", "the last, which are the best"], False),
+        ((0.5, 0.25, 0.5), "last", ["0.500", "10", "0.500", "30", "the last"], False),
         ((None, 0.5, 0.5, None), "last", ["0.500", "20", "–", "40", "the last"], True),
     ],
 )

@@ -1,6 +1,6 @@
 """How the options of training are read from the command line and a configuration file, and written to one.
 
-A value on the command line wins over one in the file of `--config`, which wins over the default.  This module imports
+A value on the command line overrides one in the file of `--config`, which overrides the default.  This module imports
 nothing heavy, so that `--help` stays fast.
 """
 
@@ -35,14 +35,17 @@ def option_parser(kind: type[TrainingOptions], prog: str, description: str, usag
     parser = argparse.ArgumentParser(prog=prog, description=description, usage=usage)
     parser.add_argument(
         "--config", metavar="FILE.json", help="read options from this file, such as a plan or the config.json of "
-        "another run; options of the command line win over it",
+        "another run; options of the command line override it",
     )  # fmt: skip
     add_options(parser, settings_of(kind, SECTION))
     return parser
 
 
 def request_of(
-    kind: type[Options], namespace: argparse.Namespace, assumed: dict[str, Any] | None = None
+    kind: type[Options],
+    namespace: argparse.Namespace,
+    assumed: dict[str, Any] | None = None,
+    always_plans: bool = False,
 ) -> Request[Options]:
     """The options of that kind that the command line and its `--config` file give.
 
@@ -50,6 +53,7 @@ def request_of(
       kind: of the options.
       namespace: of `option_parser`.
       assumed: values by key where neither gives one; they do not count as given.
+      always_plans: the command makes a plan whatever is given.
 
     Raises:
       InputError: a value is not allowed, a required option is missing, or the file is bad.
@@ -58,6 +62,9 @@ def request_of(
     from_file, notes = ({}, None) if namespace.config is None else _read_file(namespace.config, kind)
     values = from_file | given_options(namespace, settings)
     every = (assumed or {}) | values
+    if always_plans:
+        _refuse_plan(values, notes)
+        every["options.plan"] = "auto"
     for one in settings:
         if one.default is dataclasses.MISSING and one.key not in every:
             raise InputError(one.option, "is required", f"give it, or {one.key} in the file of --config")
@@ -83,6 +90,15 @@ def options_from(kind: type[Options], values: dict[str, Any]) -> Options:
         one.name: values[one.key] for one in settings_of(kind, SECTION) if one.section == SECTION and one.key in values
     }
     return kind(**own, detector=changed(detector, values, "detector"))
+
+
+def _refuse_plan(values: dict[str, Any], notes: Notes | None) -> None:
+    """Raise InputError if a command that makes a plan gets one, or is told not to make one."""
+    if notes is not None:
+        raise InputError("--config", "is a plan already", "leave it out, or remove its section plan")
+    if values.get("options.plan", "auto") != "auto":
+        fix = "leave out --plan, also in the file of --config"
+        raise InputError("--plan paper", "this command always makes a plan", fix)
 
 
 def _check_plan(request: Request) -> None:
@@ -144,4 +160,9 @@ def to_configuration(options: TrainingOptions) -> dict[str, dict[str, Any]]:
 
 def changeable_fields(options: TrainingOptions) -> frozenset[str]:
     """The fields of config.json that do not change the result, so that a resumed run may have other values."""
-    return frozenset(one.key for one in settings_of(type(options), SECTION) if one.changeable)
+    fields = {one.key for one in settings_of(type(options), SECTION) if one.changeable}
+    if options.validate_every is not None:
+        fields.discard("options.metric")  # it decides which weights are the best
+    if options.feature_cache_dtype == "float16":
+        fields.discard("options.feature_cache_gib")  # features that are not stored are not rounded
+    return frozenset(fields)

@@ -9,10 +9,12 @@ What was settled, and the time that was spent, are kept in a file.  So a run tha
 the time in which no process ran does not count.
 """
 
+import contextlib
 import logging
 import pathlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
@@ -63,10 +65,11 @@ class TimeBudget:
         """
         self._forecast, self._path, self._clock = forecast, pathlib.Path(path), clock
         self._started = clock() if started is None else started
-        self._saved = -_SAVE_SECONDS
+        self._lock = threading.Lock()
         self._spent_before, self._settled, self._real = _read(self._path)
         self._speed = 1.0  # measured seconds of an iteration, relative to the forecast
-        self._begun_at = 0.0  # seconds spent when the step began
+        self._current: str | None = None  # the step that runs
+        self._begun_at = 0.0  # seconds spent when it began
 
     def spent(self) -> float:
         """Seconds of the run so far, those of earlier processes included."""
@@ -83,7 +86,7 @@ class TimeBudget:
 
     def begin(self, name: str) -> int:
         """Settle the iterations of a step at its start, and return them.  A step that was settled before keeps its."""
-        self._begun_at = self.spent()
+        self._current, self._begun_at = name, self.spent()
         if name not in self._settled:
             step = self._step(name)
             rest = self.left() - step.before
@@ -117,8 +120,16 @@ class TimeBudget:
 
     def end(self, name: str) -> None:
         """Note how long the step really took."""
-        self._real[name] = self._real.get(name, 0.0) + self.spent() - self._begun_at
+        self._real[name] = self._seconds(name)
+        self._current = None
         self.save()
+
+    def _seconds(self, name: str) -> float | None:
+        """How long the step has taken so far, in all processes; None if it has not begun."""
+        before = self._real.get(name)
+        if name != self._current:
+            return before
+        return (before or 0.0) + self.spent() - self._begun_at
 
     def _step(self, name: str) -> StepForecast:
         return next(step for step in self._forecast.steps if step.name == name)
@@ -148,29 +159,38 @@ class TimeBudget:
             _log.warning("the budget of %.0f seconds is used up: each step has the fewest iterations", self.total)
         self.save()
 
-    def save_if_due(self) -> None:
-        """Save, if the last time is some seconds ago."""
-        if self._clock() - self._saved >= _SAVE_SECONDS:
-            self.save()
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Save every 20 seconds while the block runs, and at its end: a process that is killed loses little of it."""
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(_SAVE_SECONDS):
+                with contextlib.suppress(OSError):  # a full disk: the work itself will say so
+                    self.save()
+
+        thread = threading.Thread(target=keep, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            with contextlib.suppress(OSError):  # it must not hide why the block ended
+                self.save()
 
     def save(self) -> None:
         """Write the spent time and the settled iterations."""
-        self._saved = self._clock()
-        write_json(
-            self._path,
-            {
-                "budget": self.total,
-                "spent": self.spent(),
-                "steps": {
-                    name: {**settled._asdict(), "seconds": self._real.get(name)}
-                    for name, settled in self._settled.items()
-                },
-            },
-        )
+        with self._lock:
+            steps = {
+                name: {**settled._asdict(), "seconds": self._seconds(name)}
+                for name, settled in list(self._settled.items())
+            }
+            write_json(self._path, {"budget": self.total, "spent": self.spent(), "steps": steps})
 
 
 def _read(path: pathlib.Path) -> tuple[float, dict[str, _Settled], dict[str, float]]:
-    """The spent seconds, and of each step what was settled and its real seconds if it is done."""
+    """The spent seconds, and of each step what was settled and how long it has taken."""
     try:
         stored: dict[str, Any] = read_json(path)
         steps = stored["steps"].items()

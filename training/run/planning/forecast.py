@@ -63,7 +63,8 @@ def read_notes(values: Any, where: str) -> Notes:
     try:
         forecast = forecast_from_json(values["forecast"])
         reasons = {str(key): str(reason) for key, reason in values["reasons"].items()}
-        if not forecast.seconds > 0 or not forecast.budget > 0 or any(step.iterations < 1 for step in forecast.steps):
+        empty = any(step.iterations < 1 or not step.seconds_per_iteration > 0 for step in forecast.steps)
+        if empty or not forecast.seconds > 0 or not forecast.budget > 0:
             raise ValueError("no time or no iterations")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         fix = "make the plan again with python -m training.plan, or remove the section and --budget"

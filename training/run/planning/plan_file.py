@@ -1,11 +1,12 @@
 """A plan as a file.
 
-It has the form of --config: the sections "options" and "detector" hold what was chosen, and can be edited.  A third
-section, "plan", says why: it holds the reasons, the facts about the data, what the machine can do, and the forecast
-that a run with a budget keeps to.
+It has the form of --config: the sections "options" and "detector" hold what was given and chosen, and can be edited.
+A third section, "plan", says why: it holds the reasons, the facts about the data, what the machine can do, and the
+forecast that a run with a budget keeps to.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from keras_frcnn.facts.pages.tables import Table, format_table
@@ -16,15 +17,23 @@ from training.run.planning.data_facts import facts_to_json
 from training.run.planning.forecast import Forecast, forecast_to_json
 
 
-def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """The content of a plan file."""
-    values: dict[str, Any] = {"options": {"budget": plan.options.budget}, "detector": {}}
-    for choice in plan.choices:
-        *sections, name = choice.key.split(".")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = choice.value
+def given_to_json(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections "options" and "detector" with values by key, without the run folder and `--plan`."""
+    values: dict[str, Any] = {"options": {}, "detector": {}}
+    for key, value in given.items():
+        if key not in ("options.run", "options.plan"):
+            *sections, name = key.split(".")
+            place = values
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[name] = value
+    return values
+
+
+def plan_to_json(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a plan file; `given` are the values by key that the plan was made around."""
+    chosen = {choice.key: choice.value for choice in plan.choices}
+    values = given_to_json({**given, "options.budget": plan.options.budget, **chosen})
     machine = plan.machine._asdict() | {"costs": costs_to_json(plan.machine.costs)}
     values["plan"] = {
         "reasons": {choice.key: choice.reason for choice in plan.choices},

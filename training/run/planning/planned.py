@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 
 from keras_frcnn.data.stream.pipeline import naming_undecodable
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import make_writable, read_json, write_json
+from keras_frcnn.facts.files import make_writable, read_json, refuse_folder, write_json
 from keras_frcnn.network.weights.warm_start import TrainedDetector
-from training.engine.distribution import is_chief, local_strategy
-from training.four_steps import Step
-from training.run.options.declared import TrainingOptions
+from training.engine.distribution import local_strategy
+from training.four_steps import Step, with_table
+from training.run.folder import check_new
+from training.run.options.declared import AlternationOptions, TrainingOptions
 from training.run.options.duration import duration_text, seconds_of
 from training.run.options.reading import Request, options_from, read_values
 from training.run.planning.anchor_trial import anchor_recall
 from training.run.planning.choice import Plan
-from training.run.planning.forecast import PLAN_FILE, Forecast, forecast_to_json
+from training.run.planning.forecast import BUDGET_FILE, PLAN_FILE, Forecast, forecast_to_json
 from training.run.planning.machine import measure_bfloat16, measure_machine
-from training.run.planning.plan_file import plan_lines, plan_to_json
+from training.run.planning.plan_file import given_to_json, plan_lines, plan_to_json
 from training.run.planning.planner import Tools, make_plan
 from training.run.planning.rules.network import StartFacts
 from training.run.start import Planned, RunData, Start, load_start, read_data
@@ -35,34 +36,35 @@ def plan_run(
 ) -> Planned:
     """Make the plan that the request asks for, or take the one that the run folder or the file of --config holds.
 
-    A new plan is written to the run folder.
-
     Raises:
-      InputError: the budget is too small, or the plan of a run that is resumed is missing or damaged.
+      InputError: the budget is too small or is not that of the plan, the folder of a new run is in use, or the plan of
+        a run that is resumed is missing or damaged.
     """
-    options = request.options
+    options, folder = request.options, pathlib.Path(request.options.run)
+    if (
+        options.plan == "paper"
+        and (request.notes is None or options.budget is None)
+        and (folder / BUDGET_FILE).exists()
+    ):
+        fix = "give its --plan and --budget again, or another folder with --run"
+        raise InputError(folder, "this run was started with a budget", fix)
     if options.plan == "paper" and request.notes is None:
         return Planned(options, None)
-    path = pathlib.Path(options.run) / PLAN_FILE
-    if (path.parent / "config.json").is_file():
-        return _stored(request, path)
+    if (folder / "config.json").is_file():
+        return _stored(request, folder / PLAN_FILE)
+    check_new(folder)
     if options.plan == "auto":
-        plan = make(request, make_steps, data, start, spent, path.parent)
+        plan = make(request, make_steps, data, start, spent, folder)
         for line in plan_lines(plan, type(options)):
             _log.info("%s", line)
-        values = plan_to_json(plan)
-        planned = Planned(_settled(plan.options), plan.forecast)
-    else:
-        assert request.notes is not None
-        forecast = _with_iterations(request.notes.forecast, make_steps(options), spent())
-        values = {"plan": request.notes.values | {"forecast": forecast_to_json(forecast)}}
-        planned = Planned(_settled(options), None if options.budget is None else forecast)
-    try:
-        if is_chief():
-            write_json(path, values)
-    except OSError as error:
-        raise InputError(path.parent, f"cannot be created ({error})", "give another folder with --run") from error
-    return planned
+        return Planned(_settled(plan.options), plan.forecast, plan_to_json(plan, request.values))
+    assert request.notes is not None
+    _check_budget(
+        options, request.notes.forecast, "this plan was made for a budget of", "leave it out, or make a new plan"
+    )
+    forecast = _with_iterations(request.notes.forecast, make_steps(options), spent())
+    file = given_to_json(request.values) | {"plan": request.notes.values | {"forecast": forecast_to_json(forecast)}}
+    return Planned(_settled(options), None if options.budget is None else forecast, file)
 
 
 def make(
@@ -91,6 +93,7 @@ def make(
 def write_plan(request: Request, make_steps: MakeSteps, out: str) -> None:
     """Make a plan, print it, and write it to the file `out`.  Raises InputError."""
     path = pathlib.Path(out)
+    refuse_folder(path, "give the name of a file with --out")
     make_writable(path.parent, f"--out {out}", "give a file in a folder that you can write to")
     start = load_start(request.options.weights)
     data = read_data(request.options)
@@ -100,7 +103,7 @@ def write_plan(request: Request, make_steps: MakeSteps, out: str) -> None:
             request, make_steps, data, start, lambda: time.monotonic() - begun, pathlib.Path(request.options.run)
         )
     print("\n".join(plan_lines(plan, type(request.options))))
-    write_json(path, plan_to_json(plan))
+    write_json(path, plan_to_json(plan, request.values))
 
 
 def start_facts(start: Start) -> StartFacts:
@@ -118,20 +121,26 @@ def _stored(request: Request, path: pathlib.Path) -> Planned:
     try:
         values, notes = read_values(read_json(path), type(request.options), str(path))
     except FileNotFoundError as error:
-        raise InputError(path, "is missing", restore) from error
+        problem = "is missing: this run was started without a plan, or the file was lost"
+        raise InputError(path, problem, f"leave out the plan and the budget, {restore}") from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise
         raise InputError(path, f"is not JSON ({error})", restore) from error
     if notes is None:
         raise InputError(path, "has no section plan", restore)
-    options, forecast = options_from(type(request.options), values | request.values), notes.forecast
-    if options.budget is None:
-        return Planned(_settled(options), None)
-    if seconds_of(options.budget, "--budget") != forecast.budget:
-        started = f"this run was started with a budget of {duration_text(forecast.budget)}"
-        raise InputError(f"--budget {options.budget}", started, "give the same, or another folder with --run")
-    return Planned(_settled(options), forecast)
+    options = options_from(type(request.options), values | request.values)
+    if isinstance(options, AlternationOptions):
+        options = with_table(options)
+    started = "this run was started with a budget of"
+    _check_budget(options, notes.forecast, started, "give the same, or another folder with --run")
+    return Planned(_settled(options), None if options.budget is None else notes.forecast)
+
+
+def _check_budget(options: TrainingOptions, forecast: Forecast, problem: str, fix: str) -> None:
+    """Raise InputError if the options have another budget than the forecast."""
+    if options.budget is not None and seconds_of(options.budget, "--budget") != forecast.budget:
+        raise InputError(f"--budget {options.budget}", f"{problem} {duration_text(forecast.budget)}", fix)
 
 
 def _settled(options: TrainingOptions) -> TrainingOptions:

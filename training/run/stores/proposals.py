@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stream.stored_features import FeatureFiles
-from keras_frcnn.evaluation.metrics.recall import RecallResult, proposal_recall
+from keras_frcnn.evaluation.metrics.recall import COUNTS, RecallResult, proposal_recall
+from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.structures import Batch, Tensor
 from keras_frcnn.geometry.boxes import flip_horizontally
-from keras_frcnn.network.forward import Counts
+from keras_frcnn.network.forward import Counts, detection_counts
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.inference import propose_in_batch
 from training.run.stores.rows import load_rows, store_rows
@@ -50,6 +51,12 @@ def load_proposals(directory: str | pathlib.Path, dataset: Dataset, count: int) 
     """The best `count` proposals of each image: image id -> (P, 4) boxes, in pixels of the image before resizing."""
     stored = zip(dataset.examples, load_rows(directory, dataset), strict=True)
     return {example.image_id: rows[:count, :4] for example, rows in stored}
+
+
+def measured_counts(config: DetectorConfig) -> Counts:
+    """The proposals of the validation set: as many as a detector takes, at least those that recall is measured on."""
+    counts = detection_counts(config)
+    return counts._replace(after_nms=max(counts.after_nms, *COUNTS))
 
 
 def measure_recall(directory: str | pathlib.Path, dataset: Dataset) -> RecallResult:

@@ -1,6 +1,7 @@
 """A run with a time budget ends in time, whatever the speed of the machine; time is that of a clock of the test."""
 
 import json
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -108,6 +109,36 @@ def test_progress_shows_the_time_left(tmp_path):
     assert progress.advance(10) == "25:00 of 26:40 left"
     clock.now += 2000
     assert progress.advance(10) == "00:00 of 26:40 left"
+
+
+def test_a_process_that_ends_within_a_step_leaves_its_time(tmp_path):
+    clock = Clock()
+    budget = budget_of(tmp_path, clock)
+    clock.now += 40
+    budget.begin("a")
+    with pytest.raises(KeyboardInterrupt), budget.kept():
+        clock.now += 300
+        raise KeyboardInterrupt
+    stored = json.loads((tmp_path / "budget.json").read_text())
+    assert stored["spent"] == 340.0 and stored["steps"]["a"]["seconds"] == 300.0
+    clock.now += 5000  # nothing runs
+    resumed = budget_of(tmp_path, clock)
+    assert resumed.spent() == 340.0
+    resumed.begin("a")
+    clock.now += 60
+    resumed.end("a")
+    stored = json.loads((tmp_path / "budget.json").read_text())
+    assert stored["spent"] == 400.0 and stored["steps"]["a"]["seconds"] == 360.0
+
+
+def test_the_time_is_saved_while_nothing_else_saves_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.run.planning.budget._SAVE_SECONDS", 0.01)
+    clock = Clock()
+    budget = budget_of(tmp_path, clock)
+    saved = threading.Event()
+    monkeypatch.setattr(budget, "save", saved.set)
+    with budget.kept():
+        assert saved.wait(60)
 
 
 speeds = st.floats(0.4, 2.5)

@@ -1,6 +1,7 @@
 """The plan of a run: made once, kept in the run folder, and the same when the run is resumed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +13,13 @@ from keras_frcnn.network.weights.warm_start import TrainedDetector
 from training.alternate import parse_arguments
 from training.four_steps import four_steps
 from training.reporting.plan_tables import plan_tables
+from training.run.folder import keep_plan
 from training.run.options.reading import to_configuration
 from training.run.planning import planned as module
 from training.run.planning.costs import Costs, Line, Machine
 from training.run.planning.planner import Tools
 from training.run.planning.rules.network import StartFacts
-from training.run.start import open_run, read_data, with_val_images
+from training.run.start import Planned, open_run, read_data, with_val_images
 
 LINE = Line(0.1, 1.0)
 KINDS = ("backbone+rpn", "backbone+head", "rpn", "head")
@@ -46,12 +48,16 @@ def asked(tree, folder, *words):
 
 
 def planned(request):
-    return module.plan_run(request, four_steps, read_data(request.options), None, lambda: 12.0)
+    """The options and the forecast; a new plan is written, as a run does."""
+    options, forecast, file = module.plan_run(request, four_steps, read_data(request.options), None, lambda: 12.0)
+    if file is not None:
+        keep_plan(Path(request.options.run), file)
+    return Planned(options, forecast)
 
 
 def test_without_a_plan_nothing_changes(voc_tree, tmp_path):
     request = asked(voc_tree, tmp_path / "run")
-    assert planned(request) == (request.options, None)
+    assert planned(request) == Planned(request.options, None)
     assert not (tmp_path / "run").exists()
 
 
@@ -76,7 +82,7 @@ def test_a_plan_that_was_not_followed_by_a_run_is_made_again(voc_tree, tmp_path,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is missing; restore it"),
+        (None, "is missing: this run was started without a plan, or the file was lost; leave out the plan and the"),
         ("{", "is not JSON"),
         ("{}", "has no section plan; restore it"),
         ('{"plan": {}}', "field plan: is not the section of a plan"),
@@ -101,6 +107,25 @@ def test_another_budget_is_refused_when_a_run_is_resumed(voc_tree, tmp_path, pla
         planned(asked(voc_tree, tmp_path / "run", "--plan", "auto", "--budget", "20m"))
 
 
+def test_a_run_with_a_budget_does_not_resume_without_it(voc_tree, tmp_path, plans):
+    folder = tmp_path / "run"
+    request = asked(voc_tree, folder, "--plan", "auto", "--budget", "10m")
+    open_run(planned(request).options, read_data(request.options))
+    write_json(folder / "budget.json", {})
+    for words in ((), ("--config", str(folder / "config.json"))):
+        with pytest.raises(InputError, match=f"{folder}: this run was started with a budget; give its --plan and"):
+            planned(asked(voc_tree, folder, *words))
+    assert planned(request).forecast is not None
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_planned_or_written(voc_tree, tmp_path, plans):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not empty and holds no config.json of a run"):
+        planned(asked(voc_tree, tmp_path / "run", "--plan", "auto", "--budget", "10m"))
+    assert not plans and [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
 @pytest.fixture
 def plan_file(voc_tree, tmp_path, plans):
     request = asked(voc_tree, tmp_path / "first", "--plan", "auto", "--budget", "10m")
@@ -122,6 +147,35 @@ def test_a_plan_file_is_followed_and_can_be_edited(voc_tree, tmp_path, plan_file
     assert found.forecast.start == 12.0 and found.forecast.budget == 600.0
     open_run(found.options, read_data(request.options))
     assert planned(request) == found
+
+
+def test_a_plan_file_in_the_run_folder_keeps_all_that_it_holds(voc_tree, tmp_path, plan_file):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = plan_file.rename(folder / "plan.json")
+    before = read_json(path)
+    request = asked(voc_tree, folder, "--config", str(path))
+    found = planned(request)
+    after = read_json(path)
+    assert before["options"].items() <= after["options"].items() and after["detector"] == before["detector"]
+    open_run(found.options, read_data(request.options))
+    assert planned(asked(voc_tree, folder, "--config", str(path))) == found
+
+
+def test_another_budget_than_that_of_the_plan_file_is_refused(voc_tree, tmp_path, plan_file):
+    with pytest.raises(
+        InputError, match="--budget 5m: this plan was made for a budget of 10 min; leave it out, or make"
+    ):
+        planned(asked(voc_tree, tmp_path / "run", "--config", str(plan_file), "--budget", "5m"))
+    assert planned(asked(voc_tree, tmp_path / "run", "--config", str(plan_file), "--budget", "600s")).forecast
+
+
+def test_a_plan_file_holds_what_was_given_too(voc_tree, tmp_path, plan_file):
+    values = read_json(plan_file)
+    assert values["detector"]["image"]["short_side"] == 64 and values["options"]["data"] == f"voc:{voc_tree}"
+    assert not {"run", "plan"} & values["options"].keys()
+    asked_again = parse_arguments(["--config", str(plan_file), "--run", str(tmp_path / "run")])
+    assert planned(asked_again).options.detector.image.short_side == 64
 
 
 def test_without_its_budget_a_plan_file_has_exactly_these_iterations(voc_tree, tmp_path, plan_file):

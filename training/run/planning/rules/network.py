@@ -35,6 +35,8 @@ def choose_layers(draft: Draft, start: StartFacts) -> Draft:
         reason = "those of the detector that --weights names"
         draft = draft.choose("detector.anchors.scales", start.anchors.scales, reason)
         draft = draft.choose("detector.anchors.ratios", start.anchors.ratios, reason)
+        if start.anchors.shapes != draft.options.detector.anchors.shapes:
+            draft = draft.choose("detector.anchors.shapes", start.anchors.shapes, reason)
         draft = draft._replace(given=draft.given | {"detector.anchors.scales", "detector.anchors.ratios"})
     if start.fc_units is not None:
         return draft.choose("detector.head.fc_units", start.fc_units, "as the starting weights have them")
