@@ -4,9 +4,9 @@
     python -m keras_frcnn.detect_beam --model models/detector/1 --out found --tfrecord 'pictures-*.tfrecord'
 
 found/detections-*.jsonl has one JSON line for each picture, as keras_frcnn.detect writes them, in any order;
-found/errors-*.jsonl has one for each picture that could not be read.  Options that this command does not know go to
-Beam: by default it runs here; with --runner FlinkRunner, SparkRunner or DataflowRunner, and their options, it runs on a
-cluster.  All machines must be able to read the model and the pictures.
+found/errors-*.jsonl has one for each picture that could not be read.  Options after -- go to Beam: by default it runs
+here; with -- --runner FlinkRunner, SparkRunner or DataflowRunner, and their options, it runs on a cluster.  All
+machines must be able to read the model and the pictures.
 
 Needs the extra: pip install 'keras-frcnn[beam]'.
 
@@ -14,6 +14,7 @@ Exit status: 0 if all pictures have their detections, 1 if some could not be rea
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from keras_frcnn.facts.errors import exit_on_input_error
@@ -22,11 +23,14 @@ from keras_frcnn.facts.logs import quiet_tensorflow
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
-    """The options of this command, and those of Beam."""
+    """The options of this command, and those of Beam, which stand after "--"."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    at = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(
         prog="python -m keras_frcnn.detect_beam",
-        description="Detect objects in any number of pictures with Apache Beam. Other options, such as --runner, go to "
-        "Beam.",
+        usage="%(prog)s --model MODEL --out OUT [OPTION ...] [PATTERN ...] [-- OPTION_OF_BEAM ...]",
+        description="Detect objects in any number of pictures with Apache Beam. Options after --, such as --runner, "
+        "go to Beam.",
     )
     parser.add_argument(
         "pictures", nargs="*", metavar="PATTERN", help="pictures, such as 'photos/**' or 'gs://bucket/photos/*.jpg'"
@@ -48,7 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Na
         "--batch-size", type=int, default=8, metavar="N", help="most pictures that run together (default: 8)"
     )
     add_max_pixels(parser)
-    return parser.parse_known_args(arguments)
+    return parser.parse_args(words[:at]), words[at + 1 :]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,8 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 CORRUPT = 5
 WORKERS = {
     "one worker": (),
-    "two workers": ("--direct_num_workers", "2", "--direct_running_mode", "multi_processing"),
-    "portable runner": ("--runner", "PortableRunner", "--job_endpoint", "embed", "--environment_type", "LOOPBACK"),
+    "two workers": ("--", "--direct_num_workers", "2", "--direct_running_mode", "multi_processing"),
+    "portable runner": (
+        "--",
+        "--runner",
+        "PortableRunner",
+        "--job_endpoint",
+        "embed",
+        "--environment_type",
+        "LOOPBACK",
+    ),
 }
 
 

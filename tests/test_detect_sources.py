@@ -85,6 +85,13 @@ def test_an_answer_that_is_too_large_is_refused(site, monkeypatch):
         remote.fetch(f"{site}/text.jpg")
 
 
+def test_standard_input_that_is_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(remote, "MOST_MIB", 0)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"x")))
+    with pytest.raises(InputError, match="standard input: is larger than 0 MiB"):
+        remote.later("-").fetch()
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.png", "http://[::1/a.png", "http://a b/c.png"])
 def test_an_address_that_leads_nowhere_is_an_input_error(url):
     with pytest.raises(InputError, match="cannot be fetched"):

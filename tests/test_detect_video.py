@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import keras_frcnn
+from keras_frcnn.api.bulk.frames import Video
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORE, RATE, FRAMES, SIZE = 0.2, 12.5, 30, (66, 98)
@@ -123,6 +124,25 @@ def test_numbered_pictures_are_a_video(detect, saved, tmp_path, capsys):
     assert len(frames_of(out / "pictures" / "walk.detections.mp4")[0]) == 4
     assert detect("--model", saved, folder / "%05d.png", "--out", tmp_path / "other") == 1
     assert f"{folder}/%05d.png: is not a readable video" in capsys.readouterr().err
+
+
+def test_the_copy_of_pictures_of_several_sizes_has_all_of_them(detect, saved, tmp_path):
+    folder, out = tmp_path / "walk", tmp_path / "out"
+    folder.mkdir()
+    for number, (height, width) in enumerate([(66, 98), (40, 120), (99, 51), (20, 30)]):
+        cv2.imwrite(str(folder / f"{number:03d}.png"), np.full((height, width, 3), 200, np.uint8))
+    assert detect("--model", saved, folder / "%03d.png", "--out", out) == 0
+    copied, _ = frames_of(out / "pictures" / "walk.detections.mp4")
+    sizes = {frame.shape for frame in copied}
+    assert len(copied) == 4 and len(sizes) == 1
+
+
+def test_a_stated_length_is_only_roughly_true(detect, saved, tmp_path, monkeypatch):
+    """Some formats state the length of picture and sound, and no number of frames."""
+    for stated, status in ((FRAMES + 3, 0), (2 * FRAMES, 1)):
+        monkeypatch.setattr(Video, "_stated_frames", lambda self, stated=stated: stated)
+        path = write_video(tmp_path / f"{stated}.mp4")
+        assert detect("--model", saved, path, "--out", tmp_path / f"out {stated}", "--write", "nothing") == status
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.gif", "P"), ("a.webp", "RGB"), ("a.png", "RGB")])

@@ -58,7 +58,7 @@ class Detector:
 
     @property
     def nms_iou(self) -> float:
-        """The IoU from which on, of two detections of one class, only the better one stays."""
+        """Of two detections of one class with an IoU over this, only the better one stays."""
         return self.config.test.nms_iou
 
     @property

@@ -75,6 +75,8 @@ def _file_pixels(path: Path, reading: Reading) -> np.ndarray:
             start = file.read(len(_WEBP))
     except OSError:
         start = b""  # `read_picture` names the problem
+    except ValueError as error:  # a null character
+        raise InputError(repr(path), f"is not the name of a file ({error})", "give the path of a picture") from error
     return _pixels_of_pillow(path, reading, path) if _is_for_pillow(start) else read_picture(path, reading)
 
 

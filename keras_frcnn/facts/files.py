@@ -55,6 +55,14 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
         _remove(replaced)
 
 
+def user_path(text: str | os.PathLike) -> pathlib.Path:
+    """A path in which ~ and ~NAME stand for home folders.  Raises InputError if there is no such user."""
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(text, f"has no home folder ({error})", "write the whole path") from error
+
+
 def refuse_folder(path: str | os.PathLike, fix: str) -> None:
     """Raise InputError if a file that is to be written is a folder.  Call it before long work."""
     if os.path.isdir(path):

@@ -325,6 +325,22 @@ def test_a_pipe_is_refused_and_not_waited_for(detector, tmp_path):
         detector.detect(tmp_path / "pipe.jpg")
 
 
+@pytest.mark.parametrize("name", ["a\udcff.png", "a\udcff.webp"])
+def test_the_name_of_a_file_need_not_be_utf_8(detector, tmp_path, name):
+    path = tmp_path / name
+    Image.fromarray(noise(40, 60)).save(path, lossless=True)
+    (entry,) = os.scandir(tmp_path)
+    for image in (path, str(path), entry):
+        result = detector.detect(image)
+        assert result.source == str(path) and (result.height, result.width) == (40, 60)
+        assert result.draw().size[0] >= 60
+
+
+def test_a_name_with_a_null_character_is_an_input_error(detector):
+    with pytest.raises(InputError, match=r"'a\\x00b.jpg': is not the name of a file"):
+        detector.detect("a\0b.jpg")
+
+
 def test_sixteen_bits_keep_the_upper_byte():
     for dtype in (np.uint16, np.int32):
         values = np.array([[0, 0x12FF], [0x8000, 0xFFFF]], dtype)

@@ -1,9 +1,11 @@
 """Atomic writes: a file or folder is never incomplete under its own name."""
 
+from pathlib import Path
+
 import pytest
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json, refuse_folder, remove_halves, write_atomically, write_json
+from keras_frcnn.facts.files import read_json, refuse_folder, remove_halves, user_path, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_no_incomplete_file(tmp_path):
@@ -75,6 +77,13 @@ def test_a_file_never_replaces_a_folder(tmp_path, monkeypatch):
     assert (folder / "data").read_text() == "old" and list(tmp_path.iterdir()) == [folder]
     with pytest.raises(InputError, match="results: is a folder; give a file"):
         refuse_folder(folder, "give a file")
+
+
+def test_a_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/data") == tmp_path / "data" and user_path("a/~b") == Path("a/~b")
+    with pytest.raises(InputError, match="~nobody-of-this-name/x: has no home folder .*; write the whole path"):
+        user_path("~nobody-of-this-name/x")
 
 
 def test_a_link_to_a_folder_is_replaced_and_the_folder_stays(tmp_path):

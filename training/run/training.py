@@ -101,10 +101,7 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
             check_feature_folder(run)
             if chief:
                 bind_to_start(run.folder, digest_of(start))
-            model = FasterRCNN(run.config, run.train_set.class_names, seed=options.seed, dtype=options.precision)
-            if isinstance(start, TrainedDetector):
-                new = [f"{name} ({reason})" for name, reason in new_layers(model, start).items()]
-                _log.info("warm start from %s; new layers: %s", start.source, ", ".join(new) or "none")
+            model = _model_of(run, start)
             budget = None
             if planned.forecast is not None:
                 budget = TimeBudget(planned.forecast, run.folder / BUDGET_FILE, begun)
@@ -122,6 +119,15 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
     if chief and budget is not None:
         print(f"used {budget.spent() / 60:.1f} of {budget.total / 60:.1f} minutes")
     return 0
+
+
+def _model_of(run: Run, start: Start) -> FasterRCNN:
+    """The model of the run, and a message about the layers that a warm start leaves new."""
+    model = FasterRCNN(run.config, run.train_set.class_names, seed=run.options.seed, dtype=run.options.precision)
+    if isinstance(start, TrainedDetector):
+        new = [f"{name} ({reason})" for name, reason in new_layers(model, start).items()]
+        _log.info("warm start from %s; new layers: %s", start.source, ", ".join(new) or "none")
+    return model
 
 
 def _explained(error: Exception, folder: pathlib.Path) -> int | None:

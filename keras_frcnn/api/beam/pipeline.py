@@ -18,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from keras_frcnn.api.bulk.inputs import SUFFIXES
+from keras_frcnn.api.bulk.inputs import OWN_OUTPUTS, SUFFIXES
 from keras_frcnn.api.bulk.model import load_finder
 from keras_frcnn.api.finding.streaming import Finder, Later, stream
 from keras_frcnn.evaluation.detections.coco_results import coco_row, own_image_id
@@ -64,7 +64,8 @@ def build(pipeline: beam.Pipeline, wanted: Wanted) -> None:
     _write(sorted_out[ANSWERED], f"{wanted.out}/detections", "Detections")
     _write(failed, f"{wanted.out}/errors", "Errors")
     if wanted.coco:
-        rows = sorted_out[ANSWERED] | beam.FlatMap(_coco_rows, load_class_numbers(wanted.model))
+        by_id = sorted_out[ANSWERED] | "By id" >> beam.Map(_with_id) | "Same id" >> beam.GroupByKey()
+        rows = by_id | beam.FlatMapTuple(_coco_rows, load_class_numbers(wanted.model))
         place = pipeline | "COCO file" >> beam.Create([f"{wanted.out}/{COCO}"])
         _ = place | beam.Map(_write_list, beam.pvalue.AsIter(rows))
 
@@ -129,9 +130,9 @@ class _Sort(beam.DoFn):
 
 
 def _is_picture(file: Any) -> bool:
-    """Whether a matched file has the name of a picture and is not hidden."""
+    """Whether a matched file has the name of a picture, is not hidden and not drawn by this program."""
     name = PurePath(file.path).name
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(OWN_OUTPUTS)
 
 
 def _counted(line: Line) -> Line:
@@ -150,11 +151,20 @@ def load_class_numbers(model: str) -> dict[str, int]:
     return {name: number for number, name in enumerate(load_finder(model).class_names, start=1)}
 
 
-def _coco_rows(line: Line, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """The rows of a COCO results file for one picture; its id is its name without folder and suffix."""
-    image_id = own_image_id(PurePath(line["image"]).stem)
-    for one in line["detections"]:
-        yield coco_row(image_id, numbers[one["class"]], one["box"], one["score"])
+def _with_id(line: Line) -> tuple[str, Line]:
+    """A line with the id of its picture in COCO's files: its name without folder and suffix."""
+    name = PurePath(line["image"]).name
+    stem = name[: -len(PurePath(name).suffix)] if name.lower().endswith(SUFFIXES) else name
+    return str(own_image_id(stem)), line
+
+
+def _coco_rows(image_id: str, lines: Iterable[Line], numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """The rows of a COCO results file for the pictures of one id; if there are several, their ids are their paths."""
+    together = list(lines)
+    for line in together:
+        own = own_image_id(image_id) if len(together) == 1 else line["image"]
+        for one in line["detections"]:
+            yield coco_row(own, numbers[one["class"]], one["box"], one["score"])
 
 
 def _write_list(place: str, records: Iterable[Any]) -> None:

@@ -6,7 +6,7 @@ whole record at the end: a COCO results file and a CSV table.
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,13 @@ def write_voc(result: Result, picture: PictureFile, folder: Path, losses: Losses
 
 
 def write_coco(record: Path, target: Path, pictures: Sequence[PictureFile], class_names: Sequence[str]) -> None:
-    """Write the record as a COCO results file.  An image id is the picture's place, as a number if it is one."""
+    """Write the record as a COCO results file.  An image id is the picture's place, as a number if it is one.
+
+    The place of a picture of an earlier command, which this one does not name, is its path without suffix.
+    """
     places = {picture.path: picture.place for picture in pictures}
+    for line in _finished(record):
+        places.setdefault(line["image"], PurePath(line["image"]).with_suffix("").as_posix())
     numbers = {name: number for number, name in enumerate(class_names, start=1)}
 
     def detections() -> Iterator[ImageDetections]:

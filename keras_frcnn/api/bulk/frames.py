@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
+from keras_frcnn.api.bulk.remote import is_url
 from keras_frcnn.api.pictures import to_pixels
 from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.facts.errors import InputError
@@ -42,8 +43,9 @@ def is_live(path: str) -> bool:
 
 
 def is_numbered(path: str) -> bool:
-    """Whether a name stands for numbered pictures."""
-    return _NUMBERED.search(os.path.basename(path)) is not None and not os.path.exists(path)
+    """Whether a name stands for numbered pictures.  In a URL, `%20d` is a space before a d."""
+    numbered = _NUMBERED.search(os.path.basename(path)) is not None
+    return numbered and not is_url(path) and not os.path.exists(path)
 
 
 def is_animated(path: str) -> bool:
@@ -70,8 +72,14 @@ class Video:
                 raise InputError(path, "cannot be opened", "check the camera's number, and that nothing else uses it")
             raise InputError(path, "is not a readable video", f"give a video file ({' '.join(SUFFIXES)})")
         self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or _FALLBACK_RATE) / every  # frames a second that count
-        count = 0 if is_live(path) else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        count = 0 if is_live(path) else self._stated_frames()
         self.stated = -(-count // every)  # frames that count; 0: unknown
+        # Some formats only state a length in seconds, which is that of the longest of picture and sound.
+        exact = is_live(path) or is_numbered(path)
+        self.tolerance = 0 if exact else int(min(self.rate, 0.1 * self.stated))
+
+    def _stated_frames(self) -> int:
+        return max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
     def frames(self) -> Iterator[Frame]:
         """The frames that count, up to the end of the video or the first damaged frame."""
@@ -120,6 +128,7 @@ class Animation:
                 raise InputError(path, f"not a readable picture ({error})", "give a GIF, WebP or PNG file") from error
         self.rate = len(self._durations) / sum(self._durations) / every
         self.stated = -(-getattr(self._opened, "n_frames", 1) // every)
+        self.tolerance = 0
 
     def frames(self) -> Iterator[Frame]:
         """The frames that count, up to the end or the first damaged frame."""

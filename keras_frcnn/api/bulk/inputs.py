@@ -13,7 +13,8 @@ from keras_frcnn.facts.errors import InputError
 
 # Formats that can be read, in lower case.  Files of other names are read, too, if they are named one by one.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-DRAWN = ".detections.png"  # the end of the names of drawn pictures, which are not pictures to look into
+DRAWN = ".detections.png"  # the end of the names of drawn pictures
+OWN_OUTPUTS = (DRAWN, video.DRAWN)  # folders and patterns do not stand for these
 
 _PATTERN = frozenset("*?[")
 
@@ -101,7 +102,8 @@ def _named(name: str) -> Iterator[tuple[str, str]]:
     elif os.path.isfile(name):
         yield name, _name(name)
     elif _PATTERN & set(name):
-        matches = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
+        found = (path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
+        matches = sorted(path for path in found if not path.endswith(OWN_OUTPUTS))
         if not matches:
             raise InputError(name, "no file matches", "correct the pattern")
         base = os.path.commonpath([os.path.dirname(path) for path in matches])
@@ -117,7 +119,7 @@ def _in_folder(root: str) -> Iterator[tuple[str, str]]:
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            hidden = name.startswith(".") or name.endswith((DRAWN, video.DRAWN))
+            hidden = name.startswith(".") or name.endswith(OWN_OUTPUTS)
             path = os.path.join(folder, name)
             if name.lower().endswith(SUFFIXES + frames.SUFFIXES) and not hidden and os.path.isfile(path):
                 yield path, os.path.relpath(path, root)

@@ -41,6 +41,7 @@ class Record:
             if self.path.exists():
                 self._continue(folder, settings, resume)
             else:
+                _check_foreign(folder / SETTINGS, settings)
                 write_json(folder / SETTINGS, settings)
             self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
@@ -85,15 +86,34 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
 
     Raises InputError for a line that is not one of a record.
     """
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, text in enumerate(file, start=1):
-            if not text.endswith("\n"):
+            if not text.endswith(b"\n"):
                 return
             try:
-                line = json.loads(text)
-                known = isinstance(line["image"], str) and isinstance(line["detections"], list)
-            except (ValueError, KeyError, TypeError):
+                line = json.loads(text.decode())
+                known = isinstance(line["image"], str) and all(map(_is_detection, line["detections"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
                 known = False
             if not known:
                 raise InputError(f"{path}, line {number}", "is not the line of a picture", _OTHER)
             yield line
+
+
+def _is_detection(one: Any) -> bool:
+    numbers = (one["score"], *one["box"])
+    return (
+        len(numbers) == 5 and isinstance(one["class"], str) and all(isinstance(value, float | int) for value in numbers)
+    )
+
+
+def _check_foreign(path: Path, settings: dict[str, Any]) -> None:
+    """Raise InputError if there is a file of that name which is not that of a record."""
+    if not path.exists():
+        return
+    try:
+        own = read_json(path).keys() == settings.keys()
+    except (ValueError, AttributeError):
+        own = False
+    if not own:
+        raise InputError(path, "is not a file of this command, so it is not replaced", _OTHER)

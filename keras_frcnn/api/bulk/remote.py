@@ -4,6 +4,7 @@ import sys
 import urllib.error
 import urllib.request
 from http.client import HTTPException
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from keras_frcnn.api.finding.streaming import Later
@@ -22,8 +23,15 @@ def is_url(name: str) -> bool:
 
 
 def name_in(url: str) -> str:
-    """The name of the file that a URL stands for."""
-    return unquote(urlsplit(url).path).strip("/").rpartition("/")[2] or urlsplit(url).netloc
+    """The name of the file that a URL stands for.  Raises InputError if it is malformed."""
+    try:
+        parts = urlsplit(url)
+        name = unquote(parts.path).strip("/").rpartition("/")[2] or parts.netloc
+    except ValueError as error:
+        raise InputError(url, f"is not an address ({error})", "correct it") from error
+    if not name:
+        raise InputError(url, "is not an address", "correct it")
+    return "".join(character if character.isprintable() else "_" for character in name)
 
 
 def later(name: str) -> Later | None:
@@ -31,7 +39,7 @@ def later(name: str) -> Later | None:
     if is_url(name):
         return Later(name, lambda: fetch(name))
     if name == STANDARD_INPUT:
-        return Later(name, lambda: sys.stdin.buffer.read(MOST_MIB * 2**20))
+        return Later(name, lambda: _limited(sys.stdin.buffer, "standard input"))
     return None
 
 
@@ -40,10 +48,17 @@ def fetch(url: str) -> bytes:
     try:
         # Only http and https come here, and urllib refuses to be redirected to files.
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310
-            content = answer.read(MOST_MIB * 2**20 + 1)
+            return _limited(answer, url)
+    except InputError:
+        raise
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if type(error) is urllib.error.URLError else error
         raise InputError(url, f"cannot be fetched ({reason})", "check the address and the network") from error
+
+
+def _limited(source: IO[bytes], name: str) -> bytes:
+    """All that a source holds.  Raises InputError if it is too large."""
+    content = source.read(MOST_MIB * 2**20 + 1)
     if len(content) > MOST_MIB * 2**20:
-        raise InputError(url, f"is larger than {MOST_MIB} MiB", "give a smaller picture")
-    return bytes(content)
+        raise InputError(name, f"is larger than {MOST_MIB} MiB", "give a smaller picture")
+    return content

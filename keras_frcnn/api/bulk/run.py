@@ -117,6 +117,8 @@ def _naming(path: str) -> Iterator[None]:
     """Turn an output that cannot be written into an InputError; `path` is what it was for."""
     try:
         yield
+    except BrokenPipeError:  # standard output, which nobody reads any more
+        raise
     except OSError as error:
         fix = "make room or give another folder with --out, then run the same command with --resume"
         raise InputError(error.filename or path, f"cannot be written ({error.strerror})", fix) from error
@@ -151,7 +153,7 @@ def _detect_in_video(
             count = video.detect_in_video(finder, opened, wanted.score, targets, progress, show)
     except InputError as error:
         return {**line, "error": str(error)}
-    if count < opened.stated:
+    if count < opened.stated - opened.tolerance:
         problem = f"{file.path}: ends after {count} of {opened.stated} frames; the file is damaged"
         return {**line, "frames": count, "error": problem}
     return {**line, "frames": count}

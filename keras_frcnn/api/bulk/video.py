@@ -97,24 +97,34 @@ def _found(result: Result, rounded: bool) -> dict[str, Any]:
     return fields
 
 
+def _fitted(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A frame (H, W, 3) on a canvas of that size, whose border repeats the last pixels; made smaller if it must be."""
+    scale = min(1.0, height / frame.shape[0], width / frame.shape[1])
+    if scale < 1.0:
+        size = max(1, int(frame.shape[1] * scale)), max(1, int(frame.shape[0] * scale))
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)), mode="edge")
+
+
 class _Copy:
     """A video of drawn frames, which begins with the first one."""
 
     def __init__(self, path: Path, rate: float):
         self._path, self._rate = path, rate
+        self._size = (0, 0)  # height and width of all frames
         self._writer: cv2.VideoWriter | None = None
 
     def add(self, result: Result) -> None:
         """Draw and add a frame.  Raises OSError if the file cannot be written."""
         drawn = np.asarray(result.draw())
-        # MPEG-4 needs even sides.
-        drawn = np.pad(drawn, ((0, drawn.shape[0] % 2), (0, drawn.shape[1] % 2), (0, 0)), mode="edge")
         if self._writer is None:
-            size, code = (drawn.shape[1], drawn.shape[0]), cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
+            height, width = drawn.shape[:2]
+            self._size = height + height % 2, width + width % 2  # MPEG-4 needs even sides
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, self._size[::-1])
             if not self._writer.isOpened():
-                raise OSError(None, "the video writer cannot open it", str(self._path))
-        self._writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+                raise OSError(None, "the video writer cannot open it")
+        self._writer.write(cv2.cvtColor(_fitted(drawn, *self._size), cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
         """Finish the file."""

@@ -33,7 +33,7 @@ class Finder(Protocol):
 
     @property
     def nms_iou(self) -> float:
-        """The IoU from which on, of two detections of one class, only the better one stays."""
+        """Of two detections of one class with an IoU over this, only the better one stays."""
 
     def find(self, pictures: Sequence[np.ndarray], batch_size: int) -> list[PixelDetections]:
         """All detections in each picture, (H, W, 3) uint8 RGB; at most `batch_size` of them run together."""
@@ -124,7 +124,7 @@ def check_score(score: float, name: str = "score") -> None:
 
 def check_count(count: int, name: str, most: int = MOST_WHOLE) -> None:
     """Raise InputError unless `count` is a whole number from 1 to `most`; `name` is the argument or option."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
         raise InputError(name, f"{count!r} is not a whole number of at least 1", "give 1 or more")
     if count > most:
         raise InputError(name, f"{count} is over the limit of {most}", f"give {most} or less")
@@ -140,4 +140,4 @@ def _load(image: Picture | Later, reading: Reading, name: str) -> _Loaded:
 def _source(image: object) -> str | None:
     if isinstance(image, Later):
         return image.name
-    return str(image) if isinstance(image, str | os.PathLike) else None
+    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else None

@@ -44,10 +44,14 @@ def run_inspection(options: argparse.Namespace) -> None:
 def _read(options: argparse.Namespace, model: FasterRCNN) -> tuple[np.ndarray, Annotated | None]:
     """The pixels of the picture, and its objects if it is one of a data set."""
     if options.data is None:
-        given = given_options(options, [one for one in settings_of(DataSpec) if one.key == "max_pixels"])
+        given = given_options(options, [one for one in settings_of(DataSpec) if one.key != "data"])
+        for name in given.keys() - {"max_pixels"}:
+            raise InputError(f"--{name.replace('_', '-')}", "has no effect without --data", "leave it out")
         return to_pixels(options.picture, Reading(model.config.image.applies_exif, **given)), None
+    if "class_names" in vars(options):
+        raise InputError("--class-names", "has no effect: the classes are those of the model", "leave it out")
     spec = dataclasses.replace(from_options(DataSpec, options), class_names=model.class_names)
-    dataset = load_dataset(spec, options.split, model.config.image.exif)
+    dataset = load_dataset(spec, options.split, model.config.image.exif_of_model)
     path = os.path.abspath(options.picture)
     for example in dataset.examples:
         if options.picture == example.image_id or path == os.path.abspath(example.image_path):

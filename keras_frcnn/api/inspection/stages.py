@@ -22,6 +22,8 @@ from keras_frcnn.network.forward import Parts
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.rules.targets import anchor_ious, label_anchors
 
+_MOST_BEFORE = 10_000  # detections before suppression, also with a thousand classes
+
 
 class Scored(NamedTuple):
     """Boxes with scores, best first."""
@@ -119,7 +121,7 @@ def _detections(parts: Parts, classes: int, features: Tensor, sizes: Tensor, out
     """The detections before and after suppression."""
     proposals = forward.propose(parts, features, sizes, forward.detection_counts(parts.config), output)
     kept = _rows(forward.detect(parts, features, sizes, proposals))
-    most = parts.config.test.post_nms_topk * classes
+    most = min(parts.config.test.post_nms_topk * classes, _MOST_BEFORE)
     all_kept = parts._replace(config=_changed(parts.config, "test", nms_iou=1.0, max_detections=most))
     return _compared(_rows(forward.detect(all_kept, features, sizes, proposals)), kept)
 

@@ -12,7 +12,7 @@ from keras_frcnn.data.doctor.splits import load_splits
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import write_json
+from keras_frcnn.facts.files import make_writable, write_json
 
 PAGE = "data-doctor.html"
 
@@ -26,6 +26,11 @@ def run_doctor(spec: DataSpec, config: DetectorConfig, options: argparse.Namespa
     Raises:
       InputError: the data cannot be read, or a file cannot be written.
     """
+    fix = "use a folder that you can write to"
+    if options.json:
+        make_writable(Path(options.json).parent, f"--json {options.json}", fix)
+    if options.out:
+        make_writable(options.out, f"--out {options.out}", fix)
     datasets, found = load_splits(spec, options.split, config.image.exif)
     examination = examine(
         datasets, config, options.jobs,
@@ -44,6 +49,5 @@ def run_doctor(spec: DataSpec, config: DetectorConfig, options: argparse.Namespa
             print(f"Page: {path}")
     except OSError as error:
         where = error.filename or options.out or options.json
-        fix = "use a folder that you can write to"
         raise InputError(where, f"cannot be written ({error.strerror})", fix) from error
     return 1 if has_errors(examination.findings) else 0

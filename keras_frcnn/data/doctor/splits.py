@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from keras_frcnn.data.doctor import findings
 from keras_frcnn.data.doctor.findings import Finding
 from keras_frcnn.data.example import Dataset
-from keras_frcnn.data.sources.loading import dataset_splits, divide_data, read_pictures
+from keras_frcnn.data.sources.loading import check_class_names, dataset_splits, divide_data, read_pictures
 from keras_frcnn.data.sources.shared.annotations import Problems, SourcePictures, make_dataset
 from keras_frcnn.data.sources.shared.split_by import members_of
 from keras_frcnn.data.sources.spec import ALL, DataSpec
@@ -28,6 +28,8 @@ def load_splits(spec: DataSpec, names: Sequence[str] | None, exif: str) -> tuple
     Raises:
       InputError: a split cannot be read at all.
     """
+    if spec.class_names is not None:
+        check_class_names(spec.class_names)
     of_all = Problems(spec.strict, keep_going=True)
     divided = None if spec.split_by is None else divide_data(spec, problems=of_all)
     errors = of_all.errors

@@ -81,7 +81,7 @@ def _read(
 ) -> np.ndarray:
     """Read and decode a file.  Raises InputError with one of the two ways to fix it."""
     try:
-        return decode(tf.io.read_file(os.fspath(path))).numpy()
+        return decode(tf.io.read_file(os.fsencode(path))).numpy()
     except tf.errors.NotFoundError:
         raise InputError(path, "no such file", missing_fix) from None
     except tf.errors.FailedPreconditionError:

@@ -32,7 +32,7 @@ def load_dataset(spec: DataSpec, split: str, exif: str = "auto", divided: Divide
       InputError: a kind of source is unknown, the class names are not valid, or a source cannot be read.
     """
     if spec.class_names is not None:
-        _check_class_names(spec.class_names)
+        check_class_names(spec.class_names)
     problems = Problems(spec.strict)
     read = read_pictures(spec, split, problems) if divided is None else members_of(divided, split, problems)
     names = spec.class_names or read.class_names or None  # not (): a class map may drop all declared classes
@@ -147,7 +147,7 @@ def _joined_names(parts: Sequence[SourcePictures]) -> tuple[str, ...] | None:
     return (*declared, *sorted(undeclared - declared.keys()))
 
 
-def _check_class_names(class_names: Sequence[str]) -> None:
+def check_class_names(class_names: Sequence[str]) -> None:
     """Raise InputError unless the class names are a sequence of unique, non-empty strings."""
     where = "class names"
     if isinstance(class_names, str) or not class_names or not all(class_names):

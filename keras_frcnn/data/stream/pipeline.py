@@ -191,7 +191,7 @@ def _loader(
 
 def _picture_loader(dataset: Dataset) -> Callable[[Tensor], Tensor]:
     """Return a function: example index -> its decoded picture (H, W, 3) uint8 RGB, turned as its example says."""
-    paths = tf.constant([example.image_path for example in dataset.examples])
+    paths = tf.constant([os.fsencode(example.image_path) for example in dataset.examples], tf.string)
     orientations = tf.constant([example.orientation for example in dataset.examples], tf.int32)
 
     def load_picture(index: Tensor) -> Tensor:

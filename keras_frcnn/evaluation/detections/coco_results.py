@@ -59,8 +59,8 @@ def annotation_ids(path: str | Path, examples: Iterable[Example], class_names: S
     try:
         categories = {entry["name"]: int(entry["id"]) for entry in values["categories"]}
         rows = [(Path(entry["file_name"]).name, entry["id"]) for entry in values["images"]]
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"no COCO annotation file ({type(error).__name__}: {error})"
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        problem = f"is not a COCO annotation file ({type(error).__name__}: {error})"
         raise InputError(path, problem, 'its "images" need id and file_name, its "categories" id and name') from None
     missing = [name for name in class_names if name not in categories]
     if missing:
@@ -203,7 +203,7 @@ def _load(path: str | Path) -> Any:
         return read_json(path)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(path, f"not JSON ({error})", "correct the file") from error
 
 
@@ -212,8 +212,8 @@ def _named_classes(path: str | Path, categories: Any, class_names: Sequence[str]
     numbers = {name: number for number, name in enumerate(class_names, start=1)}
     try:
         return {int(entry["id"]): numbers[entry["name"]] for entry in categories if entry["name"] in numbers}
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}, field categories", "no list of categories", "give each an id and a name") from None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InputError(f"{path}, field categories", "an entry has no id or no name", "give each both") from None
 
 
 def _parse_row(
@@ -225,7 +225,7 @@ def _parse_row(
         left, top, width, height = (float(number) for number in row["bbox"])
         score = float(row["score"])
         known = image in images, category in classes
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(where, f"not a detection ({type(error).__name__}: {error})", _ROW) from None
     if not known[0]:
         fix = "use the detections of this split, or the annotation file that they were made with"
@@ -233,7 +233,7 @@ def _parse_row(
     if not known[1]:
         ids = ", ".join(map(str, list(classes)[:5])) + (", ..." if len(classes) > 5 else "")
         fix = f"use the ids {ids}, or give the annotation file whose ids the detections use"
-        raise InputError(where, f"category_id {category!r} is no class", fix)
+        raise InputError(where, f"category_id {category!r} is not the id of a class", fix)
     if not np.all(np.isfinite([left, top, width, height, score])):
         raise InputError(where, "a number is not finite", "check the tool that wrote it")
     return images[image], (classes[category], score, [top, left, top + height, left + width])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from keras_frcnn.facts.cache import user_cache_dir
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import user_path
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.keras_files import KERAS_FILES, fetch_keras_file
 from keras_frcnn.network.weights.package_index import load_torchvision
@@ -41,7 +42,7 @@ def load_pretrained(source: str) -> PretrainedVGG16 | None:
     elif source == "torchvision":
         layers = load_torchvision(user_cache_dir())
     elif Path(source).suffix.lower() in READERS:
-        layers = read_layers(Path(source).expanduser())
+        layers = read_layers(user_path(source))
     else:
         raise InputError(f"--weights {source}", "unknown source of weights", f"use {SOURCES}")
     return PretrainedVGG16(layers, source)

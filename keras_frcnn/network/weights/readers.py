@@ -64,12 +64,20 @@ def _read_hdf5(file: Path | io.BytesIO, names: Set[str] | None) -> dict[str, np.
     with h5py.File(file, "r") as opened:
         # A whole legacy model keeps its weights in a group of their own.
         root = opened["model_weights"] if "model_weights" in opened else opened
+        size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
         if "layer_names" in root.attrs:
-            return _read_legacy_layout(root, names)
-        return _read_keras3_layout(root, names)
+            return _read_legacy_layout(root, names, size)
+        return _read_keras3_layout(root, names, size)
 
 
-def _read_legacy_layout(root: h5py.Group, names: Set[str] | None) -> dict[str, np.ndarray]:
+def _values(dataset: h5py.Dataset, size: int) -> np.ndarray:
+    """The numbers of a data set.  Raises ValueError if they need far more than `size`, that of the file in bytes."""
+    if dataset.nbytes > _MOST_GROWTH * max(size, _SMALL):
+        raise ValueError(f"{dataset.name} states {dataset.nbytes} bytes")
+    return dataset[()]
+
+
+def _read_legacy_layout(root: h5py.Group, names: Set[str] | None, size: int) -> dict[str, np.ndarray]:
     """Read one group a layer.  Its attribute `weight_names` lists kernel and bias in this order.
 
     The weight names themselves differ between versions of Keras, so the order is what identifies them.
@@ -77,11 +85,11 @@ def _read_legacy_layout(root: h5py.Group, names: Set[str] | None) -> dict[str, n
     arrays = {}
     for name in set(root) if names is None else names & set(root):
         for part, weight_name in zip(("kernel", "bias"), root[name].attrs["weight_names"], strict=False):
-            arrays[f"{name}/{part}"] = root[name][weight_name][()]
+            arrays[f"{name}/{part}"] = _values(root[name][weight_name], size)
     return arrays
 
 
-def _read_keras3_layout(root: h5py.Group, names: Set[str] | None) -> dict[str, np.ndarray]:
+def _read_keras3_layout(root: h5py.Group, names: Set[str] | None, size: int) -> dict[str, np.ndarray]:
     """Read groups at any depth whose attribute `name` is a layer's name.  Their variables 0 and 1 are kernel and bias.
 
     Raises:
@@ -97,7 +105,7 @@ def _read_keras3_layout(root: h5py.Group, names: Set[str] | None) -> dict[str, n
             if f"{name}/{part}" in arrays:
                 raise ValueError(f"more than one layer is named {name}")
             if key in group:
-                arrays[f"{name}/{part}"] = group[key][()]
+                arrays[f"{name}/{part}"] = _values(group[key], size)
 
     root.visititems(visit)
     return arrays

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from keras_frcnn.api.bulk.frames import is_video
 from keras_frcnn.api.bulk.inputs import PictureFile, find_pictures
 from keras_frcnn.facts.errors import InputError
 
@@ -51,6 +52,24 @@ def test_files_and_patterns_are_taken_in_the_order_of_their_names_each_once(fold
 
 def test_a_pattern_that_matches_one_folder_gives_places_in_it(folder):
     assert [one.place for one in find_pictures(["photos/sub/*"], None, beside=False)] == ["a", "c"]
+
+
+def test_drawn_copies_match_no_pattern(folder):
+    (folder / "photos" / "clip.detections.mp4").write_bytes(b"")
+    named = find_pictures(["photos/*.*"], None, beside=False)
+    assert [one.path for one in named] == ["photos/a.jpg", "photos/b.PNG", "photos/notes.txt"]
+
+
+@pytest.mark.parametrize("url", ["https://h/my%20dog.jpg", "https://h/%04d.png", "https://h/a%2d"])
+def test_an_address_is_never_numbered_pictures(folder, url):
+    (found,) = find_pictures([url], None, beside=False, allow_network=True)
+    assert found.place in ("my dog", "_d", "a-") and not is_video(url)
+
+
+@pytest.mark.parametrize("url", ["http://[x", "http://"])
+def test_an_address_that_is_none_is_an_input_error(folder, url):
+    with pytest.raises(InputError, match="is not an address"):
+        find_pictures([url], None, beside=False, allow_network=True)
 
 
 def test_a_name_with_the_signs_of_a_pattern_may_be_a_file(folder):

@@ -70,13 +70,30 @@ def test_damaged_settings_are_an_error(begun, text):
         Record(begun, ASKED, resume=True)
 
 
-@pytest.mark.parametrize("text", ["no JSON", "[1]", json.dumps({"image": "x.jpg"}), json.dumps(line(3))])
+BOX = {"class": "cat", "score": 0.5, "box": [1, 2, 3.5, 4]}
+FAULTY = [{**BOX, "box": [1, 2, 3]}, {**BOX, "score": "0.5"}, {**BOX, "class": 1}, {"box": [1, 2, 3, 4]}, 7]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no JSON", "[1]", json.dumps({"image": "x.jpg"}), json.dumps(line(3)), "[" * 100_000, "\udcff"]
+    + [json.dumps(line("x.jpg") | {"detections": [BOX, one]}) for one in FAULTY],
+    ids=range(11),
+)
 def test_a_line_that_is_none_is_named_and_nothing_is_lost(begun, text):
     content = (begun / LINES).read_text()
-    (begun / LINES).write_text(text + "\n" + content)
+    (begun / LINES).write_text(text + "\n" + content, errors="surrogateescape")
     with pytest.raises(InputError, match=f"{LINES}, line 1: is not the line of a picture"):
         Record(begun, ASKED, resume=True)
-    assert (begun / LINES).read_text() == text + "\n" + content
+    assert (begun / LINES).read_text(errors="surrogateescape") == text + "\n" + content
+
+
+@pytest.mark.parametrize("text", ["mine", "[]", '{"theme": "dark"}'])
+def test_settings_of_something_else_are_not_replaced(tmp_path, text):
+    (tmp_path / SETTINGS).write_text(text)
+    with pytest.raises(InputError, match=f"{SETTINGS}: is not a file of this command, so it is not replaced"):
+        Record(tmp_path, ASKED, resume=False)
+    assert (tmp_path / SETTINGS).read_text() == text and not (tmp_path / LINES).exists()
 
 
 def test_a_file_in_the_way_is_an_error(tmp_path):

@@ -153,6 +153,30 @@ def test_the_page_of_a_picture_of_a_data_set(inspect, scenes, voc_tree, tmp_path
     [
         (["gone.png", "--model", "{saved}", "--out", "p.html"], "gone.png: no such file"),
         (["x", "--model", "gone", "--out", "p.html"], "gone: no such model file"),
+        (
+            ["x", "--model", "{scenes}", "--out", "p.html", "--strict"],
+            "--strict: has no effect without --data; leave it",
+        ),
+        (
+            ["x", "--model", "{scenes}", "--out", "{folder}"],
+            "{folder}: is a folder; give the name of a file with --out",
+        ),
+        (
+            [
+                "x",
+                "--model",
+                "{scenes}",
+                "--data",
+                "voc:{tree}",
+                "--split",
+                "val",
+                "--out",
+                "p.html",
+                "--class-names",
+                "cat",
+            ],
+            "--class-names: has no effect: the classes are those of the model; leave it out",
+        ),
         (["x", "--model", "{saved}", "--out", "p.html", "--split", "val"], "--data and --split: only one of them"),
         (
             ["x", "--model", "{scenes}", "--data", "voc:{tree}", "--split", "val", "--out", "p.html"],
@@ -163,7 +187,7 @@ def test_the_page_of_a_picture_of_a_data_set(inspect, scenes, voc_tree, tmp_path
 )
 def test_bad_input_is_one_line(inspect, saved, scenes, voc_tree, tmp_path, capsys, arguments, beginning):
     Image.new("RGB", (90, 70)).save(tmp_path / "a.png")
-    names = {"saved": saved, "scenes": scenes, "tree": voc_tree, "picture": tmp_path / "a.png"}
+    names = {"saved": saved, "scenes": scenes, "tree": voc_tree, "picture": tmp_path / "a.png", "folder": tmp_path}
     assert inspect(*(argument.format(**names) for argument in arguments)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {beginning.format(**names)}"), line

@@ -132,7 +132,7 @@ def test_an_annotation_file_of_other_data_is_refused(annotations, tmp_path):
     with pytest.raises(InputError, match="instances.json: has no image 'same', neither by the name of its file"):
         annotation_ids(annotations, [example("same", "/data/x/same.jpg")], NAMES)
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(InputError, match="list.json: no COCO annotation file"):
+    with pytest.raises(InputError, match="list.json: is not a COCO annotation file"):
         annotation_ids(tmp_path / "list.json", [], NAMES)
     with pytest.raises(InputError, match="gone.json: cannot be read"):
         annotation_ids(tmp_path / "gone.json", [], NAMES)
@@ -147,7 +147,7 @@ def test_the_categories_of_a_results_file_win(tmp_path):
     first, *_ = read_coco_results(tmp_path / "d.json", NAMES, IDS)
     assert first.classes.tolist() == [3] and first.boxes.tolist() == [[2, 1, 6, 4]]
     (tmp_path / "d.json").write_text(json.dumps(values | {"categories": ["dog"]}))
-    with pytest.raises(InputError, match="d.json, field categories: no list of categories"):
+    with pytest.raises(InputError, match="d.json, field categories: an entry has no id or no name"):
         read_coco_results(tmp_path / "d.json", NAMES, IDS)
 
 
@@ -161,7 +161,7 @@ GOOD = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
         ({"image_id": [7]}, "detection 2: not a detection .TypeError"),
         (
             {"category_id": 4},
-            "detection 2: category_id 4 is no class; use the ids 1, 2, 3, or give the annotation",
+            "detection 2: category_id 4 is not the id of a class; use the ids 1, 2, 3, or give the annotation",
         ),
         ({"bbox": [1, 2, 3]}, "detection 2: not a detection .ValueError"),
         ({"bbox": None}, "detection 2: not a detection .TypeError"),

@@ -115,3 +115,19 @@ def test_npz_of_pickled_objects_is_not_unpickled(small, tmp_path, capfd):
     with pytest.raises(InputError, match="not a readable .npz file"):
         load_pretrained(str(path))
     assert "it ran" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["legacy", "Keras 3"])
+def test_an_h5_file_that_states_more_numbers_than_it_can_hold_is_refused(tmp_path, layout):
+    path = tmp_path / "small.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("block1_conv1")
+        name = "kernel" if layout == "legacy" else "0"
+        group.create_dataset(name, shape=(10**5, 10**5), dtype=np.float32)  # no number is written
+        if layout == "legacy":
+            file.attrs["layer_names"] = [b"block1_conv1"]
+            group.attrs["weight_names"] = [b"kernel"]
+        else:
+            group.attrs["name"] = "block1_conv1"
+    with pytest.raises(InputError, match="small.h5.*states 40000000000 bytes"):
+        load_pretrained(str(path))

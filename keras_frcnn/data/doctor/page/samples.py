@@ -1,5 +1,6 @@
 """Sample pictures with their boxes: those with findings first, then some of the others."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +66,7 @@ def _with_findings(examples: Sequence[Example], findings: Sequence[Finding]) -> 
 def _draw(example: Example, classes: np.ndarray, class_names: Sequence[str], why: str) -> Sample | None:
     """The picture of an example with its N boxes; `classes` (N,) are indices.  None if it cannot be decoded."""
     try:
-        image = decode_image(tf.io.read_file(example.image_path))
+        image = decode_image(tf.io.read_file(os.fsencode(example.image_path)))
     except tf.errors.OpError:
         return None
     pixels = apply_orientation(image, example.orientation).numpy()

@@ -8,7 +8,6 @@ Boxes (`bbox`) are x, y, width, height in pixels, 0-based and continuous.
 Source: the format of the COCO data set (cocodataset.org, "Data format", object detection).
 """
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -248,7 +247,7 @@ def _image_id(value: Any, where: str, field: str) -> str:
 
 
 def _whole(value: Any, where: str, field: str) -> int:
-    if isinstance(value, _NUMBERS) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
+    if isinstance(value, _NUMBERS) and not isinstance(value, bool) and abs(value) < 1e300 and value == int(value):
         return int(value)
     raise InputError(f"{where}, {field}", f"expected a whole number (got {value!r})", "write a whole number")
 

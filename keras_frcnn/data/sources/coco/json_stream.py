@@ -66,12 +66,12 @@ class _Window:
             self._extend()
 
     def skip(self, character: str) -> None:
-        """Go past `character`, which must be next."""
+        """Go past `character`, which must be next; "" is the end of the file."""
         found = self.next_character()
         if found != character:
             place = f"character {self._dropped + self._place + 1}"
-            seen = repr(found) if found else "the end of the file"
-            raise ValueError(f"expected {character!r} instead of {seen} at {place}")
+            expected, seen = (repr(one) if one else "the end of the file" for one in (character, found))
+            raise ValueError(f"expected {expected} instead of {seen} at {place}")
         self._place += 1
 
     def value(self) -> Any:
@@ -105,8 +105,7 @@ def _entries(window: _Window, file: Path) -> Iterator[Entry]:
         yield from _members(window)
     else:
         raise InputError(file, "holds neither a JSON object nor a list", "use a JSON file of annotations")
-    if window.next_character():
-        window.skip("")
+    window.skip("")
 
 
 def _members(window: _Window) -> Iterator[Entry]:

@@ -17,6 +17,7 @@ from keras_frcnn.data.sources.shared.picture_folders import PictureFolders
 from keras_frcnn.data.sources.shared.split_names import chosen_splits, joined, short_name
 from keras_frcnn.data.sources.spec import ALL, Request
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import user_path
 
 _ROBOFLOW = "_annotations.coco.json"
 _INSTANCES = "instances_"
@@ -50,7 +51,7 @@ def _files(request: Request) -> dict[str, Path]:
     """The JSON file of each split."""
     if not request.argument:
         raise InputError("--data coco", "the path of the data set is missing", "use coco:FOLDER or coco:FILE.json")
-    path = Path(request.argument).expanduser()
+    path = user_path(request.argument)
     if path.is_file():
         return {ALL: path}
     if not path.is_dir():
@@ -92,5 +93,5 @@ def _split_in(file: Path) -> str:
 def _picture_folders(file: Path, images_root: str | None) -> Iterator[Path]:
     """Where the pictures of a file may lie, the likeliest folder first."""
     beside = [file.parent.parent, file.parent] if file.parent.name == "annotations" else [file.parent]
-    for base in [Path(images_root).expanduser()] if images_root else beside:
+    for base in [user_path(images_root)] if images_root else beside:
         yield from (base / _split_in(file), base / "images" / _split_in(file), base / "images", base)

@@ -64,17 +64,6 @@ def find_columns(first: Sequence[str], file: str, problems: Problems) -> Columns
     raise InputError(f"{file}, line 1", f"the {len(first)} columns are not known", fix)
 
 
-def read_number(field: str, where: str, name: str) -> float:
-    """The number in a field.  Raises InputError if it is not a finite number."""
-    try:
-        number = float(field)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{where}, {name}", f"expected a finite number (got {field!r})", "write a number")
-    return number
-
-
 def _from_header(names: list[str], corners: tuple[str, ...], file: str, problems: Problems) -> Columns:
     """The columns that the header names."""
     where = f"{file}, line 1"

@@ -12,14 +12,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_frcnn.data.sources.csv.columns import Columns, find_columns, read_number
+from keras_frcnn.data.sources.csv.columns import Columns, find_columns
 from keras_frcnn.data.sources.shared.annotations import AnnotatedObject, AnnotatedPicture, Problems, SourcePictures
 from keras_frcnn.data.sources.shared.image_ids import safe_image_id
+from keras_frcnn.data.sources.shared.numbers import read_number, whole_number
 from keras_frcnn.data.sources.shared.split_names import chosen_splits, joined
 from keras_frcnn.data.sources.spec import ALL, Request
 from keras_frcnn.data.sources.voc.xml import continuous_corners
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular
+from keras_frcnn.facts.files import check_regular, user_path
 
 SIZES_DIFFER = "rows of one picture state different sizes: the first one used"
 
@@ -45,7 +46,7 @@ def read(request: Request, problems: Problems) -> SourcePictures:
         field, the rows are detections; or two joined splits have a picture in common.
     """
     root, available = _files(request)
-    images_root = None if request.images_root is None else Path(request.images_root).expanduser()
+    images_root = None if request.images_root is None else user_path(request.images_root)
     seen: dict[Path, str] = {}  # picture -> the place that lists it
     parts = []
     for split in chosen_splits(request, splits(request)) or (ALL,):
@@ -76,7 +77,7 @@ def _files(request: Request) -> tuple[Path, dict[str, Path]]:
     """The folder that paths start from, and the CSV file of each split; a single file is that of `ALL`."""
     if not request.argument:
         raise InputError("--data csv", "the path is missing", "use csv:FILE or csv:FOLDER")
-    path = Path(request.argument).expanduser()
+    path = user_path(request.argument)
     if path.is_file():
         return path.parent, {ALL: path}
     if not path.is_dir():
@@ -111,11 +112,12 @@ def _class_names(*folders: Path) -> tuple[str, ...] | None:
         where = f"{file}, line {line}"
         if len(row) != 2 or not row[0]:
             raise InputError(where, f"expected a class name and its id (got {row})", "write NAME,ID")
-        if not row[1].strip().isdecimal():
+        number = whole_number(row[1].strip())
+        if number is None:
             raise InputError(f"{where}, id", f"expected a whole number (got {row[1]!r})", "write NAME,ID")
-        if int(row[1]) in names or row[0] in names.values():
+        if number in names or row[0] in names.values():
             raise InputError(where, "the class or its id occurs twice", "list each class once")
-        names[int(row[1])] = row[0]
+        names[number] = row[0]
     return tuple(name for _, name in sorted(names.items()))
 
 
@@ -175,7 +177,7 @@ def _add_row(
     size = None
     if columns.size is not None:
         height, width = (
-            read_number(row[at], where, side) for at, side in zip(columns.size, ("height", "width"), strict=True)
+            read_number(row[at], f"{where}, {side}") for at, side in zip(columns.size, ("height", "width"), strict=True)
         )
         size = (height, width)
     picture = pictures.setdefault(name, _Picture(name, size, []))
@@ -195,7 +197,8 @@ def _read_object(row: list[str], columns: Columns, where: str, place: str) -> An
     if not class_name.strip():
         raise InputError(f"{where}, class", "the field is empty", "name the class, or leave the box empty too")
     names = ("xmin", "ymin", "xmax", "ymax") if columns.from_1 else ("x1", "y1", "x2", "y2")
-    left, top, right, bottom = (read_number(field, where, name) for field, name in zip(fields, names, strict=True))
+    places = (f"{where}, {name}" for name in names)
+    left, top, right, bottom = map(read_number, fields, places)
     corners = continuous_corners(left, top, right, bottom) if columns.from_1 else (top, left, bottom, right)
     return AnnotatedObject(place, class_name, corners, difficult=False)
 

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +74,7 @@ def extracted(
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-                count, size = _extract(Path(scratch) / "set", read())
+                count, size = _extract(Path(scratch) / "set", _readable(read(), title))
                 os.rename(Path(scratch) / "set", folder)
             line = f"data: extracted {count} pictures ({size / 1e6:,.1f} MB) of {title} to {folder}"
             print(line, file=sys.stderr, flush=True)
@@ -82,8 +82,20 @@ def extracted(
             if not index.is_file():  # if it exists, another process has just extracted the same records
                 fix = "free some space, or set XDG_CACHE_HOME to a folder that you can write to"
                 raise InputError(folder, f"cannot be written ({error.strerror or error})", fix) from None
-    rows = json.loads(index.read_text(encoding="utf-8"))
+    try:
+        rows = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(index, f"is damaged ({error})", f"delete the folder {folder}") from error
     return tuple(_from_row(row, folder) for row in rows)
+
+
+def _readable(pictures: Iterable[RecordedPicture], title: str) -> Iterator[RecordedPicture]:
+    """The pictures.  Raises InputError if a record file cannot be read, so that the cache is not blamed for it."""
+    try:
+        yield from pictures
+    except OSError as error:
+        where = error.filename or title
+        raise InputError(where, f"cannot be read ({error.strerror or error})", "check the file") from error
 
 
 def _key(title: str, files: Sequence[Path]) -> str:

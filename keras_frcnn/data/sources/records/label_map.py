@@ -4,10 +4,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_frcnn.data.sources.shared.numbers import whole_number
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import check_regular
 
 _TOKEN = re.compile(r"""\s*(?:\#[^\n]*|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[\w.+-]+|[{}:,;<>\[\]])|(\S))""")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
 
 
 def read_label_map(file: Path) -> dict[int, str]:
@@ -19,17 +21,18 @@ def read_label_map(file: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for number, item in enumerate(_items(file), start=1):
         where = f"{file}, item {number}"
-        if not item.get("id", "").isdecimal():
+        class_id = whole_number(item.get("id", ""))
+        if class_id is None:
             raise InputError(f"{where}, id", f"expected a whole number (got {item.get('id')!r})", "write id: N")
         if not _is_string(item.get("name", "")) or len(item["name"]) < 3:
             raise InputError(f"{where}, name", "missing name", 'write name: "CLASS"')
         try:
             name = _unquoted(item["name"])
-        except UnicodeDecodeError:
-            raise InputError(f"{where}, name", "not UTF-8", 'write name: "CLASS" in UTF-8') from None
-        if int(item["id"]) in names or name in names.values():
+        except ValueError:
+            raise InputError(f"{where}, name", "not a string in UTF-8", 'write name: "CLASS" in UTF-8') from None
+        if class_id in names or name in names.values():
             raise InputError(where, "the id or the name occurs twice", "give each class one id")
-        names[int(item["id"])] = name
+        names[class_id] = name
     if not names:
         raise InputError(file, "the label map has no items", 'write item { id: 1 name: "CLASS" } for each class')
     return dict(sorted(names.items()))
@@ -74,8 +77,16 @@ def _is_string(token: str) -> bool:
 
 
 def _unquoted(token: str) -> str:
-    """The text of a string of protocol buffers, whose escapes stand for bytes of UTF-8."""
-    escaped = token[1:-1].encode("utf-8").decode("latin-1")
+    """The text of a string of protocol buffers, whose escapes stand for bytes of UTF-8, or for a character (\\u).
+
+    Raises ValueError for another string.
+    """
+
+    def in_bytes(escape: re.Match[str]) -> str:
+        number = escape[1] or escape[2]
+        return _octal(chr(int(number, 16))) if number else escape[0]
+
+    escaped = _ESCAPE.sub(in_bytes, token[1:-1]).encode("utf-8").decode("latin-1")
     return escaped.encode("latin-1").decode("unicode_escape").encode("latin-1").decode("utf-8")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from keras_frcnn.data.sources.spec import Request
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import user_path
 
 _SUFFIX = r"[.\-_](?:tfrecords?|tf_records?|records?)"
 # train-00000-of-00003.tfrecord, train.record-00000-of-00003, train.tfrecord
@@ -30,7 +31,7 @@ def record_files(request: Request) -> dict[str, tuple[Path, ...]]:
     """
     if not request.argument:
         raise InputError("--data tfrecord", "the path is missing", "use tfrecord:GLOB or tfrecord:FOLDER")
-    pattern = Path(request.argument).expanduser()
+    pattern = user_path(request.argument)
     if pattern.is_dir():
         inside = (file for glob in ("[!.]*", "*/[!.]*") for file in pattern.glob(glob))  # macOS leaves copies ._NAME
         files = [file for file in inside if _IS_RECORD.search(file.name) and file.is_file()]
@@ -60,7 +61,11 @@ def _glob(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_file():
         return [path]
-    return [file for file in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if file.is_file()]
+    try:
+        found = list(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    except (ValueError, NotImplementedError) as error:
+        raise InputError(f"--data tfrecord:{pattern}", f"is not a pattern ({error})", "correct it") from error
+    return [file for file in found if file.is_file()]
 
 
 def _by_placeholder(pattern: str) -> list[tuple[str, Path]]:
@@ -81,7 +86,8 @@ def _check_shards(files: list[Path]) -> None:
             pattern = file.parent / file.name.replace(f"-{match['shard']}-of-", "-*-of-")
             shards.setdefault((str(pattern), int(match["count"])), set()).add(int(match["shard"]))
     for (pattern_of_shards, count), numbers in shards.items():
-        missing = sorted(set(range(count)) - numbers)
+        missing = count - len([number for number in numbers if number < count])
         if missing:
-            problem = f"{len(missing)} of {count} shards are missing, the first is number {missing[0]}"
+            first = next(number for number in range(count) if number not in numbers)
+            problem = f"{missing} of {count} shards are missing, the first is number {first}"
             raise InputError(pattern_of_shards, problem, "add the files, or match all of them")

@@ -33,6 +33,7 @@ from keras_frcnn.data.sources.shared.split_names import chosen_splits, joined
 from keras_frcnn.data.sources.spec import Request
 from keras_frcnn.data.sources.voc.xml import continuous_corners
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import user_path
 
 _VOC = "voc"  # the builder whose fractions are not edges
 _CROWD = ("is_crowd", "is_group_of")  # fields that mark a region of many objects, in COCO and Open Images
@@ -85,7 +86,7 @@ def _builder(request: Request) -> tfds.core.DatasetBuilder:
     """The prepared data set; prepares it if the request allows to download."""
     if not request.argument:
         raise InputError("--data tfds", "the name is missing", "use tfds:NAME, e.g. tfds:voc/2007")
-    directory = None if request.tfds_dir is None else Path(request.tfds_dir).expanduser()
+    directory = None if request.tfds_dir is None else user_path(request.tfds_dir)
     try:
         # Only the files: the builder's own code would look for the data set on the network.
         return builder_from_files(request.argument, data_dir=directory)

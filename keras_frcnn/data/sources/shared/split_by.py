@@ -1,5 +1,6 @@
 """The splits of `--split-by`: made from shares, or read from the file that an earlier run wrote."""
 
+import functools
 import math
 import os
 from collections import Counter
@@ -17,6 +18,7 @@ from keras_frcnn.data.sources.shared.splits import share_out
 from keras_frcnn.data.sources.spec import ALL, DataSpec
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json, write_json
+from keras_frcnn.facts.limits import MOST_PIXELS
 
 Progress = Callable[[Iterable, int], Iterable]  # wraps an iterable of that many items, as tqdm does
 
@@ -96,7 +98,7 @@ def _make(
     repeated = [image_id for image_id, n in Counter(picture.image_id for picture in pictures).items() if n > 1]
     if repeated:
         raise InputError(f"--data {spec.data}", f"image ids occur twice: {_shortened(repeated)}", "rename the pictures")
-    hashes = hash_pictures([picture.image_path for picture in pictures], progress)
+    hashes = hash_pictures([picture.image_path for picture in pictures], progress, spec.max_pixels)
     groups = _groups(hashes)
     classes = [{annotated.class_name for annotated in picture.objects} for picture in pictures]
     members = share_out([picture.image_id for picture in pictures], groups, classes, shares, spec.split_seed)
@@ -162,19 +164,23 @@ def write_splits(path: Path, splits: Splits) -> None:
     write_json(path, {**splits.made, "pictures": {name: list(ids) for name, ids in splits.members.items()}})
 
 
-def hash_pictures(paths: Sequence[Path], progress: Progress | None = None) -> list[int | None]:
-    """The perceptual hash of each picture; None for a picture that cannot be decoded.
+def hash_pictures(
+    paths: Sequence[Path], progress: Progress | None = None, max_pixels: int = MOST_PIXELS
+) -> list[int | None]:
+    """The perceptual hash of each picture; None for a picture that cannot be decoded or has too many pixels.
 
     Threads are enough: Pillow and OpenCV release Python's lock while they work.
     """
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        hashes = pool.map(_hash_picture, paths)
+        hashes = pool.map(functools.partial(_hash_picture, max_pixels=max_pixels), paths)
         return list(hashes if progress is None else progress(hashes, len(paths)))
 
 
-def _hash_picture(path: Path) -> int | None:
+def _hash_picture(path: Path, max_pixels: int) -> int | None:
     try:
         with Image.open(path) as image:
+            if image.width * image.height > max_pixels:
+                return None
             image.draft("RGB", (_DECODED, _DECODED))  # of a JPEG, only the low frequencies
             return picture_hash(np.asarray(image.convert("RGB")))
     except Exception:  # Pillow raises many types for damaged files; the code that uses the picture reports it

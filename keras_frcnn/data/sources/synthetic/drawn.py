@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 
 from keras_frcnn.data.sources.shared.annotations import Problems, SourcePictures
+from keras_frcnn.data.sources.shared.numbers import whole_number
 from keras_frcnn.data.sources.spec import Request
 from keras_frcnn.data.sources.synthetic.scenes import CLASS_NAMES, Scene, draw_scene
 from keras_frcnn.data.sources.voc import reading as voc
 from keras_frcnn.facts.cache import user_cache_dir
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.limits import MOST_WHOLE
 
 # Enough pictures for a VGG16 detector to learn six shapes in a few hundred iterations, few enough to draw in seconds.
 PICTURE_COUNTS = {"train": 200, "val": 60, "test": 60}
@@ -50,10 +52,11 @@ def splits(request: Request) -> tuple[str, ...]:
 def _drawn(request: Request) -> Path:
     """The folder of the drawn set; draws it if it does not exist."""
     seed = "0" if request.argument is None else request.argument
-    if not (seed.isascii() and seed.isdigit()):
+    number = whole_number(seed, below=MOST_WHOLE)
+    if number is None:
         problem = f"expected a seed of at least 0 (got {seed!r})"
         raise InputError("--data synthetic", problem, "use synthetic or synthetic:SEED, e.g. synthetic:1")
-    return drawn_set(PICTURE_COUNTS, int(seed), PICTURE_SIZE)
+    return drawn_set(PICTURE_COUNTS, number, PICTURE_SIZE)
 
 
 def drawn_set(

@@ -12,6 +12,7 @@ from keras_frcnn.data.sources.voc.image_sets import has_image_sets, list_sets, s
 from keras_frcnn.data.sources.voc.pictures import find_picture
 from keras_frcnn.data.sources.voc.xml import read_annotation
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import user_path
 
 
 def read(request: Request, problems: Problems) -> SourcePictures:
@@ -57,13 +58,13 @@ def splits(request: Request) -> tuple[str, ...]:
 def _root(request: Request) -> Path:
     if not request.argument:
         raise InputError("--data voc", "the path of the VOC tree is missing", "use voc:PATH")
-    return Path(request.argument).expanduser()
+    return user_path(request.argument)
 
 
 def _images_root(request: Request) -> Path | None:
     if request.images_root is None:
         return None
-    folder = Path(request.images_root).expanduser()
+    folder = user_path(request.images_root)
     if not folder.is_dir():
         raise InputError(f"--images-root {folder}", "folder not found", "use the folder of the pictures")
     return folder

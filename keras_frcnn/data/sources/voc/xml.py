@@ -1,11 +1,11 @@
 """One PASCAL VOC annotation file: parse the XML, check its fields, convert its boxes."""
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from keras_frcnn.data.sources.shared.annotations import AnnotatedObject
+from keras_frcnn.data.sources.shared.numbers import read_number
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import check_regular
 
@@ -104,10 +104,4 @@ def _read_number(element: ElementTree.Element, field: str, where: str) -> float:
     text = element.findtext(field)
     if text is None:
         raise InputError(f"{where}, {field}", "missing field", "add the number")
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{where}, {field}", f"expected a finite number (got {text.strip()!r})", "write a number")
-    return number
+    return read_number(text, f"{where}, {field}")

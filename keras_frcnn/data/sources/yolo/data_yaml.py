@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from keras_frcnn.data.sources.shared.annotations import Problems
+from keras_frcnn.data.sources.shared.numbers import whole_number
 from keras_frcnn.data.sources.shared.split_names import short_name, spellings
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular
+from keras_frcnn.facts.files import check_regular, user_path
 
 OTHER_FOLDER = "pictures of the split are not where the YAML says: another folder used"
 OTHER_COUNT = "nc differs from the number of names: names used"
@@ -20,6 +21,7 @@ _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _SPLITS = ("train", "val", "test")
 _NOT_SPLITS = ("path", "names", "nc", "download", "roboflow", "kpt_shape", "flip_idx", "channels")
 _NOTHING = ("", "~", "null", "Null", "NULL")  # how YAML writes no value
+_MOST_CLASSES = 100_000
 _LARGEST = 10_000_000  # bytes
 
 
@@ -157,7 +159,7 @@ def _root(fields: dict[str, Any], file: Path) -> Path:
     written = fields.get("path", "")
     if not isinstance(written, str):
         raise InputError(f"{file}, path", f"expected a folder (got {written!r})", "write one folder, or remove it")
-    root = file.parent / Path(written).expanduser()
+    root = file.parent / user_path(written)
     return root if written not in _NOTHING and root.is_dir() else file.parent
 
 
@@ -198,12 +200,14 @@ def _count(fields: dict[str, Any], file: Path) -> int | None:
     written = fields.get("nc", "")
     if written in _NOTHING:
         return None
-    if not (isinstance(written, str) and written.isascii() and written.isdigit() and 0 < int(written) < 100_000):
+    count = whole_number(written, below=_MOST_CLASSES)
+    if not count:
         raise InputError(f"{file}, nc", f"expected the number of classes (got {written!r})", "correct or remove it")
-    return int(written)
+    return count
 
 
 def _class_number(key: str, file: Path) -> int:
-    if not (isinstance(key, str) and key.isascii() and key.isdigit() and int(key) < 100_000):
+    number = whole_number(key, below=_MOST_CLASSES)
+    if number is None:
         raise InputError(f"{file}, names", f"{key!r} is not the number of a class", "number the classes from 0")
-    return int(key)
+    return number

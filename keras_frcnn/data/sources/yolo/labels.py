@@ -1,10 +1,10 @@
 """One label file of a YOLO data set: check its rows, and turn them into boxes."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from keras_frcnn.data.sources.shared.annotations import AnnotatedObject, Problems
+from keras_frcnn.data.sources.shared.numbers import read_number
 from keras_frcnn.data.sources.yolo.data_yaml import class_name
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import check_regular
@@ -45,7 +45,7 @@ def read_labels(
             continue
         place = f"line {line_number}"
         where = f"{file}, {place}"
-        number, *coordinates = (_number(text, where) for text in line.split())
+        number, *coordinates = (read_number(text, where) for text in line.split())
         if number != int(number) or not 0 <= number < _LARGEST:
             raise InputError(where, f"{number:g} is not the number of a class", "number the classes from 0")
         index = int(number)
@@ -57,16 +57,6 @@ def read_labels(
             unnamed.add(index)
         objects.append(AnnotatedObject(place, name, _corners(coordinates, key_points, where), difficult=False))
     return tuple(objects), unnamed
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(where, f"expected a finite number (got {text!r})", "write a number")
-    return number
 
 
 def _corners(coordinates: Sequence[float], key_points: bool, where: str) -> tuple[float, float, float, float]:

@@ -25,7 +25,7 @@ from keras_frcnn.data.sources.spec import Request
 from keras_frcnn.data.sources.yolo.data_yaml import YoloData, class_name, find_places, read_data_yaml
 from keras_frcnn.data.sources.yolo.labels import read_labels
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular
+from keras_frcnn.facts.files import check_regular, user_path
 
 NO_LABELS = "picture has no label file: it has no objects"
 
@@ -54,7 +54,7 @@ def splits(request: Request) -> tuple[str, ...]:
 def _path(request: Request) -> Path:
     if not request.argument:
         raise InputError("--data yolo", "the path of the data set is missing", "use yolo:FOLDER or yolo:FILE.yaml")
-    return Path(request.argument).expanduser()
+    return user_path(request.argument)
 
 
 def _read_split(data: YoloData, split: str, problems: Problems) -> SourcePictures:

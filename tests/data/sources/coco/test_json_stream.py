@@ -70,6 +70,13 @@ def test_what_is_no_json_object_is_one_line(tmp_path, text):
         list(read_entries(path))
 
 
+def test_what_follows_the_value_is_named(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text("{} x")
+    with pytest.raises(InputError, match="expected the end of the file instead of 'x' at character 4"):
+        list(read_entries(path))
+
+
 def test_a_file_that_is_cut_off_names_the_place(tmp_path):
     path = tmp_path / "file.json"
     path.write_text('{"images": [{"id": 1}, {"id": 2}')

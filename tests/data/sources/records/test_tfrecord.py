@@ -260,7 +260,11 @@ def test_a_label_map_with_all_that_they_hold(tmp_path):
         ("item { id: x name: 'a' }", r"item 1, id: expected a whole number \(got 'x'\)"),
         ("item { id: 1 }", "item 1, name: missing name"),
         ("item { id: 1 name: '' }", "item 1, name: missing name"),
-        ("item { id: 1 name: '\\377' }", "item 1, name: not UTF-8"),
+        ("item { id: 1 name: '\\377' }", "item 1, name: not a string in UTF-8"),
+        ("item { id: 1 name: '\\ud800' }", "item 1, name: not a string in UTF-8"),
+        ("item { id: 1 name: '\\U00110000' }", "item 1, name: not a string in UTF-8"),
+        ("item { id: 1 name: '\\x' }", "item 1, name: not a string in UTF-8"),
+        ("item { id: " + "9" * 5000 + " name: 'a' }", "item 1, id: expected a whole number"),
         ("item { id: 1 name: 'a' } item { id: 1 name: 'b' }", "item 2: the id or the name occurs twice"),
         ("item { id: 1 name: 'a' } item { id: 2 name: 'a' }", "item 2: the id or the name occurs twice"),
     ],
@@ -269,6 +273,26 @@ def test_faulty_label_maps(tmp_path, text, message):
     (tmp_path / "map.pbtxt").write_text(text)
     with pytest.raises(InputError, match=message):
         read_label_map(tmp_path / "map.pbtxt")
+
+
+def test_a_pattern_that_is_none_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"train\*\*.tfrecord: is not a pattern"):
+        load_dataset(DataSpec(data=f"tfrecord:{tmp_path}/train**.tfrecord"), "train")
+
+
+def test_a_name_that_states_billions_of_shards(tmp_path):
+    (tmp_path / "train-00000-of-99999999999.tfrecord").write_bytes(b"")
+    with pytest.raises(InputError, match="99999999998 of 99999999999 shards are missing, the first is number 1"):
+        load_dataset(DataSpec(data=f"tfrecord:{tmp_path}"), "train")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [(r"\u732b", "猫"), (r"\U0001f431 x", "🐱 x"), (r"\\u732b", r"\u732b"), (r"\347\214\253", "猫"), (r"\x41", "A")],
+)
+def test_escapes_in_a_label_map(tmp_path, written, name):
+    (tmp_path / "map.pbtxt").write_text(f'item {{ id: 1 name: "{written}" }}', encoding="utf-8")
+    assert read_label_map(tmp_path / "map.pbtxt") == {1: name}
 
 
 def test_a_written_label_map_is_read_back(tmp_path):

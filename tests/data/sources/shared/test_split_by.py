@@ -110,6 +110,12 @@ def test_the_hash_of_a_jpeg_is_near_that_of_its_png(tmp_path, size):
     assert (a ^ b).bit_count() <= 2 and c is None and shown == [3, 3, 3]
 
 
+def test_a_picture_over_the_limit_is_not_decoded(tmp_path):
+    Image.fromarray(draw_picture(3, "train", 0, (60, 80)).image).save(tmp_path / "a.png")
+    assert hash_pictures([tmp_path / "a.png"], max_pixels=60 * 80) != [None]
+    assert hash_pictures([tmp_path / "a.png"], max_pixels=60 * 80 - 1) == [None]
+
+
 def test_a_picture_that_cannot_be_decoded_is_shared_out_alone(folder):
     for name in ("000000.jpg", "000001.jpg"):
         (folder / name).write_bytes((folder / name).read_bytes()[:2000])
