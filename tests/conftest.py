@@ -10,8 +10,13 @@ if os.environ.get("KERAS_FRCNN_TEST_GPU") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import hypothesis
 import numpy as np
 import pytest
+
+# A busy machine must not make a test fail.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 CLASS_NAMES = ("cat", "dog", "hen")
 
@@ -82,19 +87,25 @@ def run_here():
 
 
 @pytest.fixture(scope="session")
-def detect(run_here):
+def _load_once():
+    """`load_finder` that loads and traces each model once for all tests."""
+    from keras_frcnn.api.bulk.model import load_finder
+
+    load = functools.cache(lambda path, _: load_finder(path))
+    return lambda path: load(path, os.path.exists(path) and os.stat(path).st_mtime_ns)
+
+
+@pytest.fixture
+def detect(run_here, _load_once, monkeypatch):
     """`keras_frcnn.detect` as a function of its arguments that gives the exit status.
 
-    Each model is loaded and traced once for all tests; a command that runs in a process of its own loads it itself.
+    A command that runs in a process of its own loads its model itself.
     """
     from keras_frcnn.api.bulk import model
     from keras_frcnn.detect import main
 
-    load = functools.cache(lambda path, _: original(path))
-    original = model.load_finder
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "load_finder", lambda path: load(path, os.path.exists(path) and os.stat(path).st_mtime_ns))
-        yield functools.partial(run_here, main)
+    monkeypatch.setattr(model, "load_finder", _load_once)
+    return functools.partial(run_here, main)
 
 
 @pytest.fixture(scope="session")

@@ -69,25 +69,15 @@ def times(folder):
     return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "training.alternate",
-        "training.joint",
-        "training.evaluate",
-        "training.report",
-        "keras_frcnn.detect",
-        "keras_frcnn.detect_beam",
-        "keras_frcnn.inspect",
-        "keras_frcnn.data.convert",
-        "keras_frcnn.data.synthetic",
-        "keras_frcnn.data.validate",
-        "export.saved_model",
-        "export.tflite",
-        "export.web",
-        "export.client",
-    ],
-)
+COMMAND_LINES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("keras_frcnn", "training", "export")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("module", COMMAND_LINES)
 def test_help_answers_without_heavy_imports(module):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", module, "--help"], env=environment(), capture_output=True, text=True

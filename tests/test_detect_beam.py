@@ -93,9 +93,11 @@ def lines(out, kind):
 
 
 @pytest.fixture(scope="module")
-def expected(detect, saved, photos, tmp_path_factory):
+def expected(run_here, saved, photos, tmp_path_factory):
+    from keras_frcnn.detect import main
+
     out = tmp_path_factory.mktemp("expected") / "out"
-    assert detect("--model", saved, photos, "--out", out, "--score", "0.25", "--write", "coco") == 1
+    assert run_here(main, "--model", saved, photos, "--out", out, "--score", "0.25", "--write", "coco") == 1
     found = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
     return {line["image"]: line for line in found}
 
@@ -138,10 +140,11 @@ def test_a_killed_worker_loses_nothing(python, saved, photos, expected, tmp_path
         command(python, saved, photos, out, *two), env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:
         temporary = ()
-        while process.poll() is None and not any(path.stat().st_size for path in temporary):
+        while process.poll() is None and not any(size_of(path) for path in temporary):
             time.sleep(0.05)
             temporary = [path for path in out.rglob("*") if path.is_file()]  # of the results, when workers write them
         workers = children_of(process.pid)
+        assert workers, "the pipeline had ended before a worker could be killed"
         os.kill(workers[-1], signal.SIGKILL)
         _, errors = process.communicate()
     assert process.returncode == 75, errors
@@ -150,6 +153,13 @@ def test_a_killed_worker_loses_nothing(python, saved, photos, expected, tmp_path
     assert not list(out.iterdir())
     assert run(python, saved, photos, out, *two).returncode == 1
     assert_complete(out, expected)
+
+
+def size_of(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # it was renamed
+        return 0
 
 
 def children_of(parent):

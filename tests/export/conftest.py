@@ -80,7 +80,7 @@ def serving(_serving):
     _serving.fail(0)
     _serving.batches, _serving.tries = [], 0
     yield _serving
-    _serving.hold().set()
+    _serving.settle()
 
 
 @pytest.fixture(scope="session")

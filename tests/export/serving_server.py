@@ -97,6 +97,8 @@ class ServingServer:
         self._answer = threading.Event()
         self._answer.set()
         self._lock = threading.Lock()
+        self._running = 0  # predictions that were neither refused nor answered yet
+        self._idle = threading.Condition(self._lock)
 
     def fail(self, times):
         """Refuse the next predictions, like a server whose queue is full."""
@@ -153,12 +155,24 @@ class ServingServer:
             self.tries += 1
             refused = self._failures > 0
             self._failures -= refused
+            self._running += not refused
         if refused:
             raise Refusal(Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full")
-        self._answer.wait()
-        outputs = servable.run(signature, inputs)
-        self.batches.append(len(next(iter(inputs.values()))))
-        return outputs
+        try:
+            self._answer.wait()
+            outputs = servable.run(signature, inputs)
+            self.batches.append(len(next(iter(inputs.values()))))
+            return outputs
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def settle(self):
+        """Answer what is held, and wait until no request runs any more."""
+        self._answer.set()
+        with self._idle:
+            assert self._idle.wait_for(lambda: self._running == 0, timeout=60)
 
     def metadata(self, name, version=None, label=None):
         number, servable = self.servable(name, version, label)

@@ -99,7 +99,8 @@ def test_pycocotools_reads_the_same(tmp_path):
         assert [data.class_names[c - 1] for c in example.classes] == [names[one["category_id"]] for one in expected]
         crowd = np.zeros(len(expected), bool) if example.crowd is None else example.crowd
         assert crowd.tolist() == [one["iscrowd"] == 1 for one in expected]
-        assert [] if example.areas is None else example.areas.tolist() == [one["area"] for one in expected]
+        areas = [] if example.areas is None else example.areas.tolist()
+        assert areas == [one["area"] for one in expected]
     assert total == 99
 
 

@@ -88,5 +88,7 @@ def test_a_machine_is_measured(small_config, voc_tree, tmp_path, monkeypatch):
     assert sum(not hasattr(batch.images, "numpy") for batch in traced) == 1
 
 
-def test_bfloat16_is_measured():
-    assert module.measure_bfloat16() > 0
+def test_the_speed_of_bfloat16_is_the_time_of_float32_over_its_own(monkeypatch):
+    seconds = {"float32": 3.0, "bfloat16": 2.0}
+    monkeypatch.setattr(module, "_seconds", lambda function: seconds[function()[0].dtype.name])
+    assert module.measure_bfloat16() == 1.5
