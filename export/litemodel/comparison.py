@@ -1,6 +1,7 @@
 """The answers of a TFLite file, and their comparison with the Keras model at the same size."""
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -75,5 +76,7 @@ def compare_with_keras(
             mean_average_precision(detect, dataset, title) for title, detect in (("Keras", ours), ("TFLite", theirs))
         )
         _LOG.info("mAP on %s at this size: %.4f of the Keras model, %.4f of the file", dataset.name, before, after)
+        if math.isnan(before):
+            raise ParityError(f"{dataset.name} has no objects, so there is no mAP to compare; give another --split")
         if not after >= before - LARGEST_MAP_LOSS:  # true for NaN
             raise ParityError(f"mAP falls by {before - after:.4f} (at most {LARGEST_MAP_LOSS})")

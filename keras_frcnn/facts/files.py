@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -122,6 +123,16 @@ def read_known(path: str | os.PathLike, read: Callable[[Any], T], fix: str) -> T
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(path, f"cannot be read ({type(error).__name__}: {error})", fix) from error
+
+
+def nan_to_none(value: float) -> float | None:
+    """A number for a JSON file, which has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def none_to_nan(value: float | None) -> float:
+    """The inverse of `nan_to_none`."""
+    return math.nan if value is None else value
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

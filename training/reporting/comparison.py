@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_known, refuse_folder
+from keras_frcnn.facts.files import none_to_nan, read_known, refuse_folder
 from keras_frcnn.facts.pages.rendering import MISSING, write_page
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 from training.reporting.curves import Curve, read_curves
@@ -112,12 +112,8 @@ def _read_measured(values: dict) -> tuple[bool, TrainingResult, dict[str, float]
     """Whether it is a detector that was measured, the result, and the area AP of each class of a detector."""
     if "ap" not in values:
         return False, read_result(values), None
-    aps = {name: _number(of_class["ap_area"]) for name, of_class in values["ap"]["classes"].items()}
+    aps = {name: none_to_nan(of_class["ap_area"]) for name, of_class in values["ap"]["classes"].items()}
     return True, read_result(values), aps
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _notes(runs: Sequence[FinishedRun]) -> list[str]:

@@ -11,11 +11,12 @@ from keras_frcnn.data.pictures.files import read_example
 from keras_frcnn.evaluation.detections.record import ImageDetections
 from keras_frcnn.facts.files import write_atomically
 
+PICTURES = 12  # images that are drawn
 _LONGEST_NAME = 50  # characters of an image id in the name of a file, of which file systems allow 255 bytes
 
 
 def write_pictures(
-    dataset: Dataset, detections: Sequence[ImageDetections], directory: pathlib.Path, count: int
+    dataset: Dataset, detections: Sequence[ImageDetections], directory: pathlib.Path, count: int = PICTURES
 ) -> list[pathlib.Path]:
     """Draw the detections with a score of at least `SHOWN_SCORE` on the first `count` images; returns the files.
 

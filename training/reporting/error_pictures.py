@@ -54,7 +54,7 @@ class ErrorPicture(NamedTuple):
 def error_pictures(dataset: Dataset, analysis: ErrorAnalysis) -> list[ErrorPicture]:
     """The worst images, worst first.  `analysis` is that of all examples of `dataset`.
 
-    Raises `tf.errors.InvalidArgumentError` if a chosen image cannot be decoded.
+    Raises InputError if a chosen image cannot be read.
     """
     return [_error_picture(dataset, analysis, chosen) for chosen in worst_pictures(analysis)]
 

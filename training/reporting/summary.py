@@ -7,6 +7,7 @@ from typing import NamedTuple
 from keras_frcnn.evaluation.metrics.recall import RecallResult
 from keras_frcnn.evaluation.metrics.voc_ap import VOCResult
 from keras_frcnn.evaluation.results.tables import recall_from_json
+from keras_frcnn.facts.files import none_to_nan
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 SUMMARY_PROPOSALS = 300  # proposals per image of the recall column: the paper's number at test time
@@ -67,7 +68,7 @@ def joined(rpn: TrainingResult, detector: TrainingResult) -> TrainingResult:
 def _validated(values: dict | None) -> Validated | None:
     if values is None or not values["scores"]:
         return None
-    scores = [(one["iteration"], math.nan if one["value"] is None else one["value"]) for one in values["scores"]]
+    scores = [(one["iteration"], none_to_nan(one["value"])) for one in values["scores"]]
     return Validated(values["measure"], tuple(scores), values["keep"])
 
 
@@ -103,7 +104,7 @@ def headlines(result: dict) -> dict[str, float]:
         means["coco"] = result["coco"]["ap"]
     leading = result.get("metric")
     numbers |= {METRIC_TITLES[metric]: means[metric] for metric in sorted(means, key=lambda metric: metric != leading)}
-    return {name: math.nan if value is None else value for name, value in numbers.items()}
+    return {name: none_to_nan(value) for name, value in numbers.items()}
 
 
 def training_table(results: Iterable[TrainingResult], missing: str = "-", not_measured: str = "") -> Table:

@@ -35,8 +35,6 @@ from training.run.options.evaluation import EvaluationOptions
 from training.run.stores.detections import detect_dataset
 from training.run.stores.proposals import load_proposals, measure_recall, measured_counts, store_proposals
 
-PICTURES = 12  # images that are drawn
-
 
 class _Found(NamedTuple):
     """What is evaluated."""
@@ -78,7 +76,7 @@ def _write(folder: pathlib.Path, found: _Found, measurement: Measurement, errors
         write_voc_results(folder / "voc_results", detections, dataset.class_names)
     except InputError as error:  # its format cannot hold every name; the other files can
         print(f"VOC result files not written: {error}")
-    write_pictures(dataset, detections, folder / "pictures", PICTURES)
+    write_pictures(dataset, detections, folder / "pictures")
     write_error_page(folder, dataset, errors)
 
 

@@ -14,8 +14,6 @@ from training.run.start import Run, detection_directory, feature_folder
 from training.run.stores.detections import detect_dataset
 from training.run.stores.features import delete_features
 
-PICTURES = 12  # images that are drawn
-
 
 def finish(run: Run, model: FasterRCNN, results: Sequence[TrainingResult]) -> None:
     """Write what the run folder does not hold yet, and print the results.  Only the chief calls it.
@@ -47,7 +45,7 @@ def _write_report(run: Run, model: FasterRCNN, results: Sequence[TrainingResult]
     dataset, directory = run.val_set, detection_directory(run, results[-1].name)
     detections = detect_dataset(model, dataset, directory, "detections")  # reads what `measure_detector` stored
     ap = results[-1].ap
-    if ap is None:  # an earlier process measured it, or the last step trained the RPN alone
+    if ap is None:  # an earlier process measured it
         ap = evaluate_voc(dataset.examples, detections, dataset.class_names)
-    write_pictures(dataset, detections, run.folder / "evaluation" / "pictures", PICTURES)
+    write_pictures(dataset, detections, run.folder / "evaluation" / "pictures")
     write_report(run.folder, results, dataset, detections, ap)

@@ -1,11 +1,10 @@
 """The doctor's findings as text and as JSON."""
 
-import math
-
 from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS, Coverage
 from keras_frcnn.data.doctor.checks.counts import counts_table
 from keras_frcnn.data.doctor.examine import AnchorCheck, Examination, anchor_options
 from keras_frcnn.data.doctor.findings import finding_line, summary_line, to_json
+from keras_frcnn.facts.files import nan_to_none
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 
@@ -63,7 +62,7 @@ def _coverage_to_json(coverage: Coverage) -> dict:
 
     def shares(values: tuple[float, ...]) -> dict[str, float | None]:
         named = zip(COVERAGE_IOUS, values, strict=True)
-        return {str(iou): None if math.isnan(share) else share for iou, share in named}
+        return {str(iou): nan_to_none(share) for iou, share in named}
 
     return {
         "scales": list(coverage.anchors.scales),

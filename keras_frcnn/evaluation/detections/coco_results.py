@@ -172,7 +172,7 @@ def read_detections(path: str | Path, class_names: Sequence[str], ids: COCOIds) 
     path = Path(path)
     if path.is_dir():
         records = read_voc_results(path, class_names, _split(path, class_names))
-        check_records(records, ids.images, len(class_names))
+        check_records(records, ids.images, len(class_names), f"{path}, ")
         found = {record.image_id: record for record in records}
         return [found.get(image_id, _record(image_id, ())) for image_id in ids.images]
     if path.suffix.lower() != ".json":

@@ -47,13 +47,16 @@ def check_record(record: ImageDetections, class_count: int) -> None:
         raise InputError(where, "a box or score is not finite", "check whether the training diverged")
 
 
-def check_records(records: Iterable[ImageDetections], image_ids: Collection[str], class_count: int) -> None:
+def check_records(
+    records: Iterable[ImageDetections], image_ids: Collection[str], class_count: int, source: str = ""
+) -> None:
     """Check the detections of a data set.
 
     Args:
       records: the detections, at most one record per image.
       image_ids: the images of the data set.
       class_count: the number of classes without background.
+      source: begins a message, such as the name of the file.
 
     Raises:
       InputError: detections belong to an unknown image, two records belong to the same image, or as in `check_record`.
@@ -61,7 +64,7 @@ def check_records(records: Iterable[ImageDetections], image_ids: Collection[str]
     seen = set()
     for record in records:
         check_record(record, class_count)
-        where = f"detections of image {record.image_id!r}"
+        where = f"{source}detections of image {record.image_id!r}"
         if record.image_id not in image_ids:
             fix = "use the detections and the annotations of the same split"
             raise InputError(where, "the image is not in the evaluated split", fix)

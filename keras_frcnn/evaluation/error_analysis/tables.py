@@ -5,7 +5,7 @@ import numpy as np
 from keras_frcnn.evaluation.error_analysis.analysis import ErrorAnalysis
 from keras_frcnn.evaluation.error_analysis.best_f1 import BestF1
 from keras_frcnn.evaluation.error_analysis.labels import CAUSES, KINDS, SIZES, object_sizes
-from keras_frcnn.evaluation.results.tables import to_json
+from keras_frcnn.facts.files import nan_to_none
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 
@@ -100,15 +100,15 @@ def errors_to_json(analysis: ErrorAnalysis) -> dict:
     order = [*range(1, len(analysis.confusion)), 0]
     return {
         "thresholds": analysis.thresholds._asdict(),
-        "mean_ap_area": to_json(analysis.mean_ap),
-        "mean_ap_area_all_fixed": to_json(analysis.fixed_ap),
+        "mean_ap_area": nan_to_none(analysis.mean_ap),
+        "mean_ap_area_all_fixed": nan_to_none(analysis.fixed_ap),
         "costs": {
             entry.kind: {
                 "false_positives": entry.false_positives,
                 "misses": entry.misses,
-                "mean_ap_area_if_fixed": to_json(entry.mean_ap),
-                "gain": to_json(entry.cost),
-                "gain_of_classes": dict(zip(analysis.class_names, map(to_json, entry.class_costs), strict=True)),
+                "mean_ap_area_if_fixed": nan_to_none(entry.mean_ap),
+                "gain": nan_to_none(entry.cost),
+                "gain_of_classes": dict(zip(analysis.class_names, map(nan_to_none, entry.class_costs), strict=True)),
             }
             for entry in analysis.costs
         },
@@ -131,4 +131,4 @@ def errors_to_json(analysis: ErrorAnalysis) -> dict:
 
 def _best_f1_values(entry: BestF1) -> dict[str, float | None]:
     """The numbers of one class by their names."""
-    return {name: to_json(value) for name, value in entry._asdict().items() if name != "class_name"}
+    return {name: nan_to_none(value) for name, value in entry._asdict().items() if name != "class_name"}

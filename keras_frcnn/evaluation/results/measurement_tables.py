@@ -16,6 +16,7 @@ from keras_frcnn.evaluation.results.tables import (
     number,
     recall_to_json,
 )
+from keras_frcnn.facts.files import nan_to_none
 
 # Of COCO's twelve figures: title, IoU, size of the objects, most detections of an image and class.
 COCO_ROWS = {
@@ -134,7 +135,7 @@ def measurement_to_json(measurement: Measurement) -> dict[str, Any]:
     first = ["coco", "ap"] if measurement.metric == "coco" else ["ap", "coco"]
     values: dict[str, Any] = {
         "metric": measurement.metric,
-        "leading": {"title": leading.title, "value": _plain(leading.value), "interval": _ends(leading.interval)},
+        "leading": {"title": leading.title, "value": nan_to_none(leading.value), "interval": _ends(leading.interval)},
         **{name: parts[name] for name in first},
     }
     if measurement.recall is not None:
@@ -148,7 +149,7 @@ def coco_to_json(result: COCOResult) -> dict[str, Any]:
     """Plain values for `json.dump`, with None for NaN."""
 
     def plain(figures: Figures) -> dict[str, float | None]:
-        return {name: _plain(value) for name, value in figures._asdict().items()}
+        return {name: nan_to_none(value) for name, value in figures._asdict().items()}
 
     return {
         **plain(result.figures),
@@ -197,8 +198,4 @@ def _interval(interval: Interval | None) -> str:
 
 
 def _ends(interval: Interval | None) -> list[float | None] | None:
-    return None if interval is None else [_plain(interval.low), _plain(interval.high)]
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return None if interval is None else [nan_to_none(interval.low), nan_to_none(interval.high)]

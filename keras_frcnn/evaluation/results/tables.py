@@ -3,13 +3,13 @@
 Axes: N numbers of proposals, T IoU thresholds.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_frcnn.evaluation.metrics.recall import ClassRecall, RecallResult
 from keras_frcnn.evaluation.metrics.voc_ap import VOCResult
+from keras_frcnn.facts.files import nan_to_none, none_to_nan
 from keras_frcnn.facts.pages.tables import Table, format_table, number
 
 SHOWN_IOU_THRESHOLDS = (0.5, 0.7)  # the columns of the recall table; JSON files hold all thresholds
@@ -101,13 +101,13 @@ def ap_to_json(result: VOCResult) -> dict:
     return {
         "iou_threshold": result.iou_threshold,
         "images": result.images,
-        "mean_ap_11point": to_json(result.mean_11point),
-        "mean_ap_area": to_json(result.mean_area),
+        "mean_ap_11point": nan_to_none(result.mean_11point),
+        "mean_ap_area": nan_to_none(result.mean_area),
         "classes_without_objects": list(result.classes_without_objects),
         "classes": {
             entry.class_name: {
-                "ap_11point": to_json(entry.ap_11point),
-                "ap_area": to_json(entry.ap_area),
+                "ap_11point": nan_to_none(entry.ap_11point),
+                "ap_area": nan_to_none(entry.ap_area),
                 "objects": entry.objects,
                 "detections": entry.detections,
             }
@@ -121,7 +121,7 @@ def recall_to_json(result: RecallResult) -> dict:
 
     def by_threshold(recalls: np.ndarray) -> dict[str, float | None]:
         named = zip(result.iou_thresholds, recalls, strict=True)
-        return {f"{threshold:.2f}": to_json(recall) for threshold, recall in named}
+        return {f"{threshold:.2f}": nan_to_none(recall) for threshold, recall in named}
 
     return {
         "images": result.images,
@@ -129,9 +129,9 @@ def recall_to_json(result: RecallResult) -> dict:
         "proposals": [
             {
                 "count": int(count),
-                "mean_proposals": to_json(proposals),
+                "mean_proposals": nan_to_none(proposals),
                 "recall": by_threshold(recalls),
-                "average_recall": to_json(average),
+                "average_recall": nan_to_none(average),
             }
             for count, proposals, recalls, average in zip(
                 result.counts, result.mean_proposals, result.recalls, result.average_recalls, strict=True
@@ -155,14 +155,14 @@ def recall_from_json(values: dict) -> RecallResult:
     proposals = values["proposals"]
 
     def recalls(entries: Sequence[dict]) -> np.ndarray:  # (N, T)
-        return np.array([[_from_json(recall) for recall in entry["recall"].values()] for entry in entries])
+        return np.array([[none_to_nan(recall) for recall in entry["recall"].values()] for entry in entries])
 
     return RecallResult(
         counts=tuple(entry["count"] for entry in proposals),
         iou_thresholds=tuple(map(float, proposals[0]["recall"])),
         recalls=recalls(proposals),
-        average_recalls=np.array([_from_json(entry["average_recall"]) for entry in proposals]),
-        mean_proposals=np.array([_from_json(entry["mean_proposals"]) for entry in proposals]),
+        average_recalls=np.array([none_to_nan(entry["average_recall"]) for entry in proposals]),
+        mean_proposals=np.array([none_to_nan(entry["mean_proposals"]) for entry in proposals]),
         objects=values["objects"],
         images=values["images"],
         classes=tuple(
@@ -170,12 +170,3 @@ def recall_from_json(values: dict) -> RecallResult:
             for name, of_class in values["classes"].items()
         ),
     )
-
-
-def to_json(value: float) -> float | None:
-    """A value for `json.dump`: None for NaN."""
-    return None if math.isnan(value) else float(value)
-
-
-def _from_json(value: float | None) -> float:
-    return math.nan if value is None else value

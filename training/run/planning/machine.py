@@ -204,7 +204,10 @@ def _time_calls(function: Callable[[Batch], Any], samples: Sequence[_Sample], st
 
 
 def _fit(samples: Sequence[_Sample], call: Callable[[], Any]) -> tuple[Line, float]:
-    """Call the function for each batch of `_stream`; the first call of each size does not count but as tracing."""
+    """Call the function for each batch of `_stream`.
+
+    The first call of each size is not measured.  That of the first size gives the time of tracing.
+    """
     seconds = [[_seconds(call) for _ in range(REPETITIONS + 1)] for _ in samples]
     medians = [statistics.median(values[1:]) for values in seconds]
     return _line(samples, medians), max(0.0, seconds[0][0] - medians[0])

@@ -154,7 +154,7 @@ def _with_iterations(forecast: Forecast, steps: Sequence[Step], spent: float) ->
     missing = [step.name for step in steps if step.name not in known]
     if missing:
         fix = "give a plan that was made for this command"
-        raise InputError("the plan file, field plan.forecast.steps", f"has no {', '.join(missing)}", fix)
+        raise InputError("--config, field plan.forecast.steps", f"has no {', '.join(missing)}", fix)
     return forecast._replace(
         steps=tuple(known[step.name]._replace(iterations=step.iterations) for step in steps), start=spent
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_known, write_json
+from keras_frcnn.facts.files import nan_to_none, none_to_nan, read_known, write_json
 from training.engine.distribution import is_chief, wait_for_all
 
 RECORD = "validation.json"
@@ -140,11 +140,11 @@ class Validation:
 
 def to_json(measure: str, scores: Sequence[Score]) -> dict[str, Any]:
     """Plain values for a JSON file, with None for NaN."""
-    values = [{"iteration": one.iteration, "value": None if math.isnan(one.value) else one.value} for one in scores]
+    values = [{"iteration": one.iteration, "value": nan_to_none(one.value)} for one in scores]
     return {"measure": measure, "scores": values}
 
 
 def _from_json(stored: dict[str, Any]) -> tuple[str, list[Score]]:
     """Measure and scores that `to_json` made plain."""
     scores = [(int(one["iteration"]), one["value"]) for one in stored["scores"]]
-    return stored["measure"], [Score(done, math.nan if value is None else float(value)) for done, value in scores]
+    return stored["measure"], [Score(done, float(none_to_nan(value))) for done, value in scores]

@@ -16,7 +16,7 @@ from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.facts.config import AnchorConfig
 from keras_frcnn.geometry.anchors import base_anchors, base_areas
 
-STRIDE = 16  # pixels of a feature cell; equals the backbone's, which this room must not import
+STRIDE = 16  # pixels of a feature cell: `backbone.STRIDE`, which modules of keras_frcnn.data must not import
 COVERAGE_IOUS = (0.5, 0.7)
 
 

@@ -190,7 +190,7 @@ def test_a_plan_for_another_command_is_refused(voc_tree, tmp_path, plan_file):
     values = read_json(plan_file)
     values["plan"]["forecast"]["steps"] = values["plan"]["forecast"]["steps"][:1]
     write_json(plan_file, values)
-    with pytest.raises(InputError, match=r"field plan\.forecast\.steps: has no step2, step3, step4; give a plan"):
+    with pytest.raises(InputError, match=r"--config, field plan\.forecast\.steps: has no step2, step3, step4;"):
         planned(asked(voc_tree, tmp_path / "run", "--config", str(plan_file)))
 
 

@@ -20,7 +20,7 @@ SHARES = {
     "rpn+head": 0.25,
     "backbone+rpn+head": 1.0,
 }
-FEWEST_ITERATIONS = 50  # of a step that trains the backbone; with fewer, a plan is not worth the name
+FEWEST_ITERATIONS = 50  # of a step that trains the backbone; with fewer, the budget is refused as too small
 
 _BUILDING = 5.0  # seconds to build the model, before the first step
 _STEP = 6.0  # seconds of a step for checkpoints and for the pictures in TensorBoard
