@@ -42,6 +42,7 @@ class Row(NamedTuple):
 
     options: str
     shares: tuple[str, tuple[str, ...]] = ("", ())  # the row and the names of its steps that this one has in common
+    start: str = ""  # the row whose detector is the start, in the place of --weights
 
 
 FIRST, SECOND, THIRD = ("step1",), ("step1", "step2"), ("step1", "step2", "step3")
@@ -76,6 +77,7 @@ ROWS = {
         ("balanced", SECOND),
     ),
     "released anchors": Row(f"{STEPS} {ITERATIONS} {STEP1} {BALANCED} --anchor-shapes released"),
+    "second round": Row(f"{STEPS} {ITERATIONS} {STEP1} {BALANCED}", start="balanced"),
     "joint": Row("--learning-rate 0.002 --iterations 1300"),
     "joint, balanced": Row(f"--learning-rate 0.002 --iterations 1300 {BALANCED}"),
 }
@@ -90,6 +92,8 @@ class Figures(NamedTuple):
 
     area: float
     eleven_point: float
+    lowest: float  # area AP of the worst class
+    after_step2: float  # area AP; that of joint training is its result
     minutes: float  # of training
 
 
@@ -105,7 +109,8 @@ def main() -> None:
     for name in asked.rows:
         found[name] = [run_row(name, seed, asked) for seed in asked.seeds]
         print(f"{name:<24}", *(text(values) for values in zip(*found[name], strict=True)), flush=True)
-    print(f"\n{'row':<24} area AP          11-point AP      minutes of training")
+    titles = ("area AP", "11-point AP", "worst class", "after step 2", "minutes of training")
+    print(f"\n{'row':<24}", *(f"{title:<17}" for title in titles))
     for name, figures in found.items():
         print(f"{name:<24}", *(text(values) for values in zip(*figures, strict=True)))
 
@@ -129,10 +134,11 @@ def run_row(name: str, seed: int, asked: argparse.Namespace) -> Figures:
 def train(row: Row, name: str, folder: pathlib.Path, seed: int, asked: argparse.Namespace) -> None:
     """Run the steps of a row without the report, so that the stored features stay for other rows."""
     other, shared = row.shares
-    if other:
-        run_row(other, seed, asked)
+    for needed in filter(None, (other, row.start)):
+        run_row(needed, seed, asked)
+    weights = asked.weights if not row.start else str(asked.out / f"seed{seed}" / row.start.replace(" ", "-"))
     words = f"{COMMON} {row.options} --seed {seed}".split()
-    words += ["--data", asked.data, "--weights", asked.weights, "--run", str(folder)]
+    words += ["--data", asked.data, "--weights", weights, "--run", str(folder)]
     is_joint = name.startswith("joint")
     parse = joint.parse_arguments if is_joint else alternate.parse_arguments
     make_steps = joint_training if is_joint else four_steps
@@ -143,6 +149,10 @@ def train(row: Row, name: str, folder: pathlib.Path, seed: int, asked: argparse.
             link_steps(asked.out / f"seed{seed}" / other.replace(" ", "-"), folder, shared)
         model = FasterRCNN(run.config, run.train_set.class_names, seed=seed, dtype=options.precision)
         run_steps(run, model, start, make_steps(options))
+    if name in {other.start for other in ROWS.values()}:
+        finished = FasterRCNN(run.config, model.class_names, seed=seed)
+        finished.set_weights(model.get_weights())
+        finished.save(folder / "model.keras")
 
 
 def link_steps(source: pathlib.Path, target: pathlib.Path, steps: tuple[str, ...]) -> None:
@@ -158,11 +168,13 @@ def link_steps(source: pathlib.Path, target: pathlib.Path, steps: tuple[str, ...
 
 
 def figures_of(folder: pathlib.Path) -> Figures:
-    """The average precision after the last step, and the minutes of all steps."""
+    """The average precision after the last step and after step 2, and the minutes of all steps."""
     results = [read_json(path) for path in sorted((folder / "evaluation").glob("*.json"))]
-    last = [result for result in results if "ap" in result][-1]
+    measured = [result["ap"] for result in results if "ap" in result]
+    first, last = measured[0], measured[-1]
     minutes = {result["name"]: result["training"]["minutes"] for result in results}
-    return Figures(last["ap"]["mean_ap_area"], last["ap"]["mean_ap_11point"], sum(minutes.values()))
+    lowest = min(one["ap_area"] for one in last["classes"].values())
+    return Figures(last["mean_ap_area"], last["mean_ap_11point"], lowest, first["mean_ap_area"], sum(minutes.values()))
 
 
 if __name__ == "__main__":
