@@ -186,6 +186,7 @@ def test_a_list_on_standard_input_of_another_process(saved, photos, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line(saved, photos, tmp_path):
     """The process gets SIGINT after its first picture."""
     link = tmp_path / "links"

@@ -43,11 +43,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> PlanArguments:
     parser.add_argument("--joint", **_JOINT)  # type: ignore[arg-type]
     parser.add_argument("--out", metavar="FILE.json", required=True, help="the file to write")
     parsed = parser.parse_args(arguments)
-    request = request_of(
-        JointOptions if joint else AlternationOptions, parsed, {"options.run": "runs"}, always_plans=True
-    )
+    assumed = {"options.run": "runs"}
     if joint:
-        return PlanArguments(request, joint_training, "training.joint", parsed.out)
+        planned = request_of(JointOptions, parsed, assumed, always_plans=True)
+        return PlanArguments(planned, joint_training, "training.joint", parsed.out)
+    request = request_of(AlternationOptions, parsed, assumed, always_plans=True)
     request = request._replace(options=with_table(request.options))
     return PlanArguments(request, four_steps, "training.alternate", parsed.out)
 

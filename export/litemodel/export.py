@@ -8,7 +8,7 @@ import re
 from export.litemodel.comparison import compare_with_keras
 from export.litemodel.flatbuffer import describe_operators
 from export.litemodel.graph import convert
-from export.litemodel.metadata import add_files, with_metadata
+from export.litemodel.metadata import add_files, check_labels, with_metadata
 from export.litemodel.quantisation import quantize
 from export.shared.average_precision import read_dataset
 from export.shared.destination import check_free
@@ -40,6 +40,7 @@ def export(options: argparse.Namespace) -> None:
     path = check_out(options)
     check_calibration(options)
     model = load_for_export(options)
+    check_labels(model.class_names)
     ranks = wanted_ranks(options, model.head)
     measured_on = options.calibrate if options.quantize == "int8" else ()
     calibration = [resize_picture(image, size).numpy() for image in given_images(measured_on, model.config.image)]

@@ -19,6 +19,7 @@ from ai_edge_litert.schema_py_generated import BufferT, MetadataT
 from export.litemodel.flatbuffer import pack, unpack
 from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS
 from keras_frcnn.facts.config import DetectorConfig, config_to_dict
+from keras_frcnn.facts.errors import InputError
 
 NAME = "TFLITE_METADATA"
 LABELS, CONFIG = "labels.txt", "config.json"
@@ -42,6 +43,17 @@ def with_metadata(content: bytes, size: tuple[int, int]) -> bytes:
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or ()), entry]
     return pack(model)
+
+
+def check_labels(class_names: Sequence[str]) -> None:
+    """Raise InputError for a class name of several lines: labels.txt has one class in each line."""
+    for name in class_names:
+        if "".join(name.splitlines()) != name:
+            raise InputError(
+                f"class {name!r}",
+                "has a line break, which labels.txt cannot hold",
+                "rename it with --class-map and train again",
+            )
 
 
 def add_files(

@@ -83,6 +83,7 @@ def test_a_detector_has_the_limit_as_an_argument(model, tmp_path):
         detector.detect([], max_pixels=0)
 
 
+@pytest.mark.slow
 def test_a_large_picture_takes_no_memory(tmp_path):
     """The pixels of this file would take 1.2 GB."""
     path = tmp_path / "black.png"

@@ -96,7 +96,7 @@ def _read(folder: str, letter: str) -> FinishedRun:
     results: dict[str, TrainingResult] = {}
     for _, result, _ in sorted(measured, key=lambda entry: entry[0]):  # first those of the RPNs
         results[result.name] = joined(results[result.name], result) if result.name in results else result
-    class_aps = next((aps for _, _, aps in reversed(measured) if aps is not None), {})
+    class_aps: dict[str, float] = next((aps for _, _, aps in reversed(measured) if aps is not None), {})
     return FinishedRun(
         letter,
         folder,

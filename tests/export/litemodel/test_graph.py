@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.litemodel.comparison import keras_detector
-from export.litemodel.graph import detection_function, fold_transposed_weights, with_exact_thresholds
+from export.litemodel.graph import convert, detection_function, fold_transposed_weights, with_exact_thresholds
 from keras_frcnn.data.pictures.images import resize_picture
+from keras_frcnn.network.roi_pooling import GROUP
 from keras_frcnn.rules.suppression import suppress
 
 SIZE = (64, 96)
@@ -75,17 +76,19 @@ def test_weights_that_the_converter_leaves_transposed_are_folded(graph_of):
     np.testing.assert_allclose(answer, x * weights.T, rtol=1e-6)
 
 
-def test_only_the_corners_of_one_sample_are_gathered_at_a_time(graph_of, content):
-    """A delegate runs arithmetic in parts: a gather that depends on no earlier gather would run before all of them."""
-    graph, names = graph_of(content)
-    waits = {}  # whether a tensor depends on the corners that some gather returns
-    free = 0
-    for operator, name in zip(graph.operators, names, strict=True):
-        waiting = any(waits.get(index, False) for index in operator.inputs)
-        corners = name == "GATHER" and list(graph.tensors[operator.outputs[0]].shape) == [1, 40, 7, 7, 512]
-        free += corners and not waiting
-        waits.update({index: waiting or corners for index in operator.outputs})
-    assert free == 4
+def test_roi_pooling_is_matrix_products_of_groups(graph_of, make_model, small_config):
+    """No tensor holds the samples of all regions, and nothing of the features is gathered."""
+    config = dataclasses.replace(small_config, test=dataclasses.replace(small_config.test, post_nms_topk=2 * GROUP + 7))
+    graph, names = graph_of(convert(make_model(config=config), SIZE))
+    assert names.count("BATCH_MATMUL") == 2 * 3
+    shapes = [tuple(graph.tensors[operator.outputs[0]].shape) for operator in graph.operators]
+    pooled = [
+        shape for shape, name in zip(shapes, names, strict=True) if name == "MAX_POOL_2D" and shape[1:3] == (7, 7)
+    ]
+    assert [shape[0] for shape in pooled] == [GROUP, GROUP, 7]
+    assert not [
+        shape for shape, name in zip(shapes, names, strict=True) if name.startswith("GATHER") and shape[-1] == 512
+    ]
 
 
 def test_rows_without_a_detection_hold_zeros(make_model, small_config, pictures):

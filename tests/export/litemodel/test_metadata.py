@@ -4,8 +4,12 @@ import json
 import zipfile
 
 import flatbuffers
+import pytest
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.number_types import Uint8Flags, Uint32Flags, UOffsetTFlags
+
+from export.litemodel.metadata import check_labels
+from keras_frcnn.facts.errors import InputError
 
 
 class Table:
@@ -80,3 +84,10 @@ def test_labels_and_configuration_are_files_in_the_file(exported, model):
     assert facts["input"] == {"height": 64, "width": 96, "channels": "RGB", "type": "uint8"}
     assert facts["quantization"] == "float16"
     assert facts["detector"]["test"]["max_detections"] == model.config.test.max_detections
+
+
+@pytest.mark.parametrize("name", ["cat\nfish", "cat\u2028fish", "cat\r"])
+def test_a_class_name_of_several_lines_is_refused(name):
+    with pytest.raises(InputError, match=r"class 'cat.*': has a line break, which labels.txt cannot hold; rename it"):
+        check_labels(("dog", name))
+    check_labels(("dog", "Käfer\t2"))

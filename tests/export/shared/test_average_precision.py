@@ -10,6 +10,7 @@ from export.shared.parity import PictureDetections
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import DetectorConfig, ImageConfig
+from keras_frcnn.facts.errors import InputError
 
 NOTHING = PictureDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
@@ -20,7 +21,9 @@ def test_the_boxes_of_the_data_refer_to_what_the_model_sees(voc_tree, exif, poli
     names = load_dataset(DataSpec(data=options.data), "val").class_names
     model = SimpleNamespace(class_names=names, config=DetectorConfig(image=ImageConfig(exif=exif)))
     assert read_dataset(options, model).exif == policy
-    assert read_dataset(SimpleNamespace(data=None), model) is None
+    assert read_dataset(SimpleNamespace(data=None, split=None), model) is None
+    with pytest.raises(InputError, match="--split val: given without --data; give --data as well"):
+        read_dataset(SimpleNamespace(data=None, split="val"), model)
 
 
 def test_map_of_the_truth_is_one_and_of_nothing_zero(voc_tree):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_frcnn.data.example import Dataset
+from training.alternate import parse_arguments
 from training.engine.progress import RunProgress
 from training.four_steps import FOUR_STEPS, JOINT_TRAINING, TOGETHER
 from training.reporting.summary import TrainingResult
@@ -15,7 +16,8 @@ from training.run.training import check_shared_backbone, run_steps
 
 def make_run(folder, model) -> Run:
     none = Dataset("none", model.class_names, (), {})
-    return Run(folder, None, model.config, none, none)
+    options = parse_arguments(["--data", "synthetic", "--run", str(folder), "--weights", "none"]).options
+    return Run(folder, options, model.config, none, none)
 
 
 @pytest.mark.parametrize(

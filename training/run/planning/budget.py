@@ -120,7 +120,7 @@ class TimeBudget:
 
     def end(self, name: str) -> None:
         """Note how long the step really took."""
-        self._real[name] = self._seconds(name)
+        self._real[name] = self._seconds(name) or 0.0
         self._current = None
         self.save()
 

@@ -141,16 +141,12 @@ def make_dataset(
 
     Raises:
       InputError: a class is not among the class names, a picture file cannot be read or is too large, there are no
-        objects to take the class names from, a class name has a line break, or `problems` is strict and there is a
-        fault.
+        objects to take the class names from, or `problems` is strict and there is a fault.
     """
     if class_names is None:
         class_names = sorted({annotated.class_name for picture in pictures for annotated in picture.objects})
         if not class_names:
             raise InputError(name, "there are no objects to take the class names from", "specify --class-names")
-    for class_name in class_names:
-        if "".join(class_name.splitlines()) != class_name:
-            raise InputError(f"{name}, class {class_name!r}", "has a line break", "rename it with --class-map")
     class_numbers = {class_name: number for number, class_name in enumerate(class_names, start=1)}
     readable: list[tuple[AnnotatedPicture, PictureHeader]] = []
     for picture in pictures:

@@ -225,13 +225,6 @@ def test_an_unknown_class_is_named(make):
         make(("cat", (1, 2, 3, 4)), ("cow", (1, 2, 3, 4)), class_names=["cat", "dog"])
 
 
-@pytest.mark.parametrize("name", ["cat\nfish", "cat\u2028fish", "cat\r"])
-def test_a_class_name_of_several_lines_is_refused(make, name):
-    # The label files of exports have one class in each line.
-    with pytest.raises(InputError, match=r"^data, class 'cat.*': has a line break; rename it with --class-map"):
-        make((name, (1, 2, 3, 4)))
-
-
 def test_a_split_without_objects_needs_class_names(make):
     with pytest.raises(InputError, match="^data: there are no objects to take the class names from; specify"):
         make()

@@ -148,7 +148,7 @@ def test_data_that_was_never_seen_is_planned_sensibly(name):
     assert all(step.iterations >= 50 for step in found.forecast.steps)
     assert 1 <= detector.rpn.min_size <= 16
     # As a file, it gives the same options.
-    values, notes = read_values(json.loads(json.dumps(plan_to_json(found))), type(found.options), "plan.json")
+    values, notes = read_values(json.loads(json.dumps(plan_to_json(found, {}))), type(found.options), "plan.json")
     chosen = {choice.key: choice.value for choice in found.choices}
     assert values == {**chosen, "options.budget": "2h"} and notes is not None and notes.forecast == found.forecast
     assert len(plan_lines(found, type(found.options))) > len(found.choices)
