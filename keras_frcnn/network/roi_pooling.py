@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_frcnn.facts.structures import Tensor
 
-GROUP = 50  # boxes that `roi_pool_by_products` pools at a time
+GROUP = 8  # boxes that `roi_pool_by_products` pools at a time: their samples along x fit into a cache
 
 
 def crop(features: Tensor, boxes: Tensor, image_sizes: Tensor, crop_size: int, stride: int) -> Tensor:
