@@ -133,7 +133,7 @@ def _model_of(run: Run, start: Start) -> FasterRCNN:
 def _explained(error: Exception, folder: pathlib.Path) -> int | None:
     """Print what stopped the steps, if it is known; returns the exit status, or None for another error.
 
-    Raises OSError for a full disk.
+    Raises OSError for a full disk, and for a file of the run that cannot be read.
     """
     status = 1
     if isinstance(error, NonFiniteLoss):
@@ -148,6 +148,8 @@ def _explained(error: Exception, folder: pathlib.Path) -> int | None:
         problem = f"out of memory ({reason_of(error)})"
         if os.strerror(errno.ENOSPC) in error.message:  # TensorFlow has one error for full disks and full memories
             raise OSError(errno.ENOSPC, reason_of(error), str(folder)) from error
+    elif isinstance(error, tf.errors.OpError) and str(folder) in error.message:  # a file of the run
+        raise OSError(errno.EIO, reason_of(error), str(folder)) from error
     else:
         return None
     print(f"error: {problem}; {fix}", file=sys.stderr)

@@ -65,7 +65,7 @@ def build(pipeline: beam.Pipeline, wanted: Wanted) -> None:
     _write(failed, f"{wanted.out}/errors", "Errors")
     if wanted.coco:
         by_id = sorted_out[ANSWERED] | "By id" >> beam.Map(_with_id) | "Same id" >> beam.GroupByKey()
-        rows = by_id | beam.FlatMapTuple(_coco_rows, load_class_numbers(wanted.model))
+        rows = by_id | beam.FlatMap(_coco_rows, load_class_numbers(wanted.model))
         place = pipeline | "COCO file" >> beam.Create([f"{wanted.out}/{COCO}"])
         _ = place | beam.Map(_write_list, beam.pvalue.AsIter(rows))
 
@@ -158,9 +158,9 @@ def _with_id(line: Line) -> tuple[str, Line]:
     return str(own_image_id(stem)), line
 
 
-def _coco_rows(image_id: str, lines: Iterable[Line], numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+def _coco_rows(same_id: tuple[str, Iterable[Line]], numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """The rows of a COCO results file for the pictures of one id; if there are several, their ids are their paths."""
-    together = list(lines)
+    image_id, together = same_id[0], list(same_id[1])
     for line in together:
         own = own_image_id(image_id) if len(together) == 1 else line["image"]
         for one in line["detections"]:
