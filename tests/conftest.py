@@ -2,8 +2,11 @@
 
 import contextlib
 import functools
+import http.server
 import os
 import shutil
+import threading
+from pathlib import Path
 
 # `make test-gpu` sets this variable. All other tests run on the CPU, whatever the machine has.
 if os.environ.get("KERAS_FRCNN_TEST_GPU") != "1":
@@ -19,12 +22,52 @@ hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 CLASS_NAMES = ("cat", "dog", "hen")
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("keras_frcnn", "training", "export")
+
+
+def runnable_modules() -> list[str]:
+    """The names of the modules that `python -m` runs."""
+    paths = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    runnable = [path for path in paths if '__name__ == "__main__"' in path.read_text(encoding="utf-8")]
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in runnable]
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes `runnable_module` runs once for each of them."""
+    if "runnable_module" in metafunc.fixturenames:
+        metafunc.parametrize("runnable_module", runnable_modules())
+
+
+@pytest.fixture(scope="session")
+def command_lines():
+    """The names of the modules that `python -m` runs."""
+    return runnable_modules()
 
 
 @pytest.fixture(autouse=True)
 def progress_bars_are_shown(monkeypatch):
     """A command line that a test calls with --quiet hides the bars of its whole process: show them again."""
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def serve_folder():
+    """`with serve_folder(folder) as address`: a web server with the files of a folder, which prints nothing."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    @contextlib.contextmanager
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+            server.shutdown()
+
+    return serve
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,8 @@
 """`keras_frcnn.detect` on pictures that are not files, and in slices."""
 
-import functools
-import http.server
 import io
 import json
 import sys
-import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,18 +33,10 @@ def without_proxy(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def site(folder):
+def site(serve_folder, folder):
     """The address of a web server with the pictures of the folder."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serve_folder(folder) as address:
+        yield address
 
 
 def shown(capsys):

@@ -86,13 +86,6 @@ COMMANDS = shown_commands()
 PYTHON = [fence for fence in FENCES if fence.info.split()[:1] == ["python"]]
 
 
-def command_lines() -> list[str]:
-    """The modules that `python -m` runs."""
-    paths = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-    runnable = [path for path in paths if '__name__ == "__main__"' in path.read_text(encoding="utf-8")]
-    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in runnable]
-
-
 def help_text(module: str) -> str:
     """What `python -m module --help` prints."""
     printed = io.StringIO()
@@ -119,8 +112,8 @@ def test_fences_and_prose_are_told_apart() -> None:
     assert shell_words("$ a b | c") == [["a", "b"]]
 
 
-def test_there_is_something_to_check() -> None:
-    assert len(COMMANDS) > 15 and len(PYTHON) > 3 and len(command_lines()) > 6
+def test_there_is_something_to_check(command_lines) -> None:
+    assert len(COMMANDS) > 15 and len(PYTHON) > 3 and len(command_lines) > 6
     assert any("run" in fence.info.split() for fence in PYTHON)
 
 
@@ -155,8 +148,8 @@ def test_commands_use_modules_and_options_that_exist(
         assert end.code == 0, f"{label}: {capsys.readouterr().err}"
 
 
-def test_options_named_in_the_text_exist() -> None:
-    known = OTHER_OPTIONS.union(*(options_of(help_text(module)) for module in command_lines()))
+def test_options_named_in_the_text_exist(command_lines) -> None:
+    known = OTHER_OPTIONS.union(*(options_of(help_text(module)) for module in command_lines))
     # CHANGELOG.md may name options that are gone.
     named = [entry for entry in INLINE_CODE if entry[0] != "CHANGELOG.md"]
     unknown = [(page, line, option) for page, line, code in named for option in options_of(code) - known]

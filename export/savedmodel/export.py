@@ -13,7 +13,7 @@ from export.savedmodel.comparison import compare_with_keras, detect
 from export.savedmodel.signatures import save
 from export.savedmodel.warmup import write_warmup
 from export.shared.average_precision import mean_average_precision, read_dataset
-from export.shared.destination import check_free
+from export.shared.destination import check_free, check_own
 from export.shared.loading import in_precision, load_for_export
 from export.shared.pictures import images_to_compare
 from export.shared.reference import detect_with_keras
@@ -110,7 +110,7 @@ def _target(options: argparse.Namespace) -> pathlib.Path:
     if not (target.name.isascii() and target.name.isdigit()):
         fix = f"give {target}/1: TensorFlow Serving loads the folder with the highest number"
         raise InputError(f"--out {target}", "does not end in a version number", fix)
-    if target.exists() and options.force and not (target / "saved_model.pb").is_file():
-        raise InputError(target, "is not a SavedModel, so it is not replaced", "give another --out")
+    if target.exists() and options.force:
+        check_own(target, "saved_model.pb", "a SavedModel")
     check_free(target, options.force)
     return target

@@ -6,6 +6,12 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import make_writable
 
 
+def check_own(path: pathlib.Path, mark: str, what: str) -> None:
+    """Raise InputError if the folder that `--force` would replace lacks the file `mark`, and so is not `what`."""
+    if not (path / mark).is_file():
+        raise InputError(path, f"is not {what}, so it is not replaced", "give another --out")
+
+
 def check_free(path: pathlib.Path, force: bool) -> None:
     """Check that an export may be written to `path`, and create the parent folder.
 

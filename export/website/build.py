@@ -13,7 +13,7 @@ from typing import Any
 
 from export.litemodel import export as litemodel
 from export.litemodel.metadata import CONFIG, LABELS
-from export.shared.destination import check_free
+from export.shared.destination import check_free, check_own
 from export.shared.options import WEB_QUANTIZATION
 from export.shared.running import run_export
 from export.website.runtime import CORE, Package, fetch_runtime, write_runtime
@@ -47,8 +47,8 @@ def export(options: argparse.Namespace) -> None:
     out = pathlib.Path(options.out)
     if out.is_file():
         raise InputError(out, "is a file", "give the name of a folder with --out")
-    if options.force and out.is_dir() and any(out.iterdir()) and not (out / SETTINGS).is_file():
-        raise InputError(out, "is not a page of export.web, so it is not replaced", "give another --out")
+    if options.force and out.is_dir() and any(out.iterdir()):
+        check_own(out, SETTINGS, "a page of export.web")
     check_free(out, options.force)
     archives = fetch_runtime()  # before the model is made, which takes minutes
     with tempfile.TemporaryDirectory() as folder:

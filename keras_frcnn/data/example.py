@@ -20,6 +20,11 @@ class Example(NamedTuple):
     crowd: np.ndarray | None = None  # (N,) bool, regions of many objects (COCO), also difficult; None: there are none
     areas: np.ndarray | None = None  # (N,) float64, pixels, for COCO's sizes; None: the areas of the boxes
 
+    @property
+    def is_crowd(self) -> np.ndarray:
+        """Whether each object is a crowd region: (N,) bool."""
+        return np.zeros(len(self.boxes), bool) if self.crowd is None else self.crowd
+
 
 class Dataset(NamedTuple):
     """All examples of one split."""

@@ -16,7 +16,6 @@ from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import exit_on_input_error
-from keras_frcnn.facts.files import refuse_folder
 from keras_frcnn.facts.logs import quiet_tensorflow
 from keras_frcnn.facts.options import add_options, from_options, given_options
 from keras_frcnn.facts.settings import Limits, Setting, changed, check_number, settings_of
@@ -56,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quiet_tensorflow()
     with exit_on_input_error(extra="data"):
         check_number(options.jobs, Limits(at_least=1), "--jobs")
-        if options.json is not None:
-            refuse_folder(options.json, "give the name of a file with --json")
         spec = from_options(DataSpec, options)
         config = changed(DetectorConfig(), given_options(options, _detector_settings()))
         from keras_frcnn.data.doctor.run import run_doctor  # heavy; --help must answer at once

@@ -3,8 +3,9 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+MOST_NAMES = 3  # files, pictures or splits that a message names
 UNWRITABLE = 74  # the exit status EX_IOERR: a file or a device failed
 CLOSED_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 OWN_PACKAGES = ("keras_frcnn", "training", "export")  # a missing module of these is a bug, not a missing package
@@ -25,6 +26,12 @@ class InputError(ValueError):
             fix: What the user can do about it.
         """
         super().__init__(f"{where}: {problem}; {fix}".replace("\n", " "))
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first few names for a message, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 @contextlib.contextmanager

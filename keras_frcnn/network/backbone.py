@@ -15,11 +15,6 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolu
 FROZEN_BLOCKS = 2  # block1_conv1 to block2_conv2 are never trained: the paper tunes conv3_1 and up (section 3.1.3)
 
 
-def layer_names() -> list[str]:
-    """Return Keras' names of the convolutions, in order: block1_conv1, ..., block5_conv3."""
-    return [f"block{b}_conv{c}" for b, (_, number) in enumerate(BLOCKS, 1) for c in range(1, number + 1)]
-
-
 @keras.saving.register_keras_serializable("keras_frcnn")
 class Backbone(keras.layers.Layer):
     """Compute the features of normalised images.

@@ -111,37 +111,37 @@ def roi_pool_by_products(features: Tensor, boxes: Tensor, image_sizes: Tensor, p
     interpolation, first along x for all boxes together, then along y for each box.  The first product needs much
     memory, so a graph that knows the number of boxes pools them in groups, one after another.
     """
-    features = _without_padding(tf.cast(features, tf.float32), image_sizes, stride)
+    cells = tf.maximum(image_sizes // stride, 1)
+    features = tf.transpose(_without_padding(tf.cast(features, tf.float32), cells), [0, 2, 1, 3])
     count = boxes.shape[1]
     groups = [boxes] if count is None else [boxes[:, at : at + GROUP] for at in range(0, max(count, 1), GROUP)]
-    pooled = [_pool_by_products(features, group, image_sizes, pool_size, stride) for group in groups]
+    pooled = [_pool_by_products(features, group, cells, pool_size, stride) for group in groups]
     return tf.concat(pooled, axis=1)
 
 
-def _pool_by_products(features: Tensor, boxes: Tensor, image_sizes: Tensor, pool_size: int, stride: int) -> Tensor:
-    """`roi_pool_by_products` of one group, from features without padding."""
-    batch, height, width, channels = (tf.shape(features)[axis] for axis in range(4))
+def _pool_by_products(by_column: Tensor, boxes: Tensor, cells: Tensor, pool_size: int, stride: int) -> Tensor:
+    """`roi_pool_by_products` of one group, from features (B, w, h, c) without padding; `cells` (B, 2) is their size."""
+    batch, width, height, channels = (tf.shape(by_column)[axis] for axis in range(4))
     count, samples = tf.shape(boxes)[1], 2 * pool_size
     first, last = _ends(boxes, samples, stride)
-    last_cells = tf.cast(tf.maximum(image_sizes // stride, 1) - 1, tf.float32)[:, None, None]  # (B, 1, 1, 2)
+    last_cells = tf.cast(cells - 1, tf.float32)[:, None, None]  # (B, 1, 1, 2)
 
-    def along(axis: int, cells: Tensor) -> Tensor:
+    def along(axis: int, length: Tensor) -> Tensor:
         positions = _positions(first[..., axis], last[..., axis], samples)
-        return _weights(tf.clip_by_value(positions, 0.0, last_cells[..., axis]), cells)
+        return _weights(tf.clip_by_value(positions, 0.0, last_cells[..., axis]), length)
 
     rows, columns = along(0, height), along(1, width)
-    from_columns = tf.reshape(tf.transpose(features, [0, 2, 1, 3]), [batch, width, height * channels])
-    along_x = tf.matmul(tf.reshape(columns, [batch, count * samples, width]), from_columns)
+    flat = tf.reshape(by_column, [batch, width, height * channels])
+    along_x = tf.matmul(tf.reshape(columns, [batch, count * samples, width]), flat)
     along_x = tf.reshape(along_x, [batch * count, samples, height, channels])
     crops = tf.matmul(tf.reshape(rows, [batch * count, 1, samples, height]), along_x)  # x before y
     pooled = tf.nn.max_pool2d(crops, 2, 2, "VALID")
-    by_box = [batch, count, pool_size, pool_size, features.shape[-1]]
+    by_box = [batch, count, pool_size, pool_size, by_column.shape[-1]]
     return tf.reshape(tf.transpose(pooled, [0, 2, 1, 3]), by_box)
 
 
-def _without_padding(features: Tensor, image_sizes: Tensor, stride: int) -> Tensor:
-    """Features (B, h, w, c) with zeros behind the last cells of each image: 0 times NaN would be NaN."""
-    cells = tf.maximum(image_sizes // stride, 1)
+def _without_padding(features: Tensor, cells: Tensor) -> Tensor:
+    """Features (B, h, w, c) with zeros behind the last `cells` (B, 2) of each image: 0 times NaN would be NaN."""
     rows, columns = (tf.sequence_mask(cells[:, axis], tf.shape(features)[1 + axis]) for axis in (0, 1))
     return tf.where((rows[:, :, None] & columns[:, None])[..., None], features, 0.0)
 

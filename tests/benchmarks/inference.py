@@ -34,11 +34,7 @@ from keras_frcnn.rules.detections import make_detections
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", nargs=2, type=int, default=(600, 800), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--fc-units", type=int, default=4096)
-    parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=15)
-    figures.add_out(parser)
+    add_options(parser, rounds=15)
     options = parser.parse_args()
 
     model = spread_detector(*options.size, options.fc_units, options.classes)
@@ -64,6 +60,15 @@ def main() -> None:
     )
     print(*found, sep="\n")
     figures.write(options.out, found)
+
+
+def add_options(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """Add the size of the picture and the layers of the detector, the number of rounds, and `--out`."""
+    parser.add_argument("--size", nargs=2, type=int, default=(600, 800), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--fc-units", type=int, default=4096)
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    figures.add_out(parser)
 
 
 def spread_detector(height: int, width: int, fc_units: int, classes: int) -> FasterRCNN:

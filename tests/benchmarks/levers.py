@@ -121,9 +121,14 @@ def text(values: tuple[float, ...]) -> str:
     return f"{statistics.mean(values):.3f} +- {spread:.3f}  "
 
 
+def folder_of(name: str, seed: int, asked: argparse.Namespace) -> pathlib.Path:
+    """The run folder of a row."""
+    return asked.out / f"seed{seed}" / name.replace(" ", "-")
+
+
 def run_row(name: str, seed: int, asked: argparse.Namespace) -> Figures:
     """Run a row, or read what it came to."""
-    folder = asked.out / f"seed{seed}" / name.replace(" ", "-")
+    folder = folder_of(name, seed, asked)
     result = folder / "study.json"
     if not result.is_file():
         train(ROWS[name], name, folder, seed, asked)
@@ -136,7 +141,7 @@ def train(row: Row, name: str, folder: pathlib.Path, seed: int, asked: argparse.
     other, shared = row.shares
     for needed in filter(None, (other, row.start)):
         run_row(needed, seed, asked)
-    weights = asked.weights if not row.start else str(asked.out / f"seed{seed}" / row.start.replace(" ", "-"))
+    weights = asked.weights if not row.start else str(folder_of(row.start, seed, asked))
     words = f"{COMMON} {row.options} --seed {seed}".split()
     words += ["--data", asked.data, "--weights", weights, "--run", str(folder)]
     is_joint = name.startswith("joint")
@@ -146,7 +151,7 @@ def train(row: Row, name: str, folder: pathlib.Path, seed: int, asked: argparse.
     start, data = load_start(options.weights), read_data(options)
     with local_strategy().scope(), open_session(options, data) as run:
         if other:
-            link_steps(asked.out / f"seed{seed}" / other.replace(" ", "-"), folder, shared)
+            link_steps(folder_of(other, seed, asked), folder, shared)
         model = FasterRCNN(run.config, run.train_set.class_names, seed=seed, dtype=options.precision)
         run_steps(run, model, start, make_steps(options))
     if name in {other.start for other in ROWS.values()}:

@@ -113,42 +113,35 @@ def _section(name: str, section: Section, record: dict[str, Any]) -> str:
         "```sh", record["command"], "```", "",
         *_wrapped(f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['vectors'])}; {versions}."), "",
     ]  # fmt: skip
-    if ratios:
-        lines += [
-            "| | beside | median | range | seconds | seconds of the other | rounds |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        lines += [_row(ratio) for ratio in ratios] + [""]
-    memory = [figure for figure in record["figures"] if "mebibytes" in figure]
-    if memory:
-        lines += ["| peak memory of | MiB |", "|---|---|"]
-        lines += [f"| {figure['name']} | {figure['mebibytes']} |" for figure in memory] + [""]
-    files = [figure for figure in record["figures"] if "file_mebibytes" in figure]
-    if files:
-        lines += ["| file | MiB |", "|---|---|"]
-        lines += [f"| {figure['name']} | {figure['file_mebibytes']:.1f} |" for figure in files] + [""]
-    agreements = [figure for figure in record["figures"] if "matched" in figure]
-    if agreements:
-        lines += [
-            "| | beside | the same detections | largest difference of a box | of a score |", "|---|---|---|---|---|"
-        ]  # fmt: skip
-        lines += [_agreement_row(figure) for figure in agreements] + [""]
+    lines += _table(("", "beside", "median", "range", "seconds", "seconds of the other", "rounds"), map(_row, ratios))
+    found = record["figures"]
+    lines += _table(("peak memory of", "MiB"), [(one["name"], one["mebibytes"]) for one in found if "mebibytes" in one])
+    files = [(one["name"], f"{one['file_mebibytes']:.1f}") for one in found if "file_mebibytes" in one]
+    lines += _table(("file", "MiB"), files)
+    titles = ("", "beside", "the same detections", "largest difference of a box", "of a score")
+    lines += _table(titles, [_agreement(one) for one in found if "matched" in one])
     pictures = ["stages"] if name == "inference" else []
     pictures += [f"growth-{axis}" for axis in _axes(record)] if name == "growth" else []
     lines += [line for picture in pictures for line in (f"![{picture}](images/{picture}.svg)", "")]
     return "\n".join(lines)
 
 
-def _row(ratio: dict[str, Any]) -> str:
+def _table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """The lines of a table, and an empty one; none without rows."""
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}", *lines, ""] if lines else []
+
+
+def _row(ratio: dict[str, Any]) -> tuple[Any, ...]:
     spread = f"{ratio['lowest']:.3f} to {ratio['highest']:.3f}"
-    seconds = f"{ratio['seconds']:.3f} | {ratio['beside_seconds']:.3f}"
-    return f"| {ratio['name']} | {ratio['beside']} | {ratio['ratio']:.3f} | {spread} | {seconds} | {ratio['rounds']} |"
+    seconds = f"{ratio['seconds']:.3f}", f"{ratio['beside_seconds']:.3f}"
+    return ratio["name"], ratio["beside"], f"{ratio['ratio']:.3f}", spread, *seconds, ratio["rounds"]
 
 
-def _agreement_row(figure: dict[str, Any]) -> str:
+def _agreement(figure: dict[str, Any]) -> tuple[Any, ...]:
     same = f"{figure['matched']} of {figure['detections']}"
-    differences = f"{figure['box_difference']:.1e} of the side | {figure['score_difference']:.1e}"
-    return f"| {figure['name']} | {figure['beside']} | {same} | {differences} |"
+    differences = f"{figure['box_difference']:.1e} of the side", f"{figure['score_difference']:.1e}"
+    return figure["name"], figure["beside"], same, *differences
 
 
 def _ratios(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,9 +19,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import figures
 import numpy as np
-import tensorflow as tf
-from inference import random_picture, spread_detector
+from inference import add_options, random_picture, spread_detector
 from rounds import interleaved_seconds
+from tflite import save_function
 from workers import Worker, make_environment
 
 from export.litemodel.graph import save_detection_function
@@ -41,11 +41,7 @@ PARTNERS = Tolerance(box=1e-3, score=1e-3)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", nargs=2, type=int, default=(600, 800), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--fc-units", type=int, default=4096)
-    parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=9)
-    figures.add_out(parser)
+    add_options(parser, rounds=9)
     options = parser.parse_args()
 
     python = make_environment("runtimes", PACKAGES)
@@ -88,13 +84,7 @@ def write_functions(model: FasterRCNN, size: tuple[int, int], folder: pathlib.Pa
     images = prepare(pixels, min(size), max(size))
     save(model, model.head, {}, folder / "detector")
     save_detection_function(model, size, model.head, folder / "detector of one size")
-    backbone = tf.Module()
-    backbone.parts = model.backbone
-    backbone.run = tf.function(
-        lambda images: {"features": model.backbone(images)},
-        input_signature=[tf.TensorSpec(images.shape, tf.float32, name="images")],
-    )
-    tf.saved_model.save(backbone, folder / "convolutions", signatures={"serving_default": backbone.run})
+    save_function(model.backbone, {"images": images}, model.backbone.variables, folder / "convolutions")
     for function in FUNCTIONS:
         value = images if function == "convolutions" else pixels
         np.save(folder / function / "input.npy", value.numpy())

@@ -13,7 +13,8 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -98,19 +99,29 @@ def parts(model: FasterRCNN, size: tuple[int, int], picture: np.ndarray, folder:
     contents = {}
     for name, (function, inputs) in functions.items():
         np.savez(folder / f"{name}.npz", **{key: value.numpy() for key, value in inputs.items()})
-        contents[name] = as_tflite(function, inputs, [variable.value for variable in model.backbone.variables])
+        contents[name] = as_tflite(function, inputs, model.backbone.variables)
     return contents
 
 
-def as_tflite(function: Callable[..., Tensor], inputs: dict[str, Tensor], variables: list[tf.Variable]) -> bytes:
+def as_tflite(function: Callable[..., Tensor], inputs: Mapping[str, Tensor], variables: Sequence[Any]) -> bytes:
     """A function of inputs of fixed shapes as a TFLite file in float32."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_function(function, inputs, variables, folder)
+        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+
+
+def save_function(
+    function: Callable[..., Tensor],
+    inputs: Mapping[str, Tensor],
+    variables: Sequence[Any],
+    folder: str | os.PathLike[str],
+) -> None:
+    """Write a SavedModel of a function of inputs of fixed shapes; `variables` are the Keras variables that it reads."""
     module = tf.Module()
-    module.variables_of_function = variables
+    module.read = [variable.value for variable in variables]
     signature = [tf.TensorSpec(value.shape, value.dtype, name=name) for name, value in inputs.items()]
     module.run = tf.function(lambda *values: {"result": function(*values)}, input_signature=signature)
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
-        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import figures
-from inference import spread_detector
+from inference import add_options, spread_detector
 from rounds import interleaved_seconds
 from workers import Worker, make_environment
 
@@ -38,11 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=("infer", "train"), required=True)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--size", nargs=2, type=int, default=(600, 800), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--fc-units", type=int, default=4096)
-    parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=9)
-    figures.add_out(parser)
+    add_options(parser, rounds=9)
     options = parser.parse_args()
 
     python = make_environment(ENVIRONMENT, PACKAGES)

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from keras_frcnn.geometry.anchors import tile_anchors
-from keras_frcnn.network import backbone as backbone_module
 from keras_frcnn.network.forward import detect, detection_counts, propose
+from keras_frcnn.network.weights.vgg16 import CONV_KERNEL_SHAPES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +51,7 @@ def test_backbone_has_the_names_and_shapes_of_vgg16(model):
     assert {layer.name: tuple(layer.kernel.shape) for layer in convolutions} == {
         name: (3, 3, *channels) for name, channels in expected.items()
     }
-    assert [layer.name for layer in convolutions] == list(expected) == backbone_module.layer_names()
+    assert [layer.name for layer in convolutions] == list(expected) == list(CONV_KERNEL_SHAPES)
     assert all(layer.bias.shape == (expected[layer.name][1],) for layer in convolutions)
 
 
@@ -59,7 +59,7 @@ def test_the_first_two_blocks_are_never_trained(model):
     trainable = {variable.path.split("/")[-2] for variable in model.backbone.trainable_variables}
     frozen = {variable.path.split("/")[-2] for variable in model.backbone.non_trainable_variables}
     assert frozen == {"block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2"}
-    assert trainable == set(backbone_module.layer_names()) - frozen
+    assert trainable == set(CONV_KERNEL_SHAPES) - frozen
 
 
 def test_features_are_those_of_keras_vgg16(model):

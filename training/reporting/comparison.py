@@ -94,9 +94,9 @@ def _read(folder: str, letter: str) -> FinishedRun:
     files = sorted((path / "evaluation").glob("*.json"))
     measured = [read_known(file, _read_measured, _FIX) for file in files]
     results: dict[str, TrainingResult] = {}
-    for _, result, _ in sorted(measured, key=lambda entry: entry[0]):  # first those of the RPNs
+    for result, _ in sorted(measured, key=lambda entry: entry[1] is not None):  # first those of the RPNs
         results[result.name] = joined(results[result.name], result) if result.name in results else result
-    class_aps: dict[str, float] = next((aps for _, _, aps in reversed(measured) if aps is not None), {})
+    class_aps: dict[str, float] = next((aps for _, aps in reversed(measured) if aps is not None), {})
     return FinishedRun(
         letter,
         folder,
@@ -108,12 +108,13 @@ def _read(folder: str, letter: str) -> FinishedRun:
     )
 
 
-def _read_measured(values: dict) -> tuple[bool, TrainingResult, dict[str, float] | None]:
-    """Whether it is a detector that was measured, the result, and the area AP of each class of a detector."""
+def _read_measured(values: dict) -> tuple[TrainingResult, dict[str, float] | None]:
+    """The result and, of a detector, the area AP of each class."""
     if "ap" not in values:
-        return False, read_result(values), None
-    aps = {name: none_to_nan(of_class["ap_area"]) for name, of_class in values["ap"]["classes"].items()}
-    return True, read_result(values), aps
+        return read_result(values), None
+    return read_result(values), {
+        name: none_to_nan(of_class["ap_area"]) for name, of_class in values["ap"]["classes"].items()
+    }
 
 
 def _notes(runs: Sequence[FinishedRun]) -> list[str]:

@@ -99,6 +99,8 @@ def train_step(
 ) -> None:
     """Train the parts of a step, and store them in `weights_path`.  The model starts with the weights of the step.
 
+    The checkpoints stay until the caller deletes them.
+
     `cache` stores features of a fixed backbone.  `budget` may change the number of iterations on the way, and
     `validation` may end them early.  Raises NonFiniteLoss and KeyboardInterrupt; all iterations done are in a
     checkpoint then.
@@ -147,12 +149,11 @@ def train_step(
 def _finish(
     run: Run, model: FasterRCNN, step: Step, divided: Division, seconds: float, validation: Validation | None
 ) -> None:
-    """Store the result of the step, and delete its checkpoints."""
+    """Store the result of the step."""
     if validation is not None:
         _keep(run, model, step, validation, divided.iterations)
     if is_chief():
         _store(run, model, step, divided, seconds, validation)
-        shutil.rmtree(checkpoint_folder(run, step.name), ignore_errors=True)
     wait_for_all()
 
 

@@ -193,11 +193,11 @@ def _run_step(
     _set_parts(model, sources, run, start)
     cache = None if "backbone" in step.trains else feature_cache(run, model)
     if is_done:
-        if is_chief():  # a process that was killed at the end of the step may have left them
-            shutil.rmtree(checkpoint_folder(run, step.name), ignore_errors=True)
         progress.skip(counted_mini_batches(step, run.options))
     else:
         train_step(run, model, step, progress, cache, budget, validation_of(run, model, step, cache))
+    if is_chief():  # also those of a process that was killed at the end of the step
+        shutil.rmtree(checkpoint_folder(run, step.name), ignore_errors=True)
     if users:
         growth = 1.0 if budget is None else MOST_GROWTH
         used: dict[int, None] | None = {}  # the indices in order; None: all pictures

@@ -153,9 +153,8 @@ def load_class_numbers(model: str) -> dict[str, int]:
 
 def _with_id(line: Line) -> tuple[str, Line]:
     """A line with the id of its picture in COCO's files: its name without folder and suffix."""
-    name = PurePath(line["image"]).name
-    stem = name[: -len(PurePath(name).suffix)] if name.lower().endswith(SUFFIXES) else name
-    return str(own_image_id(stem)), line
+    path = PurePath(line["image"])
+    return str(own_image_id(path.stem if path.suffix.lower() in SUFFIXES else path.name)), line
 
 
 def _coco_rows(same_id: tuple[str, Iterable[Line]], numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:

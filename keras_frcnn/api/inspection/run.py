@@ -45,8 +45,9 @@ def _read(options: argparse.Namespace, model: FasterRCNN) -> tuple[np.ndarray, A
     """The pixels of the picture, and its objects if it is one of a data set."""
     if options.data is None:
         given = given_options(options, [one for one in settings_of(DataSpec) if one.key != "data"])
-        for name in given.keys() - {"max_pixels"}:
-            raise InputError(f"--{name.replace('_', '-')}", "has no effect without --data", "leave it out")
+        unused = sorted(given.keys() - {"max_pixels"})
+        if unused:
+            raise InputError(f"--{unused[0].replace('_', '-')}", "has no effect without --data", "leave it out")
         return to_pixels(options.picture, Reading(model.config.image.applies_exif, **given)), None
     if "class_names" in vars(options):
         raise InputError("--class-names", "has no effect: the classes are those of the model", "leave it out")

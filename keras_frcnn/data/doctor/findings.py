@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
+from keras_frcnn.facts.errors import first_names
 
-_NAMED = 3  # files named in a line of text
+ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 
 
 class Kind(NamedTuple):
@@ -115,8 +115,7 @@ def finding_line(finding: Finding) -> str:
 
 def named_files(files: Sequence[str]) -> str:
     """The first few names of files, without folders, and how many more there are."""
-    rest = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-    return f"{', '.join(Path(file).name for file in files[:_NAMED])}{rest}"
+    return first_names([Path(file).name for file in files])
 
 
 def to_json(finding: Finding) -> dict:

@@ -12,7 +12,7 @@ from keras_frcnn.data.doctor.splits import load_splits
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import make_writable, write_json
+from keras_frcnn.facts.files import make_writable, refuse_folder, write_json
 
 PAGE = "data-doctor.html"
 
@@ -28,6 +28,7 @@ def run_doctor(spec: DataSpec, config: DetectorConfig, options: argparse.Namespa
     """
     fix = "use a folder that you can write to"
     if options.json:
+        refuse_folder(options.json, "give the name of a file with --json")
         make_writable(Path(options.json).parent, f"--json {options.json}", fix)
     if options.out:
         make_writable(options.out, f"--out {options.out}", fix)

@@ -12,7 +12,7 @@ from keras_frcnn.data.sources.shared.class_map import map_classes, map_names, re
 from keras_frcnn.data.sources.shared.split_by import Divided, Progress, divide, members_of, split_names
 from keras_frcnn.data.sources.spec import ALL, DataSpec, Request, requests
 from keras_frcnn.data.sources.table import SOURCES
-from keras_frcnn.facts.errors import OWN_PACKAGES, InputError
+from keras_frcnn.facts.errors import OWN_PACKAGES, InputError, first_names
 
 
 def load_dataset(spec: DataSpec, split: str, exif: str = "auto", divided: Divided | None = None) -> Dataset:
@@ -105,12 +105,11 @@ def _read_sources(spec: DataSpec, split: str, problems: Problems) -> SourcePictu
 
 
 def describe_problems(dataset: Dataset) -> list[str]:
-    """One line for each kind of repaired fault: how often it occurs, and the first three files that have it."""
+    """One line for each kind of repaired fault: how often it occurs, and the first files that have it."""
     lines = []
     for kind, files in dataset.problems.items():
         names = [Path(file).name for file in Counter(files)]  # a Counter keeps each file once, in order
-        rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        lines.append(f"{dataset.name}: {kind}: {len(files)} in {', '.join(names[:3])}{rest}")
+        lines.append(f"{dataset.name}: {kind}: {len(files)} in {first_names(names)}")
     return lines
 
 

@@ -136,7 +136,7 @@ def _object_rows(example: Example) -> list[dict[str, Any]]:
     """The objects of one image as COCO's annotations, without ids."""
     boxes = _xywh(_stated(example.boxes))
     areas = boxes[:, 2] * boxes[:, 3] if example.areas is None else example.areas
-    crowd = np.zeros(len(boxes), bool) if example.crowd is None else example.crowd
+    crowd = example.is_crowd
     rows = zip(boxes.tolist(), areas, example.classes, example.difficult | crowd, crowd, strict=True)
     return [
         {"bbox": box, "area": float(area), "category_id": int(number), "difficult": int(ignored), "iscrowd": int(many)}

@@ -3,10 +3,7 @@
 Needs Chromium, and npm with its registry.
 """
 
-import functools
-import http.server
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -60,16 +57,9 @@ def site(exported, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(site):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+def address(serve_folder, site):
+    with serve_folder(site) as address:
+        yield f"{address}/"
 
 
 @pytest.fixture(scope="module")

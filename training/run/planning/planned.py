@@ -41,11 +41,7 @@ def plan_run(
         a run that is resumed is missing or damaged.
     """
     options, folder = request.options, pathlib.Path(request.options.run)
-    if (
-        options.plan == "paper"
-        and (request.notes is None or options.budget is None)
-        and (folder / BUDGET_FILE).exists()
-    ):
+    if options.budget is None and (folder / BUDGET_FILE).exists():
         fix = "give its --plan and --budget again, or another folder with --run"
         raise InputError(folder, "this run was started with a budget", fix)
     if options.plan == "paper" and request.notes is None:

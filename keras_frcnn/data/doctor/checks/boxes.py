@@ -65,10 +65,7 @@ def _files(objects: Objects, chosen: np.ndarray) -> list[str]:
 
 def _crowd(objects: Objects) -> np.ndarray:
     """Whether each object is a crowd region: (N,) bool."""
-    parts = (
-        np.zeros(len(example.boxes), bool) if example.crowd is None else example.crowd for example in objects.examples
-    )
-    return np.concatenate([np.zeros(0, bool), *parts])
+    return np.concatenate([np.zeros(0, bool), *(example.is_crowd for example in objects.examples)])
 
 
 def _close_pairs(objects: Objects) -> tuple[np.ndarray, np.ndarray]:

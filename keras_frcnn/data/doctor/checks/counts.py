@@ -33,7 +33,7 @@ def count_split(name: str, dataset: Dataset) -> SplitCounts:
         pictures=len(dataset.examples),
         empty=sum(not len(example.boxes) for example in dataset.examples),
         difficult=sum(int(example.difficult.sum()) for example in dataset.examples),
-        crowd=sum(int(example.crowd.sum()) for example in dataset.examples if example.crowd is not None),
+        crowd=sum(int(example.is_crowd.sum()) for example in dataset.examples),
         objects=dict(zip(dataset.class_names, numbers, strict=True)),
     )
 

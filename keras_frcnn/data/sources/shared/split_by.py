@@ -16,7 +16,7 @@ from keras_frcnn.data.pictures.near_duplicates import NEAR_BITS, near_duplicate_
 from keras_frcnn.data.sources.shared.annotations import AnnotatedPicture, Problems, SourcePictures
 from keras_frcnn.data.sources.shared.splits import share_out
 from keras_frcnn.data.sources.spec import ALL, DataSpec
-from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.errors import InputError, first_names
 from keras_frcnn.facts.files import read_json, write_json
 from keras_frcnn.facts.limits import MOST_PIXELS
 
@@ -24,7 +24,6 @@ Progress = Callable[[Iterable, int], Iterable]  # wraps an iterable of that many
 
 _NAMES = ("train", "val", "test")
 _DECODED = 64  # pixels: a JPEG is decoded at an eighth of its size, but not smaller than this
-_NAMED = 3  # pictures or splits in a message
 
 
 class Splits(NamedTuple):
@@ -97,7 +96,9 @@ def _make(
     """Splits of these shares, with what the user should know of them."""
     repeated = [image_id for image_id, n in Counter(picture.image_id for picture in pictures).items() if n > 1]
     if repeated:
-        raise InputError(f"--data {spec.data}", f"image ids occur twice: {_shortened(repeated)}", "rename the pictures")
+        raise InputError(
+            f"--data {spec.data}", f"image ids occur twice: {first_names(repeated)}", "rename the pictures"
+        )
     hashes = hash_pictures([picture.image_path for picture in pictures], progress, spec.max_pixels)
     groups = _groups(hashes)
     classes = [{annotated.class_name for annotated in picture.objects} for picture in pictures]
@@ -114,7 +115,7 @@ def _make(
     lines = [f"--split-by {spec.split_by}, seed {spec.split_seed}: {_counts(members)}"]
     if own_splits:
         lines.append(
-            f"--split-by replaces the splits that the data has ({_shortened(own_splits)}): it divides all pictures"
+            f"--split-by replaces the splits that the data has ({first_names(own_splits)}): it divides all pictures"
         )
     if group_sizes:
         count = "1 group" if len(group_sizes) == 1 else f"{len(group_sizes)} groups"
@@ -200,12 +201,6 @@ def _counts(members: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{name} {len(ids)}" for name, ids in members.items()) + " pictures"
 
 
-def _shortened(names: Sequence[str]) -> str:
-    """The first names; the number of the others."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
 def _read_file(path: str) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
     """The splits in a file, and what else the file says."""
     where = f"--split-by {path}"
@@ -237,9 +232,9 @@ def _check_same(path: str, members: Mapping[str, Sequence[str]], pictures: Seque
     present = {picture.image_id for picture in pictures}
     problems = []
     if listed - present:
-        problems.append(f"it lists pictures that the data lacks: {_shortened(sorted(listed - present))}")
+        problems.append(f"it lists pictures that the data lacks: {first_names(sorted(listed - present))}")
     if present - listed:
-        problems.append(f"it lacks pictures of the data: {_shortened(sorted(present - listed))}")
+        problems.append(f"it lacks pictures of the data: {first_names(sorted(present - listed))}")
     if problems:
         fix = "restore the data, or give shares to make new splits"
         raise InputError(f"--split-by {path}", "; ".join(problems), fix)
