@@ -94,3 +94,24 @@ def make_confident_model(make_model):
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def dogs(tmp_path_factory):
+    """A VOC tree of two pictures with a dog each: the small detector has other classes than the drawn scenes."""
+    from PIL import Image
+
+    from export.shared.pictures import synthetic_images
+
+    tree = tmp_path_factory.mktemp("dogs")
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tree / name).mkdir(parents=True)
+    for index, image in enumerate(synthetic_images(2, (64, 96))):
+        Image.fromarray(image).save(tree / "JPEGImages" / f"{index}.jpg")
+        (tree / "Annotations" / f"{index}.xml").write_text(
+            f"<annotation><filename>{index}.jpg</filename><size><width>96</width><height>64</height><depth>3</depth>"
+            "</size><object><name>dog</name><bndbox><xmin>10</xmin><ymin>10</ymin><xmax>50</xmax><ymax>50</ymax>"
+            "</bndbox></object></annotation>"
+        )
+    (tree / "ImageSets" / "Main" / "test.txt").write_text("0\n1\n")
+    return tree

@@ -1,6 +1,7 @@
 """The command line of the TFLite export: what it writes, what it prints, and what it refuses."""
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -49,6 +50,25 @@ def test_the_command_writes_a_file_that_answers(saved, converted, exported, tmp_
     assert out.stat().st_mtime_ns == before
     assert export(*options, "--force") == 0
     assert out.stat().st_mtime_ns > before
+
+
+def test_a_file_with_a_lower_map_is_not_written(saved, converted, dogs, tmp_path, capsys, monkeypatch):
+    maps = iter([0.75, 0.731, 0.75, 0.729])  # at most 0.02 may be lost
+    monkeypatch.setattr("export.litemodel.comparison.mean_average_precision", lambda *_: next(maps))
+    out = tmp_path / "detector.tflite"
+    options = ("--model", saved, "--size", "64x96", "--out", out, "--data", f"voc:{dogs}")
+    assert export(*options) == 0
+    assert f"mAP on voc:{dogs} test at this size: 0.7500 of the Keras model, 0.7310" in capsys.readouterr().out
+    before = out.read_bytes()
+    assert export(*options, "--force") == 1
+    assert "mAP falls by 0.0210 (at most 0.02)" in capsys.readouterr().err and out.read_bytes() == before
+
+
+def test_the_map_of_the_file_is_that_of_the_model(saved, converted, dogs, tmp_path, capsys):
+    options = ("--model", saved, "--size", "64x96", "--out", tmp_path / "detector.tflite", "--data", f"voc:{dogs}")
+    assert export(*options) == 0
+    before, after = re.search(r"this size: ([\d.]+) of the Keras model, ([\d.]+)", capsys.readouterr().out).groups()
+    assert before == after
 
 
 @pytest.mark.slow

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export.savedmodel import comparison, signatures
 from export.shared import convention
 from export.shared.options import PRECISIONS
 from export.shared.parity import Tolerance
-from export.shared.pictures import synthetic_images
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.network import forward
 
@@ -53,36 +51,19 @@ def test_half_precision_is_stored_and_computed(run, detector, picture_files, tmp
 
 
 @pytest.mark.slow
-def test_svd_is_written_and_its_map_is_printed(run, detector, picture_files, voc_tree, tmp_path, capsys):
+def test_svd_is_written_and_its_map_is_printed(run, detector, picture_files, dogs, tmp_path, capsys):
     model, path = detector
     folder = tmp_path / "1"
     arguments = ["--model", path, "--out", folder, "--images", *picture_files]
     arguments += ["--svd", 8, 4, "--calibrate", *picture_files]
-    # The detector has other classes than the drawn scenes, so the test needs a data set of its own.
-    annotations = tmp_path / "voc"
-    write_voc(annotations, synthetic_images(2, (64, 96)))
-    assert run(*arguments, "--data", f"voc:{annotations}", "--split", "test") == 0
+    assert run(*arguments, "--data", f"voc:{dogs}", "--split", "test") == 0
     text = capsys.readouterr().out
     assert "fc6 and fc7 cut to the ranks 8 and 4" in text
-    assert f"mAP 11-point on voc:{annotations} test: Keras model 0." in text
+    assert f"mAP 11-point on voc:{dogs} test: Keras model 0." in text
     assert read_json(folder / "assets" / "config.json")["svd"] == [8, 4]
     variables = dict(tf.train.list_variables(str(folder / "variables" / "variables")))
     shapes = [tuple(shape) for shape in variables.values()]
     assert all(shape in shapes for shape in ((25088, 8), (8, 32), (32, 4), (4, 32))) and (25088, 32) not in shapes
-
-
-def write_voc(directory, images):
-    """A VOC tree with one object in each picture."""
-    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (directory / name).mkdir(parents=True)
-    for index, image in enumerate(images):
-        Image.fromarray(image).save(directory / "JPEGImages" / f"{index}.jpg")
-        (directory / "Annotations" / f"{index}.xml").write_text(
-            f"<annotation><filename>{index}.jpg</filename><size><width>96</width><height>64</height><depth>3</depth>"
-            "</size><object><name>dog</name><bndbox><xmin>10</xmin><ymin>10</ymin><xmax>50</xmax><ymax>50</ymax>"
-            "</bndbox></object></annotation>"
-        )
-    (directory / "ImageSets" / "Main" / "test.txt").write_text("".join(f"{i}\n" for i in range(len(images))))
 
 
 def assert_refused(capsys, status, beginning):

@@ -8,9 +8,9 @@ from PIL import Image
 
 from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json
+from keras_frcnn.facts.files import PARTIAL, read_json
 from training.alternate import parse_arguments
-from training.run.start import new_model, open_run, read_data
+from training.run.start import locked, new_model, open_run, read_data
 
 
 @pytest.fixture
@@ -116,3 +116,24 @@ def test_a_training_without_objects_is_refused(tree):
     with pytest.raises(InputError, match="train: there is no object to train on in 4 pictures; check --train"):
         opened(tree)
     assert not (tree.parent / "run").exists()
+
+
+def test_a_run_folder_has_one_process(tmp_path):
+    half = write_half(tmp_path)
+    with locked(tmp_path):
+        assert not half.exists()  # of an earlier process
+        half = write_half(tmp_path)  # of this one
+        with pytest.raises(InputError) as refused, locked(tmp_path):
+            pass
+        problem = "another process is training in this run folder; wait until it ends, or give another folder"
+        assert str(refused.value) == f"{tmp_path}: {problem} with --run"
+        assert half.exists()
+    with locked(tmp_path):
+        assert not half.exists()
+
+
+def write_half(folder: Path) -> Path:
+    """A file that a process began to write when it was killed."""
+    half = folder / f".{PARTIAL}1.model.keras"
+    half.write_bytes(b"half")
+    return half

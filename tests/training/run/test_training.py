@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
+from training.alternate import main as alternate
 from training.alternate import parse_arguments
 from training.engine.progress import RunProgress
+from training.engine.trainer import NonFiniteLoss
 from training.four_steps import FOUR_STEPS, JOINT_TRAINING, TOGETHER
 from training.reporting.summary import TrainingResult
 from training.run import training
@@ -126,3 +129,67 @@ def test_the_last_steps_run_together(model, tmp_path, calls):
     ]  # fmt: skip
     assert [result.name for result in results] == ["step1", "step2", "step3"]
     assert set(results[-1].headlines) == {"measure_rpn", "measure_detector"}
+
+
+@pytest.fixture
+def stopped(voc_tree, tmp_path, monkeypatch, capsys):
+    """Run the four steps, which stop with an error at once; returns the exit status and the error line."""
+
+    def run(error):
+        def stop(*_):
+            raise error
+
+        monkeypatch.setattr(training, "run_steps", stop)
+        options = "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --weights none --quiet".split()
+        with pytest.raises(SystemExit) as end:
+            alternate(["--data", f"voc:{voc_tree}", "--run", str(tmp_path / "run"), *options])
+        return end.value.code, capsys.readouterr().err.strip().splitlines()[-1]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (
+            NonFiniteLoss(7, ["a", "b"]),
+            1,
+            "error: the loss of iteration 7 or its gradient is not finite, on a, b; the last good weights are in "
+            "{run}/checkpoints; start another run with a lower --learning-rate, with --warmup or with --clip-norm",
+        ),
+        (
+            tf.errors.UnavailableError(None, None, "Connection reset by peer"),
+            75,
+            "error: lost another worker (UnavailableError); start all workers again with the same command: training "
+            "resumes from the newest checkpoint",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "{{node loss}} OOM when allocating tensor with shape[9]"),
+            1,
+            "error: out of memory (OOM when allocating tensor with shape[9]); start another run with a smaller "
+            "--short-side, fewer --rois or fewer images in a mini-batch",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "ckpt-3.index; No space left on device"),
+            74,
+            "error: {run}: ckpt-3.index; No space left on device; make room, or correct the place or its permissions, "
+            "and run the same command again",
+        ),
+        (
+            tf.errors.DataLossError(None, None, "{run}/features/a.tfrecord: corrupted record at 0"),
+            74,
+            "error: {run}: {run}/features/a.tfrecord: corrupted record at 0; make room, or correct the place or its "
+            "permissions, and run the same command again",
+        ),
+    ],
+    ids=["loss", "worker", "memory", "disk", "file"],
+)
+def test_what_stops_a_run_is_one_line(stopped, tmp_path, error, status, line):
+    if isinstance(error, tf.errors.OpError):
+        error = type(error)(None, None, error.message.replace("{run}", str(tmp_path / "run")))
+    assert stopped(error) == (status, line.replace("{run}", str(tmp_path / "run")))
+
+
+def test_an_error_of_the_code_keeps_its_traceback(stopped):
+    with pytest.raises(ZeroDivisionError):
+        stopped(ZeroDivisionError())
