@@ -67,6 +67,8 @@ def curves_plot(curves: Mapping[str, Curve]) -> bytes:
             iterations, values = thin(curve.iterations, CURVE_POINTS), thin(curve.values, CURVE_POINTS)
             axes.plot(iterations, values, label=label, marker="." if len(iterations) < _MARKED_POINTS else "")
         axes.set(xlabel="iteration")
+        axes.update_datalim([(0, 0)], updatex=False)  # so that the room above the curve is a share of the whole height
+        axes.autoscale_view()
         axes.set_ylim(bottom=0)
         if len(curves) > 1:
             axes.legend()

@@ -76,6 +76,11 @@ def test_curves_have_a_legend_if_there_are_several():
     assert "first" not in alone and "iteration" in alone
 
 
+def test_a_high_curve_has_the_room_above_it_that_others_have():
+    (high,), (steep,) = (lines_of(curves_plot({"": curve([first, 0.65])})) for first in (0.6, 0.0))
+    assert high[:, 1].min() == pytest.approx(steep[:, 1].min(), abs=0.5)
+
+
 def test_a_long_curve_is_drawn_from_means():
     """0, 1, 0, 1, ... has a mean of 0.5 everywhere: a straight line."""
     (line,) = lines_of(curves_plot({"": curve([0, 1] * 2 * CURVE_POINTS)}))
