@@ -38,14 +38,14 @@ def export(options: argparse.Namespace) -> None:
     """
     size = parse_size(options.size)
     path = check_out(options)
-    check_calibration(options)
+    check_pictures(options)
     model = load_for_export(options)
     check_labels(model.class_names)
     ranks = wanted_ranks(options, model.head)
     measured_on = options.calibrate if options.quantize == "int8" else ()
     calibration = [resize_picture(image, size).numpy() for image in given_images(measured_on, model.config.image)]
-    images = images_to_compare(options, model.config.image)
     dataset = read_dataset(options, model)
+    images = images_to_compare(options, model.config.image, dataset)
 
     head = cut_head(model, model.head, ranks, options.calibrate) if ranks else model.head
     content = convert(model, size, head)
@@ -88,11 +88,15 @@ def check_out(options: argparse.Namespace) -> pathlib.Path:
     return path
 
 
-def check_calibration(options: argparse.Namespace) -> None:
-    """Raise InputError if int8 has no pictures of `--calibrate`, or if there are some that nothing uses."""
+def check_pictures(options: argparse.Namespace) -> None:
+    """Raise InputError if pictures are missing that the options need, or if there are some that nothing uses."""
     if options.quantize == "int8" and not options.calibrate:
         fix = "give some dozens of real pictures: int8 measures the ranges of activations on them"
         raise InputError("--calibrate", "is missing", fix)
     if options.quantize != "int8" and options.svd is None and options.calibrate:
         problem = f"has no effect with --quantize {options.quantize}"
         raise InputError("--calibrate", problem, "remove it, or choose --quantize int8 or --svd")
+    if options.quantize == "dynamic" and not (options.images or options.calibrate or options.data):
+        # On drawn scenes, a detector of something else finds little but noise, which quantisation changes much.
+        fix = "give some pictures like those of the training: the quantised file is compared on them"
+        raise InputError("--images", "is missing", fix)

@@ -60,7 +60,7 @@ def export(options: argparse.Namespace) -> None:
     model = load_for_export(options)
     ranks = wanted_ranks(options, model.head)
     dataset = read_dataset(options, model)
-    images = images_to_compare(options, model.config.image)
+    images = images_to_compare(options, model.config.image, dataset)
     weights = f"{model.count_params() / 1e6:.1f} million weights"
     _LOG.info("loaded %s: %d classes, %s", options.model, len(model.class_names), weights)
     keras_map = None

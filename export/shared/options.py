@@ -64,7 +64,8 @@ def add_tflite_options(parser: argparse.ArgumentParser, size: str | None, quanti
 def add_parity_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the pictures on which the export is compared with the Keras model."""
     parser.add_argument(
-        "--images", nargs="+", metavar="PICTURE", help="compare on these pictures (default: drawn scenes)"
-    )
+        "--images", nargs="+", metavar="PICTURE",
+        help="compare on these pictures (default: the first eight of --calibrate or of --data, or else drawn scenes)",
+    )  # fmt: skip
     parser.add_argument("--data", help=f"{DATA_HELP}: also measure the mAP of both")
     parser.add_argument("--split", help="image sets of --data, joined with + (default: test)")

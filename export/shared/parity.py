@@ -126,7 +126,8 @@ def check(parity: Parity, tolerance: Tolerance) -> None:
         raise ParityError(
             f"{parity.unmatched} detections have no partner, and {parity.apart} of {parity.matched} matched ones "
             f"differ by more than {tolerance.box:g} of the side or {tolerance.score:g} in score; {allowed} may differ. "
-            f"Largest differences: {parity.box_difference:.2g} of the side and {parity.score_difference:.2g} in score"
+            f"Largest differences: {parity.box_difference:.2g} of the side and {parity.score_difference:.2g} in score; "
+            "if the pictures are unlike those of the training, give others with --images"
         )
 
 

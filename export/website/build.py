@@ -50,6 +50,10 @@ def export(options: argparse.Namespace) -> None:
     if options.force and out.is_dir() and any(out.iterdir()):
         check_own(out, SETTINGS, "a page of export.web")
     check_free(out, options.force)
+    options = argparse.Namespace(**vars(options))
+    if not _is_tflite(options):
+        options.quantize = options.quantize or WEB_QUANTIZATION
+        litemodel.check_pictures(options)
     archives = fetch_runtime()  # before the model is made, which takes minutes
     with tempfile.TemporaryDirectory() as folder:
         model = _model(options, pathlib.Path(folder))
@@ -62,7 +66,7 @@ def export(options: argparse.Namespace) -> None:
 def _model(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     """The TFLite file of the page: the one that was given, or a new one of a Keras model."""
     given = pathlib.Path(options.model)
-    if given.suffix == ".tflite":
+    if _is_tflite(options):
         if not given.is_file():
             raise InputError(given, "no such file", "give a TFLite file, a run folder or a .keras file")
         for name in _OF_A_TRAINED_MODEL:
@@ -76,9 +80,13 @@ def _model(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
         size = "x".join(map(str, resized_size(_SHAPE, image.short_side, image.long_side).numpy()))
         _LOG.info("size: %s, that of a picture of 4:3 in training (--size changes it)", size)
     model = folder / MODEL
-    changes = {"size": size, "out": str(model), "quantize": options.quantize or WEB_QUANTIZATION}
+    changes = {"size": size, "out": str(model)}
     litemodel.export(argparse.Namespace(**{**vars(options), **changes}))
     return model
+
+
+def _is_tflite(options: argparse.Namespace) -> bool:
+    return pathlib.Path(options.model).suffix == ".tflite"
 
 
 def read_settings(model: pathlib.Path) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def test_a_file_with_other_answers_is_not_written(saved, make_model, monkeypatch
     ("options", "beginning"),
     [
         ("--quantize int8", "--calibrate: is missing; give some dozens of real pictures: int8 measures"),
+        ("--quantize dynamic", "--images: is missing; give some pictures like those of the training: the quantised"),
         ("--calibrate photo.jpg", "--calibrate: has no effect with --quantize none; remove it"),
         ("--quantize int8 --calibrate /no/photo.jpg", "/no/photo.jpg: no such file"),
         ("--size 480", "--size: '480' is not a size"),

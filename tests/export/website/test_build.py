@@ -101,7 +101,7 @@ def test_a_trained_model_is_exported_first(web, saved, model, exported, tmp_path
             file.write(exported.read_bytes())
 
     monkeypatch.setattr(build.litemodel, "export", export)
-    assert web("--model", saved, "--out", tmp_path / "site") == 0
+    assert web("--model", saved, "--out", tmp_path / "site", "--images", "a.jpg") == 0
     assert (given[0].size, given[0].quantize, given[0].model) == ("64x85", "dynamic", str(saved))
     assert "size: 64x85" in capsys.readouterr().out
     assert web("--model", saved, "--out", tmp_path / "other", "--size", "64x64", "--quantize", "none") == 0
@@ -114,7 +114,12 @@ def test_a_trained_model_is_exported_first(web, saved, model, exported, tmp_path
         (["--model", "{exported}", "--out", "{site}"], "{site}: already exists; give another --out, or --force"),
         (["--model", "{exported}", "--out", "{picture}"], "{picture}: is a file; give the name of a folder"),
         (["--model", "gone.tflite", "--out", "new"], "gone.tflite: no such file"),
-        (["--model", "gone", "--out", "new"], "gone: no such model file"),
+        (["--model", "gone", "--out", "new", "--images", "{picture}"], "gone: no such model file"),
+        (["--model", "gone", "--out", "new"], "--images: is missing; give some pictures like those of the training"),
+        (
+            ["--model", "gone", "--out", "new", "--quantize", "int8"],
+            "--calibrate: is missing; give some dozens of real",
+        ),
         (["--model", "{exported}", "--out", "new", "--size", "9x9"], "--size: has no effect on a TFLite file"),
         (["--model", "{exported}", "--out", "new", "--nms-iou", "0.5"], "--nms-iou: has no effect on a TFLite file"),
         (["--model", "{other}", "--out", "new"], "{other}: is not a TFLite file of this project"),
