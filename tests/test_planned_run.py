@@ -13,6 +13,23 @@ from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
 ROOT = Path(__file__).resolve().parents[1]
 # What keeps the runs short; everything else is planned.
 SMALL = "--weights none --short-side 64 --long-side 107 --fc-units 32 --anchor-scales 16 32 --rpn-channels 32".split()
+# Trains on two devices of one CPU, as a machine with two GPUs does.
+ON_TWO_DEVICES = """
+import functools
+import sys
+
+import tensorflow as tf
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.distribute.MirroredStrategy = functools.partial(tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"])
+from training.engine import distribution
+
+distribution._has_several_gpus = lambda: True
+from training.alternate import main
+
+main(sys.argv[1:])
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -75,3 +92,15 @@ def test_a_plan_file_can_be_edited_and_followed(tree, tmp_path):
     assert nowhere.returncode == 2 and "cannot be written" in nowhere.stderr
     short = run("training.plan", *words, "--budget", "3s", "--out", plan)
     assert short.returncode == 2 and "too short for this data on this machine; give at least" in short.stderr
+
+
+def test_two_devices_share_the_work_of_a_plan(tree, tmp_path):
+    words = ["--data", f"voc:{tree}", "--run", tmp_path / "run", *SMALL, "--plan", "auto", "--budget", "240s"]
+    command = [sys.executable, "-c", ON_TWO_DEVICES, *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "(2 replicas x 1 x 1 accumulated)" in done.stdout
+    for name, step in read(tmp_path / "run" / "budget.json")["steps"].items():
+        # A mini-batch of the plan is one of one replica.
+        assert read(tmp_path / "run" / "logs" / f"{name}.json")["iterations"] == -(-step["iterations"] // 2)

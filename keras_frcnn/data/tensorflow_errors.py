@@ -9,6 +9,11 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 _NAMES = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\].*", re.DOTALL)  # of graph nodes and operations
+# What stands above the reason if a compiled function failed: where in the code the node was made.
+_TRACE = re.compile(
+    r"\s*|Graph execution error:|Detected at .*|\s+File \".*|<stack traces unavailable>|\d+ root error\(s\) found\."
+)
+_NUMBERED = re.compile(r"\s*\(\d+\) [A-Z_]+:")  # the first one of several reasons
 _LONGEST = 200  # characters of a reason
 _NUMBERS: dict[type[tf.errors.OpError], int] = {
     tf.errors.ResourceExhaustedError: errno.ENOSPC,
@@ -18,9 +23,9 @@ _NUMBERS: dict[type[tf.errors.OpError], int] = {
 
 
 def reason_of(error: tf.errors.OpError) -> str:
-    """The first line of the message, without the names of graph nodes and operations and without a full stop."""
-    lines = _NAMES.sub("", error.message or "").strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".")[:_LONGEST]
+    """The first line of the message that gives a reason, without the names of graph nodes and without a full stop."""
+    lines = (line for line in _NAMES.sub("", error.message or "").splitlines() if not _TRACE.fullmatch(line))
+    return _NUMBERED.sub("", next(lines, type(error).__name__)).strip().rstrip(".")[:_LONGEST]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import pathlib
+import re
 import shutil
 import sys
 import time
@@ -86,14 +87,15 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
         fix = "make a plan with python -m training.plan on one machine, and give its file without the budget"
         raise InputError("--budget", "does not work on several machines, whose clocks differ", fix)
     data = read_data(request.options)
-    with local_strategy().scope(), naming_undecodable(data.train_set), terminal_messages():
+    local = local_strategy()  # one for all: a second one would reuse the keys of the first one's collective operations
+    with local.scope(), naming_undecodable(data.train_set), terminal_messages():
         planned = plan(request, make_steps, data, start, lambda: time.monotonic() - begun)
     options, data = planned.options, with_val_images(data, planned.options.val_images)
     steps = make_steps(options)
     check_pictures(options, steps, data)
     stop_if_asked()
     with contextlib.ExitStack() as session:
-        with (machines or local_strategy()).scope():
+        with (machines or local).scope():
             chief = is_chief()
             if chief and planned.file is not None:
                 keep_plan(pathlib.Path(options.run), planned.file)
@@ -148,12 +150,17 @@ def _explained(error: Exception, folder: pathlib.Path) -> int | None:
         problem = f"out of memory ({reason_of(error)})"
         if os.strerror(errno.ENOSPC) in error.message:  # TensorFlow has one error for full disks and full memories
             raise OSError(errno.ENOSPC, reason_of(error), str(folder)) from error
-    elif isinstance(error, tf.errors.OpError) and str(folder) in error.message:  # a file of the run
+    elif isinstance(error, tf.errors.OpError) and _names_file_of(folder, error.message):
         raise OSError(errno.EIO, reason_of(error), str(folder)) from error
     else:
         return None
     print(f"error: {problem}; {fix}", file=sys.stderr)
     return status
+
+
+def _names_file_of(folder: pathlib.Path, message: str) -> bool:
+    """Whether a message names a file in the folder."""
+    return re.search(rf"(?<![\w./-]){re.escape(str(folder))}/", message) is not None
 
 
 def run_steps(

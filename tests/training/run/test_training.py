@@ -193,3 +193,8 @@ def test_what_stops_a_run_is_one_line(stopped, tmp_path, error, status, line):
 def test_an_error_of_the_code_keeps_its_traceback(stopped):
     with pytest.raises(ZeroDivisionError):
         stopped(ZeroDivisionError())
+
+
+def test_an_error_that_names_no_file_of_the_run_keeps_its_traceback(stopped, tmp_path):
+    with pytest.raises(tf.errors.InternalError):
+        stopped(tf.errors.InternalError(None, None, f"{tmp_path}/run: other{tmp_path}/run/x, {tmp_path}/run2/x"))

@@ -33,9 +33,23 @@ class Machine(NamedTuple):
     """What a plan must know about the machine."""
 
     costs: Costs
-    memory: int  # bytes that this process may use
+    memory: int  # bytes that a training may use: of the machine, or of its smallest GPU
     free_disk: int  # bytes, where the run folder is
-    accelerator: bool  # whether TensorFlow sees a GPU
+
+
+def shared(costs: Costs, replicas: int) -> Costs:
+    """The costs of a picture where several replicas each work on one at the same time."""
+
+    def share(line: Line) -> Line:
+        return Line(line.fixed / replicas, line.per_megapixel / replicas)
+
+    return Costs(
+        iterations={kind: share(line) for kind, line in costs.iterations.items()},
+        features=share(costs.features),
+        proposals=share(costs.proposals),
+        detections=share(costs.detections),
+        tracing=costs.tracing,
+    )
 
 
 def kind_of(trains: tuple[str, ...]) -> str:

@@ -3,10 +3,12 @@
 import dataclasses
 import gc
 import itertools
+import logging
 import os
 import pathlib
 import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -27,14 +29,17 @@ from training.engine.objectives import losses_of
 from training.engine.schedules import StepDecay
 from training.engine.solver import Optimisation
 from training.engine.trainer import Trainer
-from training.run.planning.costs import Costs, Line, Machine
+from training.run.planning.costs import Costs, Line, Machine, shared
 
 SHORT_SIDES = (200, 360)  # pixels, at which everything is measured
 REPETITIONS = 4  # of each measurement
 
 _PICTURES = 3  # of each size
 _MEASURED_KINDS = ("backbone+head", "rpn", "head")
+_GPU_MEMORY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")  # MiB, a line for each GPU
 _CGROUP_LIMIT = pathlib.Path("/sys/fs/cgroup/memory.max")
+
+_log = logging.getLogger(__name__)
 
 
 class _Sample(NamedTuple):
@@ -59,8 +64,8 @@ def measure_machine(config: DetectorConfig, precision: str, dataset: Dataset, fo
     largest = dataclasses.replace(config, image=_at_side(config.image, max(SHORT_SIDES)))
     costs = _measure_costs(FasterRCNN(largest, dataset.class_names, seed=0, dtype=precision), dataset)
     gc.collect()  # the model and the optimisers
-    accelerator = bool(tf.config.list_logical_devices("GPU"))
-    return Machine(costs, _memory(), _free_disk(pathlib.Path(folder)), accelerator)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return Machine(shared(costs, replicas), _memory(), _free_disk(pathlib.Path(folder)))
 
 
 def _measure_costs(model: FasterRCNN, dataset: Dataset) -> Costs:
@@ -229,7 +234,13 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def _memory() -> int:
-    """The bytes of memory of this machine, or of the container that the process runs in."""
+    """The bytes of the smallest GPU's memory, or of this machine's or container's if there is no GPU."""
+    if tf.config.list_logical_devices("GPU"):
+        try:
+            asked = subprocess.run(_GPU_MEMORY, capture_output=True, text=True, check=True)
+            return min(int(line) for line in asked.stdout.split()) * 2**20
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            _log.warning("the memory of the GPU is not known, so the plan counts that of the machine: %s", error)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(memory, int(_CGROUP_LIMIT.read_text(encoding="ascii")))

@@ -8,7 +8,7 @@ from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from training.engine.inference import image_features
 from training.run.planning import machine as module
-from training.run.planning.costs import Line, kind_of
+from training.run.planning.costs import Costs, Line, kind_of, shared
 
 
 def test_a_line_grows_with_the_picture():
@@ -64,6 +64,34 @@ def test_the_memory_of_a_container(tmp_path, monkeypatch, limit, expected):
     assert module._memory() == expected if expected else module._memory() > 2**28
 
 
+@pytest.mark.parametrize(
+    ("program", "bytes_", "message"),
+    [
+        ("echo 81920; echo 40960", 40960 * 2**20, ""),  # two GPUs
+        ("exit 9", 4096, "the memory of the GPU is not known, so the plan counts that of the machine: Command"),
+        ("echo '[N/A]'", 4096, "the memory of the GPU is not known"),
+        (None, 4096, "the memory of the GPU is not known"),
+    ],
+)
+def test_the_memory_of_a_gpu(tmp_path, monkeypatch, caplog, program, bytes_, message):
+    (tmp_path / "memory.max").write_text("4096\n")
+    monkeypatch.setattr(module, "_CGROUP_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(module.tf.config, "list_logical_devices", lambda kind: [kind] * (kind == "GPU"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if program is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    assert module._memory() == bytes_
+    assert message in caplog.text and bool(message) == bool(caplog.text)
+
+
+def test_replicas_share_the_pictures():
+    line = Line(0.5, 2.0)
+    costs = shared(Costs({"rpn": Line(1.0, 0.0), "head": line}, line, line, line, tracing=3.0), 4)
+    share = Line(0.125, 0.5)
+    assert costs == Costs({"rpn": Line(0.25, 0.0), "head": share}, share, share, share, tracing=3.0)
+
+
 @pytest.mark.slow
 def test_a_machine_is_measured(small_config, voc_tree, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHORT_SIDES", (48, 160))  # larger than the detector is made for
@@ -78,7 +106,7 @@ def test_a_machine_is_measured(small_config, voc_tree, tmp_path, monkeypatch):
     dataset = load_dataset(DataSpec(data=f"voc:{voc_tree}"), "train")
     config = dataclasses.replace(small_config, head=dataclasses.replace(small_config.head, batch_size=8))
     found = module.measure_machine(config, "float32", dataset, tmp_path / "not" / "yet")
-    assert found.memory > 0 and found.free_disk > 0 and not found.accelerator
+    assert found.memory > 0 and found.free_disk > 0
     costs = found.costs
     for line in (*costs.iterations.values(), costs.features, costs.proposals, costs.detections):
         assert line.fixed >= 0 and line.per_megapixel >= 0 and line.seconds(64 * 96) > 0

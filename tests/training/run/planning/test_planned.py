@@ -23,7 +23,7 @@ from training.run.start import Planned, open_run, read_data, with_val_images
 
 LINE = Line(0.1, 1.0)
 KINDS = ("backbone+rpn", "backbone+head", "rpn", "head")
-MACHINE = Machine(Costs(dict.fromkeys(KINDS, LINE), LINE, LINE, LINE, 1.0), 2**34, 2**34, False)
+MACHINE = Machine(Costs(dict.fromkeys(KINDS, LINE), LINE, LINE, LINE, 1.0), 2**34, 2**34)
 SIZES = ("--anchor-scales", "16", "32", "--short-side", "64", "--fc-units", "32")
 
 

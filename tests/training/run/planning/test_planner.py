@@ -104,7 +104,7 @@ KINDS = {
     "rpn+head": Line(0.1, 0.1), "backbone+rpn+head": Line(0.25, 1.5),
 }  # fmt: skip
 COSTS = Costs(KINDS, Line(0.01, 0.7), Line(0.002, 0.1), Line(0.05, 0.02), 3.0)
-MACHINE = Machine(COSTS, memory=24 * 2**30, free_disk=50 * 2**30, accelerator=False)
+MACHINE = Machine(COSTS, memory=24 * 2**30, free_disk=50 * 2**30)
 
 
 def tools(machine=MACHINE, speedup=1.9, recall=None, spent=40.0):
