@@ -8,6 +8,9 @@ import numpy as np
 
 Colour = tuple[int, int, int]  # RGB
 
+SMALLEST_FONT = 13  # pixels
+_OF_PICTURE = 1 / 34  # size of the font relative to the short side of the picture, at most
+_OF_BOX = 1 / 4  # and relative to the median of the boxes' short sides, so that many labels do not hide a picture
 _FONT_WEIGHT = 450  # from 100 to 1000; a little bolder than regular (400) because labels are small
 
 
@@ -42,7 +45,7 @@ class Font(NamedTuple):
 def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> None:
     """Write labels into the canvas.  The first label gets its place first and is on top."""
     height, width = canvas.shape[:2]
-    font = Font(cv2.FontFace("sans"), max(13, round(min(height, width) / 34)))
+    font = Font(cv2.FontFace("sans"), font_size((height, width), [label.corners for label in labels]))
     _, ascent, descent = font.measure("Ågj|")  # one height for all labels
     margin = max(2, font.size // 5)
 
@@ -59,6 +62,14 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> None:
         fill(canvas, *rectangle, colour)
         _, left, bottom, _ = rectangle
         font.write(canvas, text, (left + margin, bottom - descent - 1), text_colour(colour))
+
+
+def font_size(canvas_size: tuple[int, int], boxes: Sequence[Sequence[int]]) -> int:
+    """The size of the font in pixels, for labels of these boxes (y0, x0, y1, x1 each) on one canvas."""
+    size = min(canvas_size) * _OF_PICTURE
+    if boxes:
+        size = min(size, _OF_BOX * float(np.median([min(y1 - y0, x1 - x0) for y0, x0, y1, x1 in boxes])))
+    return max(SMALLEST_FONT, round(size))
 
 
 def place_label(

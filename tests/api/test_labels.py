@@ -2,10 +2,11 @@
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_frcnn.api.labels import Font, fit_text, place_label, text_colour
+from keras_frcnn.api.labels import Font, fit_text, font_size, place_label, text_colour
 
 
 def test_text_colour_has_the_better_contrast():
@@ -31,3 +32,18 @@ def test_a_text_that_is_too_wide_ends_in_an_ellipsis():
     assert short.endswith("…") and "very long name".startswith(short[:-1]) and len(short) > 3
     assert font.measure(short)[0] <= 60
     assert fit_text("cat", font, 60) == "cat"
+
+
+@pytest.mark.parametrize(
+    ("canvas", "sides", "size"),
+    [
+        ((1700, 3400), [], 50),  # a 34th of the short side
+        ((1700, 3400), [(900, 500)], 50),
+        ((1700, 3400), [(900, 500), (120, 80), (100, 200)], 25),  # a quarter of the median of 500, 80 and 100
+        ((1700, 3400), [(9, 9)], 13),
+        ((480, 640), [(300, 300)], 14),
+        ((100, 100), [(90, 90)], 13),
+    ],
+)
+def test_labels_are_small_where_most_boxes_are(canvas, sides, size):
+    assert font_size(canvas, [(5, 7, 5 + height, 7 + width) for height, width in sides]) == size
