@@ -110,11 +110,10 @@ def _read(folder: str, letter: str) -> FinishedRun:
 
 def _read_measured(values: dict) -> tuple[TrainingResult, dict[str, float] | None]:
     """The result and, of a detector, the area AP of each class."""
-    if "ap" not in values:
-        return read_result(values), None
-    return read_result(values), {
-        name: none_to_nan(of_class["ap_area"]) for name, of_class in values["ap"]["classes"].items()
-    }
+    aps = None
+    if "ap" in values:
+        aps = {name: none_to_nan(of_class["ap_area"]) for name, of_class in values["ap"]["classes"].items()}
+    return read_result(values), aps
 
 
 def _notes(runs: Sequence[FinishedRun]) -> list[str]:

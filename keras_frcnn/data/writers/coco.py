@@ -90,6 +90,7 @@ def _annotations(examples: Iterable[Example], image_ids: Iterable[int], numbers:
         corners = example.boxes.astype(np.float64)
         sizes = corners[:, 2:] - corners[:, :2]
         areas = np.prod(sizes, axis=1) if example.areas is None else example.areas
+        crowd = example.is_crowd
         for row, (y, x, _, _) in enumerate(corners.tolist()):
             annotation_id += 1
             height, width = sizes[row].tolist()
@@ -99,8 +100,8 @@ def _annotations(examples: Iterable[Example], image_ids: Iterable[int], numbers:
                 "category_id": numbers[int(example.classes[row]) - 1],
                 "bbox": [x, y, width, height],
                 "area": float(areas[row]),
-                "iscrowd": int(example.is_crowd[row]),
+                "iscrowd": int(crowd[row]),
             }
-            if example.difficult[row] and not example.is_crowd[row]:
+            if example.difficult[row] and not crowd[row]:
                 fields["ignore"] = 1
             yield fields

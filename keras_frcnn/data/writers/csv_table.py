@@ -47,13 +47,14 @@ def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
 def _rows(example: Example, file: str, class_names: tuple[str, ...], losses: Losses) -> Iterator[tuple]:
     """The rows of one picture; one with empty fields if none of its objects can be written."""
     start = (file, example.width, example.height)
+    crowd = example.is_crowd
     written = False
     for row, box in enumerate(example.boxes.astype(np.float64)):
         y0, x0, y1, x1 = box.tolist()
         sides = (x0 + 1, y0 + 1, x1, y1)
         read = continuous_corners(*sides)
-        if example.is_crowd[row] or read is None:
-            losses.count(CROWD if example.is_crowd[row] else THIN)
+        if crowd[row] or read is None:
+            losses.count(CROWD if crowd[row] else THIN)
             continue
         losses.count(ROUNDED, int((np.array(read).astype(np.float32) != example.boxes[row]).any()))
         losses.count(DIFFICULT, int(example.difficult[row]))

@@ -66,6 +66,7 @@ def annotation(example: Example, file: str, class_names: tuple[str, ...], losses
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = file
     _add(ElementTree.SubElement(root, "size"), width=example.width, height=example.height, depth=3)
+    crowd = example.is_crowd
     for row, box in enumerate(example.boxes.astype(np.float64)):
         y0, x0, y1, x1 = box.tolist()
         sides = (x0 + 1, y0 + 1, x1, y1)
@@ -74,7 +75,7 @@ def annotation(example: Example, file: str, class_names: tuple[str, ...], losses
             losses.count(THIN)
             continue
         losses.count(ROUNDED, int((np.array(read).astype(np.float32) != example.boxes[row]).any()))
-        losses.count(CROWD, int(example.is_crowd[row]))
+        losses.count(CROWD, int(crowd[row]))
         losses.count(AREAS, int(example.areas is not None and example.areas[row] != np.prod(box[2:] - box[:2])))
         element = ElementTree.SubElement(root, "object")
         ElementTree.SubElement(element, "name").text = class_names[int(example.classes[row]) - 1]

@@ -54,9 +54,10 @@ def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
 def _rows(example: Example, numbers: Sequence[int], losses: Losses) -> str:
     """The label file of one picture; `numbers` are the YOLO numbers of the split's classes."""
     rows = []
+    crowd = example.is_crowd
     sides = np.array([example.height, example.width], np.float64)
     for row, exact in enumerate(example.boxes.astype(np.float64)):
-        if example.is_crowd[row]:
+        if crowd[row]:
             losses.count(CROWD)
             continue
         box = np.round(exact * _FRACTIONS_PER_PIXEL) / _FRACTIONS_PER_PIXEL
