@@ -15,17 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = "--weights none --short-side 64 --long-side 107 --fc-units 32 --anchor-scales 16 32 --rpn-channels 32".split()
 # Trains on two devices of one CPU, as a machine with two GPUs does.
 ON_TWO_DEVICES = """
-import functools
 import sys
 
 import tensorflow as tf
 
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-tf.distribute.MirroredStrategy = functools.partial(tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"])
 from training.engine import distribution
 
-distribution._has_several_gpus = lambda: True
+distribution.local_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 from training.alternate import main
 
 main(sys.argv[1:])
@@ -42,7 +40,11 @@ def tree(tmp_path_factory):
 
 
 def run(module, *words):
-    command = [sys.executable, "-m", module, *map(str, words)]
+    return python("-m", module, *words)
+
+
+def python(*words):
+    command = [sys.executable, *map(str, words)]
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
 
 
@@ -96,9 +98,7 @@ def test_a_plan_file_can_be_edited_and_followed(tree, tmp_path):
 
 def test_two_devices_share_the_work_of_a_plan(tree, tmp_path):
     words = ["--data", f"voc:{tree}", "--run", tmp_path / "run", *SMALL, "--plan", "auto", "--budget", "240s"]
-    command = [sys.executable, "-c", ON_TWO_DEVICES, *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = python("-c", ON_TWO_DEVICES, *words)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "(2 replicas x 1 x 1 accumulated)" in done.stdout
     for name, step in read(tmp_path / "run" / "budget.json")["steps"].items():

@@ -47,13 +47,9 @@ def connect_machines() -> tf.distribute.Strategy | None:
 
 def local_strategy() -> tf.distribute.Strategy:
     """The strategy for all GPUs of this machine, or for its one device."""
-    if _has_several_gpus():
+    if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
-
-
-def _has_several_gpus() -> bool:
-    return len(tf.config.list_logical_devices("GPU")) > 1
 
 
 def is_chief() -> bool:
