@@ -230,6 +230,14 @@ def make_batch():
 
 
 @pytest.fixture(scope="session")
+def denormalise():
+    """A function from the network's input (..., 3) to RGB values (..., 3) int: the inverse of `normalise`."""
+    from keras_frcnn.data.pictures.images import CHANNEL_MEANS_BGR
+
+    return lambda image: np.rint((np.asarray(image) + CHANNEL_MEANS_BGR)[..., ::-1]).astype(int)
+
+
+@pytest.fixture(scope="session")
 def stored_turned():
     """A function (PIL image, EXIF orientation) -> (the image as a camera stores it, its EXIF data).
 

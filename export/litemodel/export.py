@@ -30,7 +30,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
+    """Write the file and log where it is.  See `write_file` for what it raises."""
+    path = write_file(options)
+    _LOG.info("written to %s: %.1f MiB", path, path.stat().st_size / 2**20)
+
+
+def write_file(options: argparse.Namespace) -> pathlib.Path:
     """Write a TFLite file and compare it with the Keras model, as the options say; log the progress.
+
+    Returns:
+      The path of the file.
 
     Raises:
       InputError: an option, the model or a picture is wrong.
@@ -62,7 +71,7 @@ def export(options: argparse.Namespace) -> None:
         compare_with_keras(temporary, model, size, options.quantize, images, dataset)
 
     write_atomically(path, write)
-    _LOG.info("written to %s: %.1f MiB", path, path.stat().st_size / 2**20)
+    return path
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -79,10 +79,8 @@ def _model(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
         image = load_model(options.model).config.image
         size = "x".join(map(str, resized_size(_SHAPE, image.short_side, image.long_side).numpy()))
         _LOG.info("size: %s, that of a picture of 4:3 in training (--size changes it)", size)
-    model = folder / MODEL
-    changes = {"size": size, "out": str(model)}
-    litemodel.export(argparse.Namespace(**{**vars(options), **changes}))
-    return model
+    changes = {"size": size, "out": str(folder / MODEL)}
+    return litemodel.write_file(argparse.Namespace(**{**vars(options), **changes}))
 
 
 def _is_tflite(options: argparse.Namespace) -> bool:

@@ -124,12 +124,6 @@ def normalise(image: Tensor) -> Tensor:
     return tf.nn.bias_add(tf.reverse(tf.cast(image, tf.float32), axis=[-1]), -tf.constant(CHANNEL_MEANS_BGR))
 
 
-def denormalise(image: Tensor) -> Tensor:
-    """Turn the network's input (..., 3) back into (..., 3) uint8 RGB, to show it: the inverse of `normalise`."""
-    image = tf.reverse(image + tf.constant(CHANNEL_MEANS_BGR), axis=[-1])
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-
-
 def prepare(image: Tensor, short_side: int, long_side: int) -> Tensor:
     """Resize and normalise a picture, or a batch of pictures of one size.
 

@@ -91,7 +91,7 @@ def square_pixels(picture: np.ndarray, boxes: np.ndarray, outside: np.ndarray) -
 
 @pytest.mark.parametrize("name", ["light", "strong"])
 def test_coloured_squares_stay_under_their_boxes_through_random_chains(
-    drawn: tuple[Dataset, list[Path]], name: str
+    drawn: tuple[Dataset, list[Path]], name: str, denormalise
 ) -> None:
     """Decoding, window, resizing, colours, blur and flip.  The proposals are the squares, also those that are lost."""
     dataset, paths = drawn
@@ -103,7 +103,7 @@ def test_coloured_squares_stay_under_their_boxes_through_random_chains(
         assert (boxes >= 0).all() and (boxes <= np.tile(size, 2)).all() and (boxes[:, 2:] > boxes[:, :2]).all()
         seen = batch.proposals.boxes[0]
         assert (seen >= 0).all() and (seen <= np.tile(size, 2)).all() and (seen[:, 2:] > seen[:, :2]).all()
-        picture = images.denormalise(tf.constant(batch.images[0])).numpy().astype(int)
+        picture = denormalise(batch.images[0])
         found = square_pixels(picture, boxes, outside := ~covered(seen, size, by=1))
         # The blur rounds the corners of a square, so its inside begins half a pixel later.
         assert found[covered(boxes, size, by=-1.5)].all(), f"position {batch.seeds[0, 1]}"

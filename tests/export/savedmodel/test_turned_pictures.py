@@ -18,7 +18,6 @@ from export.shared.parity import ParityError
 from export.shared.pictures import synthetic_images
 from export.shared.reference import reference_detections
 from keras_frcnn.data.example import Dataset, Example
-from keras_frcnn.data.pictures.images import denormalise
 from keras_frcnn.data.stream.pipeline import evaluation_batches
 from keras_frcnn.network.model import FasterRCNN
 
@@ -79,7 +78,9 @@ def bright_box(pixels):
 
 
 @pytest.mark.slow
-def test_all_parts_see_the_same_picture_and_find_the_same_boxes(turning, turning_export, files, shown, rows, tmp_path):
+def test_all_parts_see_the_same_picture_and_find_the_same_boxes(
+    turning, turning_export, files, shown, rows, tmp_path, denormalise
+):
     assert bright_box(shown) == SQUARE
     expected = keras_frcnn.Detector(turning).detect(shown, score=0)
     assert len(expected) > 5

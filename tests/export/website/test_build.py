@@ -5,8 +5,10 @@ import functools
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,13 +96,11 @@ def test_the_version_is_that_of_the_content(web, exported, tmp_path):
 def test_a_trained_model_is_exported_first(web, saved, model, exported, tmp_path, capsys, monkeypatch):
     given = []
 
-    def export(options):
+    def write_file(options):
         given.append(options)
-        (tmp_path / "site").parent.mkdir(exist_ok=True)
-        with open(options.out, "wb") as file:
-            file.write(exported.read_bytes())
+        return Path(shutil.copyfile(exported, options.out))
 
-    monkeypatch.setattr(build.litemodel, "export", export)
+    monkeypatch.setattr(build.litemodel, "write_file", write_file)
     assert web("--model", saved, "--out", tmp_path / "site", "--images", "a.jpg") == 0
     assert (given[0].size, given[0].quantize, given[0].model) == ("64x85", "dynamic", str(saved))
     assert "size: 64x85" in capsys.readouterr().out

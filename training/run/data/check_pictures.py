@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 from keras_frcnn.data.doctor.checks.decoding import PictureFacts, read_pictures
-from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.errors import InputError, first_names
 from training.engine.distribution import progress_bar
 from training.four_steps import Step
 from training.run.options.declared import TrainingOptions
@@ -14,8 +14,6 @@ from training.run.start import RunData
 # Training decodes a picture each time that it uses it.  Decoding all pictures once is cheap if it adds at most this
 # share to what training itself decodes.
 CHEAP_SHARE = 0.05
-
-_NAMED = 3  # files in the message
 
 
 def check_pictures(options: TrainingOptions, steps: Sequence[Step], data: RunData) -> None:
@@ -38,7 +36,7 @@ def check_pictures(options: TrainingOptions, steps: Sequence[Step], data: RunDat
 
     faulty = [facts for facts in read_pictures(paths, os.cpu_count() or 1, shown) if facts.fault]
     if faulty:
-        others = [pathlib.Path(facts.path).name for facts in faulty[1:_NAMED]]
-        more = f"; {len(faulty)} such pictures, also {', '.join(others)}" if others else ""
+        others = [pathlib.Path(facts.path).name for facts in faulty[1:]]
+        more = f"; {len(faulty)} such pictures, also {first_names(others)}" if others else ""
         fix = "replace it, or remove it from the split"
         raise InputError(faulty[0].path, f"cannot be decoded ({faulty[0].fault}){more}", fix)

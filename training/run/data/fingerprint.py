@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from keras_frcnn.data.example import Dataset, Example
+from keras_frcnn.facts.errors import MOST_NAMES
 
-_NAMED = 3  # changes of one kind that are named; the others are counted
 _SPLITS = {"train": "training", "val": "validation"}
 
 
@@ -80,5 +80,5 @@ def _class_changes(old: list[str], new: list[str]) -> Iterable[str]:
 def _shortened(lines: Iterable[str]) -> list[str]:
     """The first few lines; the last one says how many are left out."""
     lines = list(lines)
-    left_out = len(lines) - _NAMED
-    return lines if left_out <= 0 else [*lines[: _NAMED - 1], f"{lines[_NAMED - 1]} and {left_out} more"]
+    left_out = len(lines) - MOST_NAMES
+    return lines if left_out <= 0 else [*lines[: MOST_NAMES - 1], f"{lines[MOST_NAMES - 1]} and {left_out} more"]

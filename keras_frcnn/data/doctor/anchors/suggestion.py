@@ -14,8 +14,8 @@ from keras_frcnn.data.doctor.anchors.coverage import COVERAGE_IOUS, best_ious
 from keras_frcnn.data.doctor.checks.objects import Objects
 from keras_frcnn.facts.config import AnchorConfig
 
-MOST_ANCHORS = 12  # of a cell in SHAPES; the paper has 9
-SHAPES = ((3, 1), (4, 1), (3, 2), (4, 2), (3, 3), (5, 2), (4, 3))  # tried numbers of scales and of ratios
+# The tried numbers of scales and of ratios.  The paper has 3 of each.
+SHAPES = ((3, 1), (4, 1), (3, 2), (4, 2), (3, 3), (5, 2), (4, 3))
 MANY_SHAPES = ((5, 3), (4, 5), (6, 4))  # for data that fewer anchors do not cover
 ENOUGH_OBJECTS = 10  # fewer give no suggestion
 

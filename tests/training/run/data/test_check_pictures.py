@@ -64,6 +64,7 @@ def test_all_pictures_whole(options):
 
 def test_several_damaged_pictures(options, data):
     example = data.val_set.examples[0]
-    missing = tuple(example._replace(image_path=f"gone{number}.jpg") for number in range(4))
-    with pytest.raises(InputError, match=r"gone0\.jpg: .*; 4 such pictures, also gone1\.jpg, gone2\.jpg; replace"):
+    missing = tuple(example._replace(image_path=f"gone{number}.jpg") for number in range(5))
+    shown = r"gone0\.jpg: .*; 5 such pictures, also gone1\.jpg, gone2\.jpg, gone3\.jpg and 1 more; replace"
+    with pytest.raises(InputError, match=shown):
         check_pictures(options, steps(1000), data._replace(val_set=data.val_set._replace(examples=missing)))
