@@ -27,9 +27,10 @@ import random
 import re
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -129,7 +130,7 @@ def _to_found(row: Row) -> Found:
     boxes = [[_number(corner, 0.0, 1.0) for corner in box] for box in boxes[:count]]
     if any(len(box) != 4 for box in boxes):
         raise ValueError("a box does not have four corners")
-    classes = [int(_number(class_index, 1, MOST_CLASSES)) for class_index in classes[:count]]
+    classes = [round(_number(class_index, 1, MOST_CLASSES)) for class_index in classes[:count]]
     return Found(boxes, classes, [_number(score, 0.0, 1.0) for score in scores[:count]], error, orientation)
 
 
@@ -357,7 +358,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
                         "(default: the newest)")  # fmt: skip
     parser.add_argument("--protocol", choices=("rest", "grpc"), default="rest", help="(default: rest)")
     parser.add_argument("--out", help="folder for the drawn pictures (default: beside each picture)")
-    parser.add_argument("--score", type=float, default=0.5, help="show detections from this score on (default: 0.5)")
+    parser.add_argument("--score", type=_score, default=0.5, help="show detections from this score on (default: 0.5)")
     parser.add_argument("--labels", help="labels.json from the assets of the export (default: show class numbers)")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS",
                         help="for each request, with all its tries (default: 30)")  # fmt: skip
@@ -390,6 +391,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _score(text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1 (got {text})")
+    return score
+
+
 def _count(text: str) -> int:
     try:
         count = int(text)
@@ -402,12 +413,14 @@ def _count(text: str) -> int:
 
 def read_labels(path: str) -> dict[int, str]:
     """The class names by number of a labels.json, whose keys are the numbers as text.  Raises InputError."""
+    if not os.path.isfile(path):  # a pipe may never end
+        raise InputError(f"{path}: no such file; give the labels.json of the served model")
     try:
         with open(path, encoding="utf-8") as file:
             labels = {int(number): name for number, name in json.load(file).items()}
         if not all(isinstance(name, str) for name in labels.values()):
             raise ValueError("a name is not a string")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f'{path}: not a label map ({error}); give a JSON file such as {{"1": "cat"}}') from None
     return labels
 
@@ -484,7 +497,6 @@ def report(
         raise InputError(f"--labels has no name for class {min(unknown)}; give the labels.json of the served model")
     names = classes if labels is None else [labels[class_index] for class_index in classes]
     try:
-        os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
         draw(image, boxes, classes, scores, names).save(target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error}); give a writable folder with --out") from None
@@ -518,11 +530,23 @@ def _check_paths(images: Sequence[str], targets: Sequence[str]) -> None:
             raise InputError(f"{path}: no such file; give the path of a picture")
 
 
+def _check_folders(targets: Iterable[str]) -> None:
+    """Create the folders of the drawn pictures.  Raises InputError if nothing can be written to one of them."""
+    for folder in dict.fromkeys(os.path.dirname(target) or "." for target in targets):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error}); give a writable folder with --out") from None
+
+
 def _run(options: argparse.Namespace) -> int:
     """Detect, draw and print as the options say; returns the number of pictures that the server cannot read."""
     targets = [output_path(path, options.out) for path in options.images]
     _check_paths(options.images, targets)
     labels = None if options.labels is None else read_labels(options.labels)
+    _check_folders(targets)
     failed = 0
     for start in range(0, len(targets), options.batch):
         paths = options.images[start : start + options.batch]

@@ -13,6 +13,7 @@ from PIL import Image
 
 import keras_frcnn
 from keras_frcnn.api.bulk.frames import Video
+from keras_frcnn.facts.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORE, RATE, FRAMES, SIZE = 0.2, 12.5, 30, (66, 98)
@@ -176,6 +177,18 @@ def test_a_picture_with_one_frame_stays_a_picture(detect, saved, tmp_path, capsy
         str(tmp_path / name) for name in ("a.gif", "b.gif")
     ]
     assert f"{tmp_path}/b.gif: not a readable picture" in errors
+
+
+@pytest.mark.parametrize(
+    "name", ["rtsp://h/a.mp4", "https://h/a.mp4", "cache:http://h/%d.mp4", "pipe.mp4", "gone/%d.png"]
+)
+def test_opencv_opens_only_files(name, tmp_path, monkeypatch):
+    """It would connect to the network, or wait for the pipe."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: pytest.fail("it was opened"))
+    os.mkfifo("pipe.mp4")
+    with pytest.raises(InputError, match=r"no such file; give a video|is a video on the network; download it"):
+        Video(name, 1)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import json
 import logging
 import pathlib
 import shutil
@@ -20,7 +19,7 @@ from export.website.runtime import CORE, Package, fetch_runtime, write_runtime
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import write_atomically, write_json
+from keras_frcnn.facts.files import parse_json, write_atomically, write_json
 
 MODEL, SETTINGS, SERVICE_WORKER = "model.tflite", "model.json", "service_worker.js"
 
@@ -92,7 +91,7 @@ def read_settings(model: pathlib.Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(model) as files:
             labels = files.read(LABELS).decode().splitlines()[1:]  # line 0 is the background
-            facts = json.loads(files.read(CONFIG))
+            facts = parse_json(files.read(CONFIG))
         return {
             "labels": labels,
             "size": [facts["input"]["height"], facts["input"]["width"]],

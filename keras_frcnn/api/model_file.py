@@ -1,7 +1,6 @@
 """Read a detector from a `.keras` file or a run folder, and change what it keeps or how it computes."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import zipfile
@@ -9,6 +8,7 @@ from typing import Any
 
 from keras_frcnn.facts.config import DetectorConfig, TestConfig, config_from_dict
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import parse_json
 from keras_frcnn.facts.settings import check, settings_of
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.readers import check_members
@@ -59,7 +59,7 @@ def _read(path: pathlib.Path) -> FasterRCNN:
     try:
         with zipfile.ZipFile(path) as archive:
             check_members(archive)
-            stored = json.loads(archive.read("config.json"))
+            stored = parse_json(archive.read("config.json"))
         name = stored["class_name"]
         if name == FasterRCNN.__name__:
             _check_fields(stored["config"], path)
@@ -68,7 +68,7 @@ def _read(path: pathlib.Path) -> FasterRCNN:
             return model
     except InputError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError, zipfile.BadZipFile) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
         problem = f"not a readable model ({str(error) or type(error).__name__})"
         raise InputError(path, problem[:300], _FIX) from error
     raise InputError(path, f"holds a {name}, not a FasterRCNN"[:300], _FIX)

@@ -1,6 +1,7 @@
 """Errors that the user can fix, and how the command lines show them."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,8 @@ def first_names(names: Sequence[str]) -> str:
 def exit_on_input_error(extra: str | None = None) -> Iterator[None]:
     """Turn an error that the user can fix into one line on standard error and an exit status, without a traceback.
 
-    The status is 2 for an `InputError` and, with `extra`, for a package that is not installed.  It is UNWRITABLE for a
+    The status is 2 for an `InputError`, for a name that is too long, and, with `extra`, for a package that is not
+    installed.  It is UNWRITABLE for a
     full disk and other errors of files and devices.  If the reader of standard output is gone, as with `| head`, there
     is no line.
 
@@ -56,6 +58,9 @@ def exit_on_input_error(extra: str | None = None) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
         raise SystemExit(CLOSED_PIPE) from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            print(f"error: {error.filename}: {error.strerror}; give a shorter name", file=sys.stderr)
+            raise SystemExit(2) from None
         fix = "make room, or correct the place or its permissions, and run the same command again"
         print(f"error: {error.filename or 'a file'}: {error.strerror or error}; {fix}", file=sys.stderr)
         raise SystemExit(UNWRITABLE) from None

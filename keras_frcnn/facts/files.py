@@ -1,6 +1,7 @@
 """Atomic writes of files and folders, and JSON files."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,9 @@ from keras_frcnn.facts.errors import InputError
 
 T = TypeVar("T")
 PARTIAL = "partial."  # temporary names start with a dot and this
+
+_LONGEST = 200  # bytes of a name to which a suffix is added; file systems allow 255
+_KEPT = 50  # characters of a name that a temporary name keeps
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], object]) -> None:
@@ -33,8 +37,9 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
     if not path.name:  # "." or "/"
         raise _is_a_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The temporary name keeps the suffix because writers choose their format by it.
-    temporary, replaced = (path.with_name(f".{PARTIAL}{os.getpid()}{kind}.{path.name}") for kind in ("", ".old"))
+    # The temporary name keeps the suffix because writers choose their format by it, and is never too long.
+    end = path.name[-_KEPT:]
+    temporary, replaced = (path.with_name(f".{PARTIAL}{os.getpid()}{kind}.{end}") for kind in ("", ".old"))
     try:
         write(temporary)
         if path.is_dir() and temporary.is_file():
@@ -54,6 +59,18 @@ def write_atomically(path: str | os.PathLike, write: Callable[[pathlib.Path], ob
     finally:
         _remove(temporary)
         _remove(replaced)
+
+
+def name_that_fits(name: str) -> str:
+    """`name`, or a shorter name for the same file if a suffix would make it too long for file systems.
+
+    The shorter name has the beginning of `name` and a digest of all of it.
+    """
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return f"{content[: _LONGEST - 17].decode(errors='ignore')}-{digest}"
 
 
 def user_path(text: str | os.PathLike) -> pathlib.Path:
@@ -104,12 +121,29 @@ def make_writable(folder: str | os.PathLike, where: str | os.PathLike, fix: str)
         raise InputError(where, f"cannot be written ({error.strerror or error})", fix) from error
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file.  Raises OSError, and ValueError if the file is not JSON."""
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a file in UTF-8, without the byte order mark that some editors write.
+
+    Raises OSError if the file is not a regular one or cannot be read, and ValueError if it is not UTF-8.
+    """
+    check_regular(path)
+    return pathlib.Path(path).read_text(encoding="utf-8-sig")
+
+
+def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value of a JSON text; `pairs` makes the value of an object from its names and values.
+
+    Raises ValueError if the text is not JSON, or nested too deeply.
+    """
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return json.loads(text, object_pairs_hook=pairs)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file.  Raises OSError, and ValueError if the file is not JSON."""
+    return parse_json(read_text(path))
 
 
 def read_known(path: str | os.PathLike, read: Callable[[Any], T], fix: str) -> T:

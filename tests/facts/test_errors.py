@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import subprocess
 import sys
 
@@ -56,6 +57,25 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, capsys):
         "command again\n"
     )
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])
+def test_so_is_every_other_error_of_a_place(tmp_path, capsys, number):
+    def fail(path):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit) as exit_, exit_on_input_error():
+        write_atomically(tmp_path / "a", fail)
+    assert exit_.value.code == UNWRITABLE
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/a: {os.strerror(number)}; make room, or correct the")
+
+
+def test_a_name_that_is_too_long_is_the_users_mistake(tmp_path, capsys):
+    path = tmp_path / ("x" * 300)
+    with pytest.raises(SystemExit) as exit_, exit_on_input_error():
+        path.is_file()
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == f"error: {path}: File name too long; give a shorter name\n"
 
 
 def test_an_error_of_a_library_without_number_and_name_is_one_line(capsys):

@@ -1,11 +1,22 @@
 """Atomic writes: a file or folder is never incomplete under its own name."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json, refuse_folder, remove_halves, user_path, write_atomically, write_json
+from keras_frcnn.facts.files import (
+    name_that_fits,
+    parse_json,
+    read_json,
+    read_text,
+    refuse_folder,
+    remove_halves,
+    user_path,
+    write_atomically,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_no_incomplete_file(tmp_path):
@@ -102,3 +113,43 @@ def test_remove_halves_removes_what_a_killed_process_left(tmp_path):
     (tmp_path / "run" / "model.keras").write_text("whole")
     remove_halves(tmp_path)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]
+
+
+def test_a_name_fits_with_a_suffix_and_stays_another_name():
+    for name in ("a.jpg", "ü" * 100, "x" * 200):
+        assert name_that_fits(name) == name
+    long = ["x" * 201, "x" * 240, "x" * 239 + "y", "ü" * 101, "a\udcff" * 120]
+    short = [name_that_fits(name) for name in long]
+    assert len(set(short)) == len(long) and max(len(os.fsencode(name)) for name in short) == 200
+    assert short[0].startswith("x" * 183 + "-") and short[3].startswith("ü" * 91 + "-")
+
+
+def test_a_name_of_255_bytes_is_written(tmp_path):
+    path = tmp_path / ("x" * 250 + ".json")
+    for value in (1, 2):  # the second one replaces the first
+        write_json(path, value)
+        assert read_json(path) == value and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_text_is_read_without_its_mark_and_only_from_a_regular_file(tmp_path):
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbfk\xc3\xa4fer\n")
+    assert read_text(tmp_path / "marked") == "käfer\n"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "latin").write_bytes(b"k\xe4fer")
+    for name, error in (
+        ("pipe", OSError),
+        ("device", OSError),
+        ("gone", OSError),
+        (".", OSError),
+        ("latin", ValueError),
+    ):
+        with pytest.raises(error):
+            read_text(tmp_path / name)
+
+
+def test_json_that_is_nested_endlessly_is_a_value_error():
+    assert parse_json(b'{"a": 1, "a": [2]}', pairs=tuple) == (("a", 1), ("a", [2]))
+    for text in ("[" * 100_000, '{"a":' * 100_000, "{"):
+        with pytest.raises(ValueError):
+            parse_json(text)

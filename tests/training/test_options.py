@@ -131,6 +131,13 @@ def test_out_of_range_is_refused_and_named(kind, one, tmp_path):
         assert str(raised.value).startswith(f"{path}, field {one.key} must ") and rule in str(raised.value)
 
 
+@pytest.mark.parametrize(("kind", "one"), [pair for pair in SETTINGS if pair.values[1].kind is int])
+def test_a_whole_number_has_32_bits(kind, one):
+    value = [2**31] * (one.length or 1) if one.is_list else 2**31
+    with pytest.raises(InputError, match=rf"^{one.option} must .*(at most|less than) \d+ \(got 2147483648\)"):
+        KINDS[kind]([*REQUIRED, *as_words(one, value)])
+
+
 @pytest.mark.parametrize(("kind", "one"), SETTINGS)
 def test_another_type_in_a_config_file_is_refused_and_named(kind, one, tmp_path):
     path = write_config(tmp_path, one.key, {"x": 1})

@@ -65,6 +65,7 @@ class Video:
     def __init__(self, path: str, every: int):
         """Open a video, of which every `every`th frame counts.  Raises InputError if it cannot be read."""
         self.path, self._every, self._opened_at = path, every, time.monotonic()
+        _check_local(path)
         self._capture = cv2.VideoCapture(_camera_number(path) if is_live(path) else path)
         if not self._capture.isOpened():
             self._capture.release()
@@ -148,6 +149,18 @@ class Animation:
 def open_frames(path: str, every: int, max_pixels: int) -> Video | Animation:
     """Open whatever the frames come from; see `Video` and `Animation`.  A frame of a `Video` has no limit of pixels."""
     return Video(path, every) if is_video(path) else Animation(path, every, max_pixels)
+
+
+def _check_local(path: str) -> None:
+    """Raise InputError unless a video is a file, numbered pictures in a folder, or a camera.
+
+    OpenCV also opens addresses such as rtsp://HOST, and waits for pipes.
+    """
+    if is_url(path):
+        raise InputError(path, "is a video on the network", "download it and give the file")
+    exists = os.path.isdir(os.path.dirname(path) or ".") if is_numbered(path) else os.path.isfile(path)
+    if not exists and not is_live(path):
+        raise InputError(path, "no such file", f"give a video file ({' '.join(SUFFIXES)})")
 
 
 def _camera_number(path: str) -> int:

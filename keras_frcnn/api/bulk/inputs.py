@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from keras_frcnn.api.bulk import frames, remote, video
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import name_that_fits
 
 # Formats that can be read, in lower case.  Files of other names are read, too, if they are named one by one.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -67,7 +68,7 @@ def find_pictures(
     # photo.jpg and photo.png in one folder: their outputs keep the suffix.
     counts = Counter(zip(folders, (name.with_suffix("") for name in names), strict=True))
     places = [
-        (name if counts[folder, name.with_suffix("")] > 1 else name.with_suffix("")).as_posix()
+        _that_fits(name if counts[folder, name.with_suffix("")] > 1 else name.with_suffix(""))
         for folder, name in zip(folders, names, strict=True)
     ]
     for place, count in Counter(places).items():
@@ -75,6 +76,11 @@ def find_pictures(
             fix = "name a folder that holds them all instead of the files, or run the command twice"
             raise InputError(f"pictures {place}", f"{count} of them have this name and would share their outputs", fix)
     return [PictureFile(path, place) for place, (path, _) in zip(places, found, strict=True)]
+
+
+def _that_fits(place: PurePath) -> str:
+    """The place with a name to which the suffixes of the outputs can be added."""
+    return place.with_name(name_that_fits(place.name)).as_posix()
 
 
 def _name(path: str) -> str:
@@ -85,7 +91,7 @@ def _name(path: str) -> str:
         return path.replace(":", " ")
     if frames.is_numbered(path):
         return os.path.basename(os.path.dirname(os.path.abspath(path)))  # that of their folder
-    return remote.name_in(path) if remote.is_url(path) else PurePath(path).name
+    return remote.name_in(path) if remote.is_url(path) else PurePath(path).name or "_"  # "/" has no name
 
 
 def _named(name: str) -> Iterator[tuple[str, str]]:

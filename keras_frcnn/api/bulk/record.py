@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json, write_atomically, write_json
+from keras_frcnn.facts.files import parse_json, read_json, write_atomically, write_json
 
 LINES, SETTINGS = "detections.jsonl", "settings.json"
 
@@ -91,9 +91,9 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
             if not text.endswith(b"\n"):
                 return
             try:
-                line = json.loads(text.decode())
+                line = parse_json(text.decode())
                 known = isinstance(line["image"], str) and all(map(_is_detection, line["detections"]))
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, KeyError, TypeError):
                 known = False
             if not known:
                 raise InputError(f"{path}, line {number}", "is not the line of a picture", _OTHER)

@@ -1,6 +1,5 @@
 """A detector in a SavedModel, as `export.saved_model` writes it."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import tensorflow as tf
 
 from keras_frcnn.api.exports.answers import DETECTION_OUTPUTS, ExportedDetector, Shares, exported, shares
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json
 
 Signature = Callable[..., Mapping[str, tf.Tensor]]
 
@@ -23,8 +23,8 @@ def read_saved_model(path: str | os.PathLike[str]) -> ExportedDetector:
     """Read a SavedModel.  Raises InputError if it is none of this project."""
     assets = Path(path) / "assets"
     try:
-        labels = json.loads((assets / "labels.json").read_text(encoding="utf-8"))
-        settings = json.loads((assets / "config.json").read_text(encoding="utf-8"))
+        labels = read_json(assets / "labels.json")
+        settings = read_json(assets / "config.json")
         names = tuple(labels[str(number)] for number in range(1, len(labels) + 1))
         signature = tf.saved_model.load(str(path)).signatures["serving_default"]
         return exported(lambda picture: ask_signature(signature, picture), names, settings)

@@ -1,6 +1,5 @@
 """A detector in a TFLite file, as `export.tflite` writes it; needs the extra `export`."""
 
-import json
 import os
 import zipfile
 
@@ -9,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras_frcnn.api.exports.answers import Ask, ExportedDetector, exported, shares
 from keras_frcnn.data.pictures.images import resize_picture
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import parse_json
 
 
 def read_tflite(path: str | os.PathLike[str]) -> ExportedDetector:
@@ -16,7 +16,7 @@ def read_tflite(path: str | os.PathLike[str]) -> ExportedDetector:
     try:
         with zipfile.ZipFile(path) as files:
             names = tuple(files.read("labels.txt").decode().splitlines()[1:])  # line 0 is the background
-            settings = json.loads(files.read("config.json"))
+            settings = parse_json(files.read("config.json"))
         return exported(tflite_asker(path), names, settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         problem = f"is not a TFLite file of this project ({error})"[:300]

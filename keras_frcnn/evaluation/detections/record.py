@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_text
 
 
 class ImageDetections(NamedTuple):
@@ -161,7 +162,7 @@ def write_voc_results(
 def _read_lines(path: Path) -> list[tuple[str, float, float, float, float, float]]:
     """The lines of one file as (image_id, score, xmin, ymin, xmax, ymax), without blank lines."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         fix = "use a folder with one result file per class; the file of a class without detections is empty"
         raise InputError(path, f"cannot be read ({error})", fix) from error

@@ -4,7 +4,6 @@ A layer keeps its trained weights if its shape and the meaning of its outputs ar
 new model's initial weights: the last layers of the RPN if the anchors differ, those of the head if the classes differ.
 """
 
-import json
 import pathlib
 import zipfile
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import keras
 
 from keras_frcnn.facts.config import DetectorConfig, config_from_dict
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import parse_json
 from keras_frcnn.network.model import FasterRCNN
 from keras_frcnn.network.weights.readers import read_arrays
 from keras_frcnn.network.weights.vgg16 import Layers
@@ -39,14 +39,14 @@ def read_detector(run_folder: str) -> TrainedDetector:
         raise InputError(path, "no such model file", fix)
     try:
         with zipfile.ZipFile(path) as archive:
-            stored = json.loads(archive.read("config.json"))["config"]
+            stored = parse_json(archive.read("config.json"))["config"]
         config, class_names = config_from_dict(stored["config"], str(path)), tuple(stored["class_names"])
         arrays = read_arrays(path)
         names = {key.removesuffix("/kernel") for key in arrays if key.endswith("/kernel")}
         layers = {name: (arrays[f"{name}/kernel"], arrays[f"{name}/bias"]) for name in sorted(names)}
     except InputError:
         raise
-    except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(path, f"not a readable detector ({error})", fix) from error
     return TrainedDetector(layers, config, class_names, run_folder)
 

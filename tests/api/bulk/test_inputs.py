@@ -96,6 +96,23 @@ def test_outputs_beside_the_pictures_are_named_after_them(folder):
     assert [one.place for one in find_pictures(named, None, beside=True)] == ["a", "a", "b"]
 
 
+def test_outputs_of_long_names_have_names_that_fit(folder):
+    long = ["x" * 245 + end for end in (".jpg", ".png")] + ["y" * 245 + ".jpg"]
+    for name in long:
+        (folder / "photos" / "sub" / name).write_bytes(b"")
+    places = {one.path: one.place for one in find_pictures(["photos"], None, beside=False)}
+    short = [places[f"photos/sub/{name}"] for name in long]
+    assert len(set(short)) == 3 and all(place.startswith("sub/") and len(place) == 204 for place in short)
+    (url,) = find_pictures([f"https://h/{'z' * 1000}.jpg"], None, beside=False, allow_network=True)
+    assert len(url.place) == 200
+
+
+def test_a_line_of_a_list_that_is_no_file_has_a_place(folder):
+    (folder / "list.txt").write_text("/\n.\n", encoding="utf-8")
+    found = find_pictures(["photos/a.jpg"], "list.txt", beside=True)
+    assert [one.place for one in found] == ["a", "_", "_"]
+
+
 @pytest.mark.parametrize(
     ("named", "list_file", "problem"),
     [

@@ -1,4 +1,4 @@
-"""Pipes and endless links in place of files are errors, and nothing waits for them."""
+"""Pipes, devices and endless links in place of files are errors, and nothing waits for them."""
 
 import json
 import os
@@ -72,13 +72,25 @@ def test_the_trees_are_readable(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, (_, _, files) in TREES.items() for name in files])
-@pytest.mark.parametrize("special", ["pipe", "link to itself"])
+@pytest.mark.parametrize("special", ["pipe", "link to itself", "device"])
 def test_a_special_file_is_an_error(tmp_path, kind, name, special):
     data, split, files = TREES[kind]
     make(tmp_path, files)
     path = tmp_path / name
     path.unlink()
-    os.mkfifo(path) if special == "pipe" else path.symlink_to(path)
+    if special == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path if special == "link to itself" else "/dev/zero")
     with pytest.raises(InputError) as error:
         load_dataset(DataSpec(data=data.format(tmp_path)), split)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["class_map", "split_by"])
+def test_so_is_one_that_an_option_names(tmp_path, option):
+    data, split, files = TREES["coco"]
+    make(tmp_path, files)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"not a regular file"):
+        load_dataset(DataSpec(data=data.format(tmp_path), **{option: str(tmp_path / "pipe")}), split)

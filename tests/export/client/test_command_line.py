@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -130,17 +131,22 @@ def test_bad_input_is_one_line_and_exit_status_2(png, serving, pictures, tmp_pat
     no_map.write_text('["cat"]')
     too_few = tmp_path / "few.json"
     too_few.write_text('{"1": "cat"}')
+    endless, pipe = tmp_path / "endless.json", tmp_path / "pipe"
+    endless.write_text("[" * 100_000)
+    os.mkfifo(pipe)
     cut = tmp_path / "cut.png"
     cut.write_bytes(png(200, 200)[:60])
     for arguments, beginning, tries in (
         (["gone.png"], "gone.png: no such file", 0),
         ([tmp_path], f"{tmp_path}: no such file", 0),
         ([pictures[0], folder / "picture0.png", "--out", folder], f"{folder}/picture0.detections.png: two pictures", 0),
-        ([pictures[0], "--labels", tmp_path / "gone"], f"{tmp_path}/gone: not a label map", 0),
+        ([pictures[0], "--labels", tmp_path / "gone"], f"{tmp_path}/gone: no such file", 0),
+        ([pictures[0], "--labels", pipe], f"{pipe}: no such file", 0),
+        ([pictures[0], "--labels", endless], f"{endless}: not a label map", 0),
         ([pictures[0], "--labels", no_map], f"{no_map}: not a label map", 0),
         ([pictures[0], "--labels", pictures[0]], f"{pictures[0]}: not a label map", 0),
         ([pictures[0], "--labels", too_few], "--labels has no name for class 2", 1),
-        ([pictures[0], "--out", no_map], f"{no_map}/picture0.detections.png: cannot be written", 1),
+        ([pictures[0], "--out", no_map], f"{no_map}: cannot be written", 0),
         ([cut], f"{cut}: Pillow cannot read it", 1),
     ):
         serving.tries = 0
@@ -152,7 +158,8 @@ def test_bad_input_is_one_line_and_exit_status_2(png, serving, pictures, tmp_pat
 @pytest.mark.parametrize(
     "option, value",
     [("--server", "localhost"), ("--server", "http://localhost:8501"), ("--server", "localhost:x"), ("--timeout", "0"),
-     ("--timeout", "nan"), ("--batch", "0"), ("--version", "a b"), ("--protocol", "http")],
+     ("--timeout", "nan"), ("--batch", "0"), ("--version", "a b"), ("--protocol", "http"),
+     ("--score", "nan"), ("--score", "1.1"), ("--score", "high")],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(capsys, option, value):
     arguments = {"--server": "localhost:8501", "--model": "detector", option: value}

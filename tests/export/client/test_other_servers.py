@@ -91,6 +91,7 @@ ROW = {
         ({"detection_scores": [float("inf")]}, "inf is not from 0 to 1"),
         ({"detection_scores": []}, "1 detections in rows of 1, 1 and 0"),
         ({"detection_classes": [0.0]}, "0.0 is not from 1 to 1e+06"),
+        ({"detection_classes": [0.9995]}, None),  # class 1: 0 would be the background
         ({"detection_classes": [1e9]}, "1000000000.0 is not from 1 to 1e+06"),
         ({"num_detections": float("inf")}, "cannot convert float infinity to integer"),
         ({"num_detections": 2.0}, "2 detections in rows of 1, 1 and 1"),

@@ -129,6 +129,7 @@ def test_a_file_with_other_answers_is_not_written(saved, make_model, monkeypatch
         ("--size 0x96", "--size: '0x96' is not a size"),
         ("--size 64x-96", "--size: '64x-96' is not a size"),
         ("--size 64x15", "--size: 64x15 is too small: the feature map would be empty; give sides of at least 16"),
+        ("--size 20000x20000", "--size: 20000x20000 is too large: more than 33554432 pixels"),
         ("--score-threshold nan", "--score-threshold"),
         ("--out .", ".: is a folder"),
         ("--model /no/run", "/no/run: no such model file"),

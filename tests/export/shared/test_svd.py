@@ -1,11 +1,22 @@
 """Truncated SVD against NumPy's SVD, and the head with two layers instead of one."""
 
+import re
+from argparse import Namespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from export.shared.reference import reference_proposals
-from export.shared.svd import DEFAULT_RANKS, factorised_head, measure_moments, multiply_out, truncate, truncate_head
+from export.shared.svd import (
+    DEFAULT_RANKS,
+    factorised_head,
+    measure_moments,
+    multiply_out,
+    truncate,
+    truncate_head,
+    wanted_ranks,
+)
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.roi_pooling import roi_pool
@@ -65,6 +76,15 @@ def test_the_factorised_head_has_the_heads_precision(make_model, pooled):
 def test_a_rank_that_is_not_below_the_matrixs_is_refused(model, ranks, layer, rank):
     with pytest.raises(InputError, match=f"^--svd: {layer} cannot be cut to rank {rank}; give a rank from 1 to 31$"):
         truncate_head(model.head, ranks)
+
+
+def test_wanted_ranks_are_in_proportion_to_the_units_and_checked(model):
+    assert wanted_ranks(Namespace(svd=None), model.head) is None
+    assert wanted_ranks(Namespace(svd=[]), model.head) == [12, 8]  # of 32 units
+    assert wanted_ranks(Namespace(svd=[31, 1]), model.head) == [31, 1]
+    for ranks, problem in (([1536, 1024], "fc6 cannot be cut to rank 1536"), ([5], "wrong number of ranks (1)")):
+        with pytest.raises(InputError, match=re.escape(f"--svd: {problem}")):
+            wanted_ranks(Namespace(svd=ranks), model.head)
 
 
 def test_the_default_ranks_take_less_than_half_the_products_of_4096_units():

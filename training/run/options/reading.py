@@ -6,13 +6,12 @@ nothing heavy, so that `--help` stays fast.
 
 import argparse
 import dataclasses
-import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from keras_frcnn.facts.config import config_to_dict
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json
 from keras_frcnn.facts.options import add_options, given_options
 from keras_frcnn.facts.settings import changed, nested_default, read, settings_of
 from training.run.options.declared import SECTION, TrainingOptions
@@ -131,10 +130,10 @@ def _read_file(path: str, kind: type[TrainingOptions]) -> tuple[dict[str, Any], 
     Raises InputError, which names the file and the field.
     """
     try:
-        values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        values = read_json(path)
     except OSError as error:
         raise InputError(f"--config {path}", f"cannot be read ({error.strerror})", "give a JSON file") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"--config {path}", f"is not JSON ({error})", "correct the file") from error
     return read_values(values, kind, path)
 

@@ -18,7 +18,7 @@ from keras_frcnn.data.example import Dataset
 from keras_frcnn.data.stream.tensor_files import read_tensors, write_tensors
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import read_json, write_atomically, write_json
+from keras_frcnn.facts.files import name_that_fits, read_json, write_atomically, write_json
 from keras_frcnn.facts.structures import Batch, Tensor
 from training.engine.distribution import is_chief, map_images, wait_for_all
 from training.engine.interruption import stop_if_asked
@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 
 def row_path(directory: str | pathlib.Path, image_id: str) -> pathlib.Path:
     """The file of an image; a "/" in its id, as in VOC2007/000001, makes a folder."""
-    return pathlib.Path(directory) / f"{image_id}.tfrecord"
+    folder, _, name = image_id.rpartition("/")
+    return pathlib.Path(directory, folder, f"{name_that_fits(name)}.tfrecord")
 
 
 def row_paths(directory: str | pathlib.Path, dataset: Dataset) -> list[pathlib.Path]:

@@ -6,6 +6,7 @@ neighbours.  A file of `name,id` rows beside the annotations, e.g. `classes.csv`
 
 import csv
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -206,7 +207,7 @@ def _read_object(row: list[str], columns: Columns, where: str, place: str) -> An
 def _find_picture(images_root: Path, name: str, where: str) -> Path:
     """The file of a picture; a path that was written on Windows may have backslashes."""
     candidates = [images_root / name, images_root / name.replace("\\", "/")]
-    path = next((path for path in candidates if path.is_file()), None)
+    path = next((path for path in candidates if os.path.isfile(path)), None)  # False for a name that no file can have
     if path is None:
         fix = "add the picture, or give the folder that the paths start from with --images-root"
         raise InputError(where, f"picture not found: {candidates[0]}", fix)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from keras_frcnn.facts.cache import user_cache_dir
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json
 
 VERSION = 1  # part of the folder's name; raise it when the same records give another index
 _PICTURES_PER_FOLDER = 1000
@@ -83,7 +84,7 @@ def extracted(
                 fix = "free some space, or set XDG_CACHE_HOME to a folder that you can write to"
                 raise InputError(folder, f"cannot be written ({error.strerror or error})", fix) from None
     try:
-        rows = json.loads(index.read_text(encoding="utf-8"))
+        rows = read_json(index)
     except (OSError, ValueError) as error:
         raise InputError(index, f"is damaged ({error})", f"delete the folder {folder}") from error
     return tuple(_from_row(row, folder) for row in rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_frcnn.data.sources.shared.numbers import whole_number
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular
+from keras_frcnn.facts.files import read_text
 
 _TOKEN = re.compile(r"""\s*(?:\#[^\n]*|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[\w.+-]+|[{}:,;<>\[\]])|(\S))""")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
@@ -48,8 +48,7 @@ def format_label_map(class_names: Sequence[str]) -> str:
 def _items(file: Path) -> list[dict[str, str]]:
     """The fields of each item, as written; blocks inside an item are skipped."""
     try:
-        check_regular(file)
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(file, f"cannot be read ({error})", "give a label map in UTF-8") from None
     matches = list(_TOKEN.finditer(text))

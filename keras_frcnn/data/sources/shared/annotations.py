@@ -12,6 +12,7 @@ Axes: N objects of one picture.
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -151,6 +152,7 @@ def make_dataset(
     readable: list[tuple[AnnotatedPicture, PictureHeader]] = []
     for picture in pictures:
         with problems.skipping():
+            _check_name(picture)
             readable.append((picture, read_picture_header(picture.image_path, max_pixels)))
     policy = exif_policy(readable) if exif == "auto" else exif
     examples = []
@@ -210,6 +212,14 @@ def fit_box(
     if y0 >= y1 or x0 >= x1:  # the part inside the picture is thinner than float32 can resolve
         return None, NO_AREA
     return box, None if clipped == tuple(corners) else CLIPPED
+
+
+def _check_name(picture: AnnotatedPicture) -> None:
+    """Raise InputError if the path of a picture is not UTF-8: TensorFlow and the files of a run hold it as text."""
+    try:
+        os.fspath(picture.image_path).encode()
+    except UnicodeEncodeError:
+        raise InputError(picture.image_path, "its name is not UTF-8", "rename the file or its folder") from None
 
 
 def _oriented(picture: AnnotatedPicture, header: PictureHeader, policy: str, problems: Problems) -> PictureHeader:

@@ -1,11 +1,10 @@
 """Rename, merge or drop classes by a small JSON file: {"old name": "new name", "unwanted": null}."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from keras_frcnn.data.sources.shared.annotations import AnnotatedPicture, Problems
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import parse_json, read_text
 
 DROPPED = "class is mapped to null in the class map: object dropped"
 UNUSED = "class of the class map is not in the data: entry not used"
@@ -22,11 +21,10 @@ def read_class_map(path: str) -> dict[str, str | None]:
     """
     where = f"--class-map {path}"
     try:
-        # Pairs instead of a dict, to see a class that is named twice; -sig: some editors begin a file with a mark.
-        pairs = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
+        pairs = parse_json(read_text(path), pairs=tuple)  # not a dict, to see a class that is named twice
     except OSError as error:
         raise InputError(where, f"cannot be read ({error.strerror})", "give a JSON file") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(where, f"is not JSON ({error})", "correct the file") from None
     if not isinstance(pairs, tuple):
         raise InputError(where, "is not a JSON object", 'write {"old name": "new name", ...}')

@@ -209,7 +209,7 @@ def _read_file(path: str) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
         value = read_json(path)
     except OSError as error:
         raise InputError(where, f"cannot be read ({error.strerror})", fix) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(where, f"is not JSON ({error})", fix) from None
     pictures = value.pop("pictures", None) if isinstance(value, dict) else None
     if not isinstance(pictures, dict) or not pictures:

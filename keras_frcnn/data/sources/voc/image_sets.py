@@ -10,7 +10,7 @@ from keras_frcnn.data.sources.spec import ALL
 from keras_frcnn.data.sources.voc.folders import NO_XML, Listed, Listing
 from keras_frcnn.data.sources.voc.pictures import FileIndex, walk
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular
+from keras_frcnn.facts.files import read_text
 
 UNLISTED = "XML is in no image set: left out"
 
@@ -203,8 +203,7 @@ def _names(file: Path) -> list[tuple[int, str]]:
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """The lines of a file that are not blank, with their numbers."""
     try:
-        check_regular(file)
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(file, f"cannot be read ({error})", "save it as UTF-8 text with one picture per line") from None
     return ((number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip())

@@ -11,7 +11,7 @@ from keras_frcnn.data.sources.shared.annotations import Problems
 from keras_frcnn.data.sources.shared.numbers import whole_number
 from keras_frcnn.data.sources.shared.split_names import short_name, spellings
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular, user_path
+from keras_frcnn.facts.files import read_text, user_path
 
 OTHER_FOLDER = "pictures of the split are not where the YAML says: another folder used"
 OTHER_COUNT = "nc differs from the number of names: names used"
@@ -137,11 +137,9 @@ class _TextLoader(yaml.BaseLoader):
 def _parse(file: Path) -> dict[str, Any]:
     """The fields of a YAML file; every scalar is text."""
     try:
-        check_regular(file)
         if file.stat().st_size > _LARGEST:
             raise InputError(file, f"is larger than {_LARGEST:,} bytes", "use the data.yaml of a YOLO data set")
-        text = file.read_text(encoding="utf-8-sig")
-        fields = yaml.load(text, Loader=_TextLoader)
+        fields = yaml.load(read_text(file), Loader=_TextLoader)
     except OSError as error:
         raise InputError(file, f"cannot be read ({error.strerror})", "check the file and its permissions") from None
     except _AliasError:

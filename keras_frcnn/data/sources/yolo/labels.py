@@ -7,7 +7,7 @@ from keras_frcnn.data.sources.shared.annotations import AnnotatedObject, Problem
 from keras_frcnn.data.sources.shared.numbers import read_number
 from keras_frcnn.data.sources.yolo.data_yaml import class_name
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular
+from keras_frcnn.facts.files import read_text
 
 UNNAMED = "class number without a name in the YAML: class_NUMBER used"
 
@@ -35,8 +35,7 @@ def read_labels(
         no fraction.
     """
     try:
-        check_regular(file)
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(file, f"cannot be read ({error})", "save it as text with one object per line") from None
     objects, unnamed = [], set()

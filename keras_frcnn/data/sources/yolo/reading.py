@@ -25,7 +25,7 @@ from keras_frcnn.data.sources.spec import Request
 from keras_frcnn.data.sources.yolo.data_yaml import YoloData, class_name, find_places, read_data_yaml
 from keras_frcnn.data.sources.yolo.labels import read_labels
 from keras_frcnn.facts.errors import InputError
-from keras_frcnn.facts.files import check_regular, user_path
+from keras_frcnn.facts.files import read_text, user_path
 
 NO_LABELS = "picture has no label file: it has no objects"
 
@@ -95,8 +95,7 @@ def _pictures(place: Path, data: YoloData) -> Iterator[Path]:
             yield from (Path(folder, name) for name in shown if name.lower().endswith(SUFFIXES))
         return
     try:
-        check_regular(place)
-        lines = place.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(place).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             place, f"cannot be read ({error})", "save it as UTF-8 text with one picture per line"

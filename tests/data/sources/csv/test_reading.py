@@ -175,6 +175,8 @@ def test_rows_with_other_sizes_are_counted(folder):
             "a.jpg,1,2,30,40,cat\ne.jpg,1,2,30,40,cat\n",
             r"labels.csv, picture e.jpg: picture not found: .*e.jpg; ",
         ),
+        (f"{'e' * 300}.jpg,1,2,30,40,cat\n", r"labels.csv, picture e+.jpg: picture not found: "),
+        ("e\0.jpg,1,2,30,40,cat\n", r"labels.csv, line 1, picture: missing or invalid path"),
         (f"{TENSORFLOW}\na.jpg,60,40,cat,1,two,30,40\n", r"labels.csv, line 2, ymin: expected a finite number"),
         (f"{TENSORFLOW}\na.jpg,wide,40,cat,1,2,30,40\n", r"labels.csv, line 2, width: expected a finite number"),
         (f"{TENSORFLOW},score\na.jpg,60,40,cat,1,2,30,40,0.5\n", r"line 1: the column score makes the rows detections"),

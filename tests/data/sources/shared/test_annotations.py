@@ -211,6 +211,15 @@ def test_unusable_pictures_can_be_collected(tmp_path):
         make_dataset("data", pictures, ("cat",), Problems())
 
 
+def test_a_name_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "a\udcff.png"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(path)
+    picture = AnnotatedPicture("a", path, "/d/a.xml", None, (AnnotatedObject("object 1", "cat", (1, 2, 3, 4), False),))
+    with pytest.raises(InputError) as caught:
+        make_dataset("data", [picture], None, Problems())
+    assert str(caught.value) == f"{path}: its name is not UTF-8; rename the file or its folder"
+
+
 def test_classes_are_sorted_or_keep_the_order_of_the_class_names(make):
     objects = [(name, (1, 2, 3, 4)) for name in ("dog", "ant", "cat")]
     dataset = make(*objects)

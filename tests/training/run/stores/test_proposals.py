@@ -56,6 +56,14 @@ def test_each_picture_has_its_file(dataset, stored):
     assert read_json(stored / "finished.json") == {"format": 3, "images": 2}
 
 
+def test_a_long_name_of_a_picture_has_a_file(model, dataset, tmp_path):
+    pairs = zip("ab", dataset.examples, strict=True)
+    examples = [one._replace(image_id="VOC2007/" + "x" * 240 + end) for end, one in pairs]
+    renamed = dataset._replace(examples=tuple(examples))
+    store_proposals(model, renamed, tmp_path, Counts(0, 30), "test")
+    assert is_complete(tmp_path, renamed) and len(set(row_paths(tmp_path, renamed))) == 2
+
+
 def test_the_best_boxes_of_each_picture_are_loaded(dataset, stored):
     loaded = load_proposals(stored, dataset, 7)
     assert list(loaded) == [example.image_id for example in dataset.examples]
