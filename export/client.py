@@ -49,6 +49,7 @@ TURNS = {
 # Seconds before a request is sent again.  The wait doubles from the first to the longest.  Up to half of it is random,
 # so that the clients of a server that was away do not all return at once.
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+LONGEST_TIMEOUT = 86400  # seconds; a timer of Python overflows with far more
 
 Row = Mapping[str, Any]  # the outputs for one picture by name, as nested lists, with rows of padding
 Ask = Callable[[float], Sequence[Row]]  # seconds left -> the outputs for each picture
@@ -386,8 +387,9 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds greater than 0 (got {text})")
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        rule = f"must be a number of seconds greater than 0 and at most {LONGEST_TIMEOUT}"
+        raise argparse.ArgumentTypeError(f"{rule} (got {text})")
     return seconds
 
 
@@ -574,6 +576,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of standard output is gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
     except ModuleNotFoundError as error:
         install = "pip install 'keras-frcnn[export]', or pillow, grpcio and tensorflow-serving-api alone"
         print(f"error: {error.name} is not installed; this command needs more packages: {install}", file=sys.stderr)

@@ -107,13 +107,9 @@ def check_options(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     quiet_tensorflow()
-    try:
-        with exit_on_input_error():
-            status = detect(options)
-    except KeyboardInterrupt:
-        hint = "" if options.out is None else " Run the same command with --resume to continue."
-        print(f"\nInterrupted.{hint}", file=sys.stderr)
-        status = 130
+    hint = "" if options.out is None else "Run the same command with --resume to continue."
+    with exit_on_input_error(interrupted=hint):
+        status = detect(options)
     if status:
         raise SystemExit(status)
 

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,14 @@ LARGEST_MAP_LOSS = 0.02
 
 Detect = Callable[[np.ndarray], PictureDetections]  # takes one (H, W, 3) uint8 picture
 
+
+class Measured(NamedTuple):
+    """What the Keras model reaches on a data set, before fc6 and fc7 are cut."""
+
+    dataset: Dataset
+    mean_ap: float  # 11-point mAP, 0 to 1
+
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,18 +58,26 @@ def keras_detector(model: FasterRCNN, size: tuple[int, int]) -> Detect:
     return detect
 
 
+def measure(detect: Detect, dataset: Dataset, title: str) -> Measured:
+    """Measure the Keras model.  Raises ParityError if the data set has no objects, so that there is no mAP."""
+    mean_ap = mean_average_precision(detect, dataset, title)
+    if math.isnan(mean_ap):
+        raise ParityError(f"{dataset.name} has no objects, so there is no mAP to compare; give another --split")
+    return Measured(dataset, mean_ap)
+
+
 def compare_with_keras(
     path: str | os.PathLike[str],
     model: FasterRCNN,
     size: tuple[int, int],
     quantization: str,
     images: Sequence[np.ndarray],
-    dataset: Dataset | None,
+    measured: Measured | None,
 ) -> None:
     """Compare the TFLite file `path` with the Keras model at the same `size`, and log the differences.
 
-    Detections on `images` (H, W, 3) uint8 are compared one to one.  On `dataset`, unless it is None, the mAPs are
-    compared.
+    Detections on `images` (H, W, 3) uint8 are compared one to one; `model` has the same cut of fc6 and fc7 as the file.
+    The mAP of the file is compared with `measured`, unless it is None, so it also shows what the cut costs.
 
     Raises ParityError if the detections are beyond the tolerance of `quantization`, or if the mAP falls by more than
     LARGEST_MAP_LOSS.
@@ -71,12 +88,8 @@ def compare_with_keras(
     parity = compare(reference, exported, tolerance, model.config.test)
     _LOG.info("compared with the Keras model: %s", format_parity(parity))
     check(parity, tolerance)
-    if dataset is not None:
-        before, after = (
-            mean_average_precision(detect, dataset, title) for title, detect in (("Keras", ours), ("TFLite", theirs))
-        )
+    if measured is not None:
+        (dataset, before), after = measured, mean_average_precision(theirs, measured.dataset, "TFLite")
         _LOG.info("mAP on %s at this size: %.4f of the Keras model, %.4f of the file", dataset.name, before, after)
-        if math.isnan(before):
-            raise ParityError(f"{dataset.name} has no objects, so there is no mAP to compare; give another --split")
         if not after >= before - LARGEST_MAP_LOSS:  # true for NaN
             raise ParityError(f"mAP falls by {before - after:.4f} (at most {LARGEST_MAP_LOSS})")

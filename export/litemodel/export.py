@@ -5,7 +5,7 @@ import logging
 import pathlib
 import re
 
-from export.litemodel.comparison import compare_with_keras
+from export.litemodel.comparison import compare_with_keras, keras_detector, measure
 from export.litemodel.flatbuffer import describe_operators
 from export.litemodel.graph import convert
 from export.litemodel.metadata import add_files, check_labels, with_metadata
@@ -55,6 +55,7 @@ def write_file(options: argparse.Namespace) -> pathlib.Path:
     calibration = [resize_picture(image, size).numpy() for image in given_images(measured_on, model.config.image)]
     dataset = read_dataset(options, model)
     images = images_to_compare(options, model.config.image, dataset)
+    measured = None if dataset is None else measure(keras_detector(model, size), dataset, "Keras")
 
     head = cut_head(model, model.head, ranks, options.calibrate) if ranks else model.head
     content = convert(model, size, head)
@@ -68,7 +69,7 @@ def write_file(options: argparse.Namespace) -> pathlib.Path:
     def write(temporary: pathlib.Path) -> None:
         temporary.write_bytes(content)
         add_files(temporary, model.class_names, model.config, size, options.quantize, ranks)
-        compare_with_keras(temporary, model, size, options.quantize, images, dataset)
+        compare_with_keras(temporary, model, size, options.quantize, images, measured)
 
     write_atomically(path, write)
     return path

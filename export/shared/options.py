@@ -1,4 +1,4 @@
-"""The options that both exports share.
+"""The options that the three exports share.
 
 The command lines import this module at the top, so it imports no heavy package: `--help` must answer at once.
 """

@@ -50,9 +50,13 @@ def export(options: argparse.Namespace) -> None:
         check_own(out, SETTINGS, "a page of export.web")
     check_free(out, options.force)
     options = argparse.Namespace(**vars(options))
-    if not _is_tflite(options):
+    if _is_tflite(options):
+        _check_tflite(options)
+    else:
         options.quantize = options.quantize or WEB_QUANTIZATION
         litemodel.check_pictures(options)
+        options.size = options.size or _size_in_training(options.model)
+        litemodel.parse_size(options.size)
     archives = fetch_runtime()  # before the model is made, which takes minutes
     with tempfile.TemporaryDirectory() as folder:
         model = _model(options, pathlib.Path(folder))
@@ -62,24 +66,30 @@ def export(options: argparse.Namespace) -> None:
     _LOG.info("written to %s: %.1f MB, of which a browser loads %.1f", out, size / 1e6, _loaded(out) / 1e6)
 
 
+def _check_tflite(options: argparse.Namespace) -> None:
+    """Raise InputError if it is not a TFLite file of this project, or if an option has no effect on it."""
+    if not pathlib.Path(options.model).is_file():
+        raise InputError(options.model, "no such file", "give a TFLite file, a run folder or a .keras file")
+    for name in _OF_A_TRAINED_MODEL:
+        if getattr(options, name) is not None:
+            fix = "remove it, or give the trained model"
+            raise InputError(f"--{name.replace('_', '-')}", "has no effect on a TFLite file", fix)
+    read_settings(pathlib.Path(options.model))
+
+
+def _size_in_training(model: str) -> str:
+    """The size of a picture of 4:3 in the training of a Keras model, as `--size` has it."""
+    image = load_model(model).config.image
+    size = "x".join(map(str, resized_size(_SHAPE, image.short_side, image.long_side).numpy()))
+    _LOG.info("size: %s, that of a picture of 4:3 in training (--size changes it)", size)
+    return size
+
+
 def _model(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     """The TFLite file of the page: the one that was given, or a new one of a Keras model."""
-    given = pathlib.Path(options.model)
     if _is_tflite(options):
-        if not given.is_file():
-            raise InputError(given, "no such file", "give a TFLite file, a run folder or a .keras file")
-        for name in _OF_A_TRAINED_MODEL:
-            if getattr(options, name) is not None:
-                fix = "remove it, or give the trained model"
-                raise InputError(f"--{name.replace('_', '-')}", "has no effect on a TFLite file", fix)
-        return given
-    size = options.size
-    if size is None:
-        image = load_model(options.model).config.image
-        size = "x".join(map(str, resized_size(_SHAPE, image.short_side, image.long_side).numpy()))
-        _LOG.info("size: %s, that of a picture of 4:3 in training (--size changes it)", size)
-    changes = {"size": size, "out": str(folder / MODEL)}
-    return litemodel.write_file(argparse.Namespace(**{**vars(options), **changes}))
+        return pathlib.Path(options.model)
+    return litemodel.write_file(argparse.Namespace(**{**vars(options), "out": str(folder / MODEL)}))
 
 
 def _is_tflite(options: argparse.Namespace) -> bool:

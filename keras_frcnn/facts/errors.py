@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 MOST_NAMES = 3  # files, pictures or splits that a message names
 UNWRITABLE = 74  # the exit status EX_IOERR: a file or a device failed
+INTERRUPTED = 130  # what a shell shows for a program that SIGINT ended
 CLOSED_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 OWN_PACKAGES = ("keras_frcnn", "training", "export")  # a missing module of these is a bug, not a missing package
 
@@ -36,17 +37,17 @@ def first_names(names: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def exit_on_input_error(extra: str | None = None) -> Iterator[None]:
+def exit_on_input_error(extra: str | None = None, interrupted: str = "") -> Iterator[None]:
     """Turn an error that the user can fix into one line on standard error and an exit status, without a traceback.
 
     The status is 2 for an `InputError`, for a name that is too long, and, with `extra`, for a package that is not
-    installed.  It is UNWRITABLE for a
-    full disk and other errors of files and devices.  If the reader of standard output is gone, as with `| head`, there
-    is no line.
+    installed.  It is UNWRITABLE for a full disk and other errors of files and devices, and INTERRUPTED after Ctrl-C.
+    If the reader of standard output is gone, as with `| head`, there is no line.
 
     Args:
         extra: The extra of setup.cfg that installs what the command imports.  None for a command that needs no extra; a
             missing package then keeps its traceback.
+        interrupted: What the line after Ctrl-C says in addition.
     """
     try:
         yield
@@ -57,6 +58,9 @@ def exit_on_input_error(extra: str | None = None) -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
         raise SystemExit(CLOSED_PIPE) from None
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {interrupted}".rstrip(), file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             print(f"error: {error.filename}: {error.strerror}; give a shorter name", file=sys.stderr)

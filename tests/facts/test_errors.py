@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from keras_frcnn.facts.errors import CLOSED_PIPE, UNWRITABLE, InputError, exit_on_input_error
+from keras_frcnn.facts.errors import CLOSED_PIPE, INTERRUPTED, UNWRITABLE, InputError, exit_on_input_error
 from keras_frcnn.facts.files import write_atomically
 
 
@@ -57,6 +57,14 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, capsys):
         "command again\n"
     )
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(("hint", "line"), [("", "Interrupted."), ("Run it again.", "Interrupted. Run it again.")])
+def test_ctrl_c_is_one_line(capsys, hint, line):
+    with pytest.raises(SystemExit) as exit_, exit_on_input_error(interrupted=hint):
+        raise KeyboardInterrupt
+    assert exit_.value.code == INTERRUPTED
+    assert capsys.readouterr().err == f"\n{line}\n"
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])

@@ -4,7 +4,6 @@ This module imports nothing heavy, so that `--help` stays fast.
 """
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,15 +22,12 @@ def exit_with(request: Request, load_command: Callable[[], Callable[[Any], int]]
     if request.options.quiet:
         os.environ["TQDM_DISABLE"] = "1"
     quiet_tensorflow()
-    try:
-        with deferred(), exit_on_input_error(extra="train"):
-            command = load_command()
-            if request.options.deterministic:
-                import tensorflow as tf  # heavy; only here, so that --help stays fast
+    interrupted = "Finished work is saved; run the same command again to resume."
+    with exit_on_input_error(extra="train", interrupted=interrupted), deferred():
+        command = load_command()
+        if request.options.deterministic:
+            import tensorflow as tf  # heavy; only here, so that --help stays fast
 
-                tf.config.experimental.enable_op_determinism()
-            status = command(request)
-    except KeyboardInterrupt:
-        print("\nInterrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
-        status = 130
+            tf.config.experimental.enable_op_determinism()
+        status = command(request)
     raise SystemExit(status)

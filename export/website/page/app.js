@@ -109,7 +109,10 @@ async function open(file) {
     if (mine === turn) problem(new Error(`${file.name} is not a picture that this browser can read.`));
     return;
   }
-  if (mine !== turn) return;
+  if (mine !== turn) {
+    picture.close();
+    return;
+  }
   element("result").hidden = false;
   show({ picture, found: [], seconds: null });
   try {
@@ -165,7 +168,10 @@ async function startCamera() {
     while (mine === turn) {
       const picture = await createImageBitmap(video);
       const answer = await detect(picture);
-      if (mine !== turn) return;
+      if (mine !== turn) {
+        picture.close();
+        return;
+      }
       element("result").hidden = false;
       show({ picture, ...answer });
     }

@@ -6,8 +6,8 @@ export function colour(number) {
 }
 
 export function draw(canvas, picture, found) {
-  canvas.width = picture.width ?? picture.videoWidth;
-  canvas.height = picture.height ?? picture.videoHeight;
+  canvas.width = picture.width;
+  canvas.height = picture.height;
   const context = canvas.getContext("2d");
   context.drawImage(picture, 0, 0);
   const line = Math.max(2, Math.round(Math.min(canvas.width, canvas.height) / 200));

@@ -60,11 +60,14 @@ async function detect(picture) {
   const [newHeight, newWidth] = settings.size;
   const input = modules.resize(pixels, width, height, newWidth, newHeight);
   const tensor = new modules.Tensor(input, [1, newHeight, newWidth, 3]);
-  const answered = await model.run({ images: tensor });
   const outputs = {};
-  for (const name of OUTPUTS) outputs[name] = (await answered[name].data()).slice();
-  tensor.delete();
-  for (const output of Object.values(answered)) output.delete();
+  let answered = {};
+  try {
+    answered = await model.run({ images: tensor });
+    for (const name of OUTPUTS) outputs[name] = (await answered[name].data()).slice();
+  } finally {
+    for (const one of [tensor, ...Object.values(answered)]) one.delete(); // WebAssembly frees no memory by itself
+  }
   const found = modules.detections(outputs, width, height, settings.labels);
   return { found, seconds: (performance.now() - started) / 1000 };
 }

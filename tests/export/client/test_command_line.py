@@ -158,13 +158,22 @@ def test_bad_input_is_one_line_and_exit_status_2(png, serving, pictures, tmp_pat
 @pytest.mark.parametrize(
     "option, value",
     [("--server", "localhost"), ("--server", "http://localhost:8501"), ("--server", "localhost:x"), ("--timeout", "0"),
-     ("--timeout", "nan"), ("--batch", "0"), ("--version", "a b"), ("--protocol", "http"),
+     ("--timeout", "nan"), ("--timeout", "1e12"), ("--batch", "0"), ("--version", "a b"), ("--protocol", "http"),
      ("--score", "nan"), ("--score", "1.1"), ("--score", "high")],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(capsys, option, value):
     arguments = {"--server": "localhost:8501", "--model": "detector", option: value}
     status, _, errors = run(capsys, *(part for pair in arguments.items() for part in pair), "picture.png")
     assert status == 2 and f"argument {option}: " in errors[-1]
+
+
+def test_ctrl_c_is_one_line(pictures, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "detect", interrupt)
+    status, _, errors = run(capsys, "--server", "localhost:1", "--model", "detector", pictures[0])
+    assert status == 130 and errors == ["", "Interrupted."]
 
 
 def test_an_address_may_be_of_ipv6():

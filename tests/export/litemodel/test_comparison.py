@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from export.litemodel import comparison
-from export.litemodel.comparison import TOLERANCES, compare_with_keras, keras_detector, tflite_detector
+from export.litemodel.comparison import (
+    TOLERANCES,
+    Measured,
+    compare_with_keras,
+    keras_detector,
+    measure,
+    tflite_detector,
+)
 from export.shared.options import QUANTIZATIONS
 from export.shared.parity import ParityError, check, compare
 
@@ -42,10 +49,15 @@ def test_detections_are_those_of_the_keras_model(contents, model, pictures, quan
     ("after", "refused"), [(0.85, True), (0.879, True), (0.881, False), (0.95, False), (np.nan, True)]
 )
 def test_a_loss_of_map_is_refused(exported, model, pictures, monkeypatch, caplog, after, refused):
-    means = iter([0.9, after])
-    monkeypatch.setattr(comparison, "mean_average_precision", lambda detect, dataset, title: next(means))
+    monkeypatch.setattr(comparison, "mean_average_precision", lambda detect, dataset, title: after)
     caplog.set_level(logging.INFO, "export")
-    dataset = types.SimpleNamespace(name="cells")
+    measured = Measured(types.SimpleNamespace(name="cells"), 0.9)
     with pytest.raises(ParityError, match="mAP falls by") if refused else contextlib.nullcontext():
-        compare_with_keras(exported, model, SIZE, "float16", pictures[:1], dataset)
+        compare_with_keras(exported, model, SIZE, "float16", pictures[:1], measured)
     assert caplog.messages[1] == f"mAP on cells at this size: 0.9000 of the Keras model, {after:.4f} of the file"
+
+
+def test_without_objects_there_is_nothing_to_compare(monkeypatch):
+    monkeypatch.setattr(comparison, "mean_average_precision", lambda detect, dataset, title: np.nan)
+    with pytest.raises(ParityError, match="cells has no objects, so there is no mAP to compare; give another --split"):
+        measure(None, types.SimpleNamespace(name="cells"), "Keras")

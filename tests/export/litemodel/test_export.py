@@ -64,6 +64,16 @@ def test_a_file_with_a_lower_map_is_not_written(saved, converted, dogs, tmp_path
     assert "mAP falls by 0.0210 (at most 0.02)" in capsys.readouterr().err and out.read_bytes() == before
 
 
+def test_the_map_is_compared_with_that_before_the_cut(saved, converted, dogs, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr("export.litemodel.export.cut_head", lambda model, head, *_: done.append("cut") or head)
+    measured = "export.litemodel.comparison.mean_average_precision"
+    monkeypatch.setattr(measured, lambda detect, dataset, title: done.append(title) or 0.5)
+    options = ("--model", saved, "--size", "64x96", "--out", tmp_path / "detector.tflite", "--data", f"voc:{dogs}")
+    assert export(*options, "--svd", 12, 8) == 0
+    assert done == ["Keras", "cut", "TFLite"]
+
+
 def test_the_map_of_the_file_is_that_of_the_model(saved, converted, dogs, tmp_path, capsys):
     options = ("--model", saved, "--size", "64x96", "--out", tmp_path / "detector.tflite", "--data", f"voc:{dogs}")
     assert export(*options) == 0

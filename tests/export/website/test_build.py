@@ -120,6 +120,7 @@ def test_a_trained_model_is_exported_first(web, saved, model, exported, tmp_path
             ["--model", "gone", "--out", "new", "--quantize", "int8"],
             "--calibrate: is missing; give some dozens of real",
         ),
+        (["--model", "gone", "--out", "new", "--images", "{picture}", "--size", "abc"], "--size: 'abc' is not a size"),
         (["--model", "{exported}", "--out", "new", "--size", "9x9"], "--size: has no effect on a TFLite file"),
         (["--model", "{exported}", "--out", "new", "--nms-iou", "0.5"], "--nms-iou: has no effect on a TFLite file"),
         (["--model", "{other}", "--out", "new"], "{other}: is not a TFLite file of this project"),
@@ -127,6 +128,7 @@ def test_a_trained_model_is_exported_first(web, saved, model, exported, tmp_path
 )
 def test_bad_input_is_one_line_and_leaves_nothing(web, exported, tmp_path, capsys, monkeypatch, arguments, beginning):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "fetch_runtime", lambda: pytest.fail("it was fetched before the options were checked"))
     names = {
         "exported": exported,
         "site": tmp_path / "site",
