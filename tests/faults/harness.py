@@ -149,10 +149,10 @@ def judge(status: int, output: str) -> str:
     last = output.strip().splitlines()[-1:] or [""]
     if status == -9:
         return "killed"
-    if status >= NOT_REACHED:
-        return "not reached"
     if "Traceback" in output or "Logging error" in output:
         return f"FAILED: traceback, {last[0]}"
+    if status == NOT_REACHED:
+        return "not reached"
     if status == 0:
         return "did without"
     if status in EXPECTED and "error: " in output:
@@ -243,7 +243,8 @@ def export_trials(
         arguments = ["--model", model, "--out", out / name, *options, *force]
         outcome = judge(*server.run(command, arguments, out, fault_of(target, action)))
         left = {path: value for path, value in contents(out).items() if ".partial." not in path}
-        if outcome in ("refused", "killed") and left not in (before if replaces else {}, before):
+        allowed = [before] if outcome == "did without" else [before if replaces else {}, before]
+        if not outcome.startswith("FAILED") and left not in allowed:
             outcome = f"FAILED: left {len(left)} files"
         yield Trial(command, action, target, outcome)
 

@@ -27,3 +27,5 @@ def test_faults_end_in_one_line_and_what_is_left_resumes(tmp_path):
     outcomes = [trial["outcome"] for trial in found["trials"] if trial["command"] == "training.alternate"]
     assert len(outcomes) == 3 * POINTS
     assert outcomes.count("killed") >= POINTS - 1 and outcomes.count("refused") >= POINTS
+    for command in ("export.saved_model", "export.tflite"):
+        assert {trial["outcome"] for trial in found["trials"] if trial["command"] == command} >= {"killed", "refused"}

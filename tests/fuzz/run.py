@@ -11,6 +11,7 @@ import argparse
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the fuzzer (default: 1)")
     options = parser.parse_args()
     each = -(-options.inputs // len(options.targets))
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-"))
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-"))  # stays if a target fails
 
     def one(name: str) -> Outcome:
         return fuzz(name, each, folder / name.replace(" ", "-"), options.seed)
@@ -92,7 +93,9 @@ def main() -> None:
         if outcome.failure:
             print(f"\n{outcome.name} FAILED (inputs in {folder / outcome.name.replace(' ', '-')}):\n{outcome.failure}")
     print(f"\n{sum(outcome.inputs for outcome in outcomes)} inputs")
-    raise SystemExit(1 if any(outcome.failure for outcome in outcomes) else 0)
+    if any(outcome.failure for outcome in outcomes):
+        raise SystemExit(1)
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

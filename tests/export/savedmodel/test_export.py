@@ -7,12 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export.savedmodel import comparison, signatures
+from export.savedmodel import comparison
 from export.shared import convention
 from export.shared.options import PRECISIONS
-from export.shared.parity import Tolerance
 from keras_frcnn.facts.files import read_json
-from keras_frcnn.network import forward
 
 
 def test_each_precision_has_a_tolerance():
@@ -73,10 +71,15 @@ def assert_refused(capsys, status, beginning):
     assert "Traceback" not in "".join(lines)
 
 
-def test_an_export_with_other_answers_is_not_written(run, detector, picture_files, tmp_path, capsys, monkeypatch):
-    folder = tmp_path / "served" / "1"
+def spoil(monkeypatch):
+    """Make the boxes of an export wrong by 1 %."""
     right = convention.zero_to_one
     monkeypatch.setattr(convention, "zero_to_one", lambda boxes, sizes: right(boxes, sizes) * 0.99)
+
+
+def test_an_export_with_other_answers_is_not_written(run, detector, picture_files, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "served" / "1"
+    spoil(monkeypatch)
     assert run("--model", detector[1], "--out", folder, "--images", *picture_files) == 1
     assert_refused(capsys, 1, f"{folder}: not written: ")
     assert list(folder.parent.iterdir()) == []
@@ -86,16 +89,10 @@ def test_an_export_with_other_answers_is_not_written(run, detector, picture_file
 def test_a_wrong_export_does_not_replace_a_good_one(run, detector, exported, picture_files, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(exported[0], tmp_path / "1"))
     before = {path: path.read_bytes() for path in folder.rglob("*.pb")}
-    monkeypatch.setitem(comparison.TOLERANCES, "float32", Tolerance(0.0, 0.0))
-    monkeypatch.setattr(signatures.forward, "detect", detections_halved)
+    spoil(monkeypatch)
     assert run("--model", detector[1], "--out", folder, "--images", *picture_files, "--force") == 1
     assert {path: path.read_bytes() for path in folder.rglob("*.pb")} == before
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
-
-
-def detections_halved(*arguments, detect=forward.detect):
-    detections = detect(*arguments)
-    return detections._replace(scores=detections.scores / 2)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from PIL import Image
 
 from export.web import parse_arguments
 from export.website.build import run
+from export.website.runtime import fetch_runtime
 from keras_frcnn.api.exports.tflite import tflite_asker
 from keras_frcnn.data.pictures.images import resize_picture
 from keras_frcnn.facts.errors import InputError
@@ -50,9 +51,10 @@ def site(exported, tmp_path_factory):
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     try:
-        run(parse_arguments(["--model", str(exported), "--out", str(folder)]))
+        fetch_runtime()
     except InputError as error:
         pytest.skip(f"LiteRT.js cannot be fetched: {error}")
+    run(parse_arguments(["--model", str(exported), "--out", str(folder)]))
     return folder
 
 
@@ -146,12 +148,15 @@ def test_pictures_are_resized_as_in_training(page, size, new):
 def test_a_picture_is_shown_with_its_detections(page, photos, context):
     page.set_input_files("#file", photos[0])
     page.wait_for_selector("#time:has-text('found')")
-    all_rows = page.locator("#rows tr").count()
+    page.locator("#score").fill(page.locator("#score").get_attribute("min"))
+    scores = [float(text) for text in page.locator("#rows tr td:nth-child(2)").all_inner_texts()]
     with Image.open(photos[0]) as picture:
         assert page.evaluate("[canvas.width, canvas.height]") == list(picture.size)
-    page.locator("#score").fill("0.9")
-    assert page.locator("#rows tr").count() <= all_rows
-    assert page.locator("#score-shown").inner_text() == "0.90"
+    for least in ("0.30", "0.70"):
+        page.locator("#score").fill(least)
+        assert page.locator("#rows tr").count() == sum(score >= float(least) for score in scores)
+        assert 0 < page.locator("#rows tr").count() < len(scores)
+        assert page.locator("#score-shown").inner_text() == least
     for width in (1000, 360):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
