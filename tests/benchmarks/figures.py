@@ -5,6 +5,7 @@ page of benchmarks from such files.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -97,8 +98,8 @@ def write(
     if path is None:
         return
     program, *words = sys.argv
-    place = words.index("--out")
-    command = ["python", f"tests/benchmarks/{pathlib.Path(program).name}", *words[:place], *words[place + 2 :]]
+    words = [word for before, word in itertools.pairwise(["", *words]) if "--out" not in (before, word.split("=")[0])]
+    command = ["python", f"tests/benchmarks/{pathlib.Path(program).name}", *words]
     facts = machine()
     content = {
         "command": " ".join(command),

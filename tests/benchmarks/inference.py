@@ -19,11 +19,12 @@ import figures
 import numpy as np
 import tensorflow as tf
 from rounds import interleaved_seconds
+from workers import random_blocks
 
 from export.savedmodel.signatures import save
 from export.shared.convention import detection_outputs
 from export.shared.loading import in_precision
-from export.shared.svd import DEFAULT_RANKS, factorised_head
+from export.shared.svd import factorised_head, wanted_ranks
 from keras_frcnn.data.pictures.images import prepare
 from keras_frcnn.facts.config import DetectorConfig, HeadConfig, ImageConfig
 from keras_frcnn.network import forward
@@ -94,9 +95,8 @@ def _scale(layer, logits: tf.Tensor) -> None:
 
 
 def random_picture(height: int, width: int) -> tf.Tensor:
-    """A picture (1, height, width, 3) uint8 of random blocks of 16 x 16 pixels."""
-    blocks = np.random.default_rng(0).integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
-    return tf.constant(blocks.repeat(16, axis=0).repeat(16, axis=1)[None, :height, :width])
+    """`random_blocks` as a batch of one picture, (1, height, width, 3) uint8."""
+    return tf.constant(random_blocks(height, width)[None])
 
 
 def stages(model: FasterRCNN, pixels: tf.Tensor) -> dict[str, Callable[[], object]]:
@@ -144,7 +144,7 @@ def cut_head(model: FasterRCNN) -> Head:
     shapes = [tuple(layer.kernel.shape) for layer in (model.head.fc6, model.head.fc7)]
     factors = [
         tuple(np.full(shape, 1e-3, np.float32) for shape in ((inputs, rank), (rank, units)))
-        for (inputs, units), rank in zip(shapes, DEFAULT_RANKS, strict=True)
+        for (inputs, units), rank in zip(shapes, wanted_ranks(argparse.Namespace(svd=[]), model.head), strict=True)
     ]
     return factorised_head(model.head, factors)
 

@@ -79,7 +79,7 @@ SECTIONS = {
     "memory": Section(
         "Memory",
         "Detection runs 500 requests of random sizes in one process. Its peak must not grow with their number. "
-        "Training has the default options and a picture of 600x1000 pixels.",
+        "Training has the default options and pictures of 600x1000 pixels, two in a mini-batch of step 2.",
     ),
     "throughput": Section("Pictures in a mini-batch", "Seconds of joint training for each picture."),
 }

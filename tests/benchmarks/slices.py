@@ -81,6 +81,7 @@ def main():
     size = f"{examples[0].width}x{examples[0].height}"
     print(f"{len(pictures)} pictures of {size}, {len(small)} objects, {small.sum()} small")
     for title, side in (("whole picture", None), (f"with slices of {options.slice_size}", options.slice_size)):
+        detector.detect(pictures[0][1], score=min(SCORES), slice_size=side)  # TensorFlow builds its graphs
         started = time.perf_counter()
         results = [detector.detect(pixels, score=min(SCORES), slice_size=side) for _, pixels in pictures]
         seconds = (time.perf_counter() - started) / len(pictures)

@@ -48,8 +48,11 @@ def main() -> None:
 
 def available_devices(count: int) -> list[str]:
     """The names of `count` devices: GPUs, or else parts of the CPU."""
-    if tf.config.list_physical_devices("GPU"):
-        return [device.name for device in tf.config.list_logical_devices("GPU")]
+    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if gpus and len(gpus) < count:
+        raise SystemExit(f"--devices {count}: this machine has {len(gpus)} GPUs")
+    if gpus:
+        return gpus[:count]
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     return [device.name for device in tf.config.list_logical_devices("CPU")]

@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import figures
 from inference import add_options, spread_detector
+from random_training import random_batch
 from rounds import interleaved_seconds
 from workers import Worker, make_environment
 
@@ -31,7 +32,6 @@ from export.shared.loading import in_precision
 ENVIRONMENT = "torchvision"
 PACKAGES = ("torch==2.14.1", "torchvision==0.29.1")
 LAYOUTS = {"torchvision": False, "torchvision, channels last": True}
-BOXES = [[40.0, 40.0, 200.0, 220.0], [300.0, 100.0, 420.0, 400.0], [100.0, 300.0, 700.0, 560.0]]
 
 
 def main() -> None:
@@ -42,7 +42,8 @@ def main() -> None:
     options = parser.parse_args()
 
     python = make_environment(ENVIRONMENT, PACKAGES)
-    settings = {name: value for name, value in vars(options).items() if name != "out"} | {"boxes": BOXES}
+    boxes = random_batch(*options.size).ground_truth.boxes[0].numpy()[:, [1, 0, 3, 2]].tolist()  # x before y
+    settings = {name: value for name, value in vars(options).items() if name != "out"} | {"boxes": boxes}
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "infer":
             model = spread_detector(*options.size, options.fc_units, options.classes)

@@ -14,7 +14,7 @@ import torchvision
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from workers import serve
+from workers import random_blocks, serve
 
 
 def detector(settings: dict) -> FasterRCNN:
@@ -71,14 +71,12 @@ def functions(settings: dict) -> dict[str, Callable[[], object]]:
     torch.set_num_threads(os.cpu_count() or 1)
     height, width = settings["size"]
     model = detector(settings)
-    image = torch.rand(3, height, width)
+    image = torch.from_numpy(random_blocks(height, width)).permute(2, 0, 1).contiguous() / 255
     boxes = torch.tensor(settings["boxes"])
     target = {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64)}
-    model.eval()
-    spread(model, [image])
-    normalised = model.transform([image])[0].tensors
-    if settings["channels_last"]:
-        normalised = normalised.contiguous(memory_format=torch.channels_last)
+    if settings["what"] == "infer":
+        model.eval()
+        spread(model, [image])
     solver = torch.optim.SGD(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=1e-12, momentum=0.9, weight_decay=0.0005,
@@ -90,10 +88,6 @@ def functions(settings: dict) -> dict[str, Callable[[], object]]:
         with torch.inference_mode(), autocast:
             model([image])
 
-    def convolutions() -> None:
-        with torch.inference_mode(), autocast:
-            model.backbone(normalised)
-
     def train() -> None:
         model.train()
         with autocast:
@@ -103,7 +97,7 @@ def functions(settings: dict) -> dict[str, Callable[[], object]]:
         total.backward()
         solver.step()
 
-    return {"infer": infer, "convolutions": convolutions, "train": train}
+    return {"infer": infer, "train": train}
 
 
 def main() -> None:

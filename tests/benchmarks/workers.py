@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from figures import peak_memory
 
 _HERE = pathlib.Path(__file__).parent
@@ -48,6 +49,12 @@ def serve(versions: Mapping[str, str], run: Callable[[str], object]) -> None:
     for line in sys.stdin:
         run(json.loads(line)["run"])
         print(json.dumps({"memory": peak_memory()}), flush=True)
+
+
+def random_blocks(height: int, width: int) -> np.ndarray:
+    """A picture (height, width, 3) uint8 of random blocks of 16 x 16 pixels."""
+    blocks = np.random.default_rng(0).integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+    return blocks.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
 
 
 def make_environment(name: str, packages: Sequence[str]) -> str:
