@@ -83,6 +83,8 @@ def wrong_requests():
         ("image_bytes", {"image_bytes": []}),
         ("serving_default", {"images": np.zeros((0, 8, 8, 3), np.uint8)}),
         ("proposals", {"images": np.zeros((2, 8, 0, 3), np.uint8)}),
+        ("serving_default", {"images": np.zeros((1, 8, 8, 1), np.uint8)}),
+        ("proposals", {"images": np.zeros((1, 8, 8, 4), np.uint8)}),
     ]
 
 
@@ -115,6 +117,6 @@ def test_what_is_wrong_is_an_answer_or_one_clear_error(answers):
     assert batch["image_errors"] == [b"", b"damaged: cannot be decoded", b"no bytes", b"neither JPEG nor PNG", b""]
     assert (batch["num_detections"] > 0).tolist() == [True, False, False, False, True]
     invalid_argument = 3
-    problems = "image_bytes is empty", "images holds no pixels", "images holds no pixels"
+    problems = "image_bytes is empty", *["images holds no pixels"] * 2, *["Must provide as many biases as the last"] * 2
     for error, words in zip(errors, problems, strict=True):
         assert error.startswith(f"{invalid_argument}: ") and words in error
