@@ -9,7 +9,8 @@ turned pictures turns each picture as its EXIF orientation says; boxes and the d
 
 With --out, the folder also holds detections.jsonl, with which --resume continues an interrupted command.
 
-Exit status: 0 if all pictures have their detections, 1 if some could not be read, 2 for bad input, 130 after Ctrl-C.
+Exit status: 0 if all pictures have their detections, 1 if some could not be read, 2 for bad input, 74 if a file or a
+device fails, such as standard output on a full disk, 130 after Ctrl-C.
 """
 
 import argparse

@@ -10,7 +10,8 @@ machines must be able to read the model and the pictures.
 
 Needs the extra: pip install 'keras-frcnn[beam]'.
 
-Exit status: 0 if all pictures have their detections, 1 if some could not be read, 2 for bad input.
+Exit status: 0 if all pictures have their detections, 1 if some could not be read, 2 for bad input, 74 if a file cannot
+be written, 75 if the pipeline failed and may succeed when it runs again, 130 after Ctrl-C.
 """
 
 import argparse

@@ -207,11 +207,12 @@ def test_record_files(python, detect, saved, photos, tmp_path):
         "--tfrecord",
         records,
     ]
+    words += ["--tfrecord", f"{tmp_path}/*.tfrecord"]  # the same file
     done = subprocess.run([*map(str, words), "--score", "0.25"], env=environment(), capture_output=True, text=True)
     assert done.returncode == 1 and "2 pictures answered" in done.stdout, done.stderr
     assert lines(tmp_path / "out", "detections").keys() == {"0000", "0001"}
     (error,) = lines(tmp_path / "out", "errors").values()
-    assert error["error"].startswith("a record is no tf.train.Example with image/encoded and image/source_id")
+    assert error["error"].startswith("a record is not a tf.train.Example with image/encoded and image/source_id")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,8 @@ def test_record_files(python, detect, saved, photos, tmp_path):
         (["{photos}/**", "--score", "2"], "--score must be at least 0 and less than 1"),
         (["{photos}/**", "--batch-size", "0"], "--batch-size: 0 is not a whole number"),
         (["x://y/*"], "x://y/*: cannot be read ("),
+        (["{photos}/**", "--", "--runner", "Nonsense"], "--runner: cannot be used ("),
+        (["{photos}/**", "--", "--runner", "no_such_package.Runner"], "--runner: cannot be used ("),
         ([], "pictures: none are named"),
     ],
 )
@@ -231,6 +234,17 @@ def test_bad_input_is_one_line(python, saved, photos, tmp_path, options, beginni
     done = subprocess.run([str(word) for word in words], env=environment(), capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: {beginning.format(photos=photos)}"), done.stderr
+
+
+def test_a_picture_counts_once_and_a_named_file_may_have_any_suffix(python, saved, photos, tmp_path):
+    (folder := tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png", "c.jfif", "d.unknown", "notes.txt"):
+        (folder / name).write_bytes((photos / "0000.png").read_bytes())
+    patterns = [folder / name for name in ("*", "*.png", "a.png", "d.unknown")]
+    words = [python, "-m", "keras_frcnn.detect_beam", "--out", tmp_path / "out", "--model", saved, *patterns]
+    done = subprocess.run([str(word) for word in words], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0 and "3 pictures answered" in done.stdout, done.stderr
+    assert {Path(name).name for name in lines(tmp_path / "out", "detections")} == {"a.png", "b.png", "d.unknown"}
 
 
 def test_earlier_results_are_not_replaced(python, saved, photos, tmp_path):

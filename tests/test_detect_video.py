@@ -1,5 +1,6 @@
 """`keras_frcnn.detect` on videos: every frame is answered, and the copy has the same time base."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 import keras_frcnn
-from keras_frcnn.api.bulk.frames import Video
+from keras_frcnn.api.bulk.frames import Video, open_frames
+from keras_frcnn.api.pictures import to_pixels
+from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.facts.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,6 +168,43 @@ def test_animated_pictures_are_pictures_or_videos(detect, saved, tmp_path, capsy
     assert found[2]["detections"] == expected
     assert detect(*command, "--all-frames", "--every", "2") == 0
     assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [0, 2]
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png"])
+@pytest.mark.parametrize("turned", [True, False])
+def test_all_frames_are_turned_as_the_picture_is(tmp_path, name, turned):
+    random, path, exif = np.random.default_rng(0), tmp_path / name, Image.Exif()
+    exif[0x0112] = 6
+    frames = [random.integers(0, 256, (*SIZE, 3), np.uint8) for _ in range(3)]
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    first.save(path, save_all=True, append_images=others, duration=100, lossless=True, exif=exif)
+    reading = Reading(turned)
+    with contextlib.closing(open_frames(str(path), 1, reading)) as opened:
+        found = [frame.pixels for frame in opened.frames()]
+    np.testing.assert_array_equal(found[0], to_pixels(path, reading))
+    np.testing.assert_array_equal(found, [np.rot90(frame, -1) if turned else frame for frame in frames])
+
+
+@pytest.mark.parametrize("problem", ["over the limit of 10 in all", "not a readable picture"])
+def test_an_animation_that_is_refused_is_closed(tmp_path, monkeypatch, problem):
+    path, opened = tmp_path / "a.gif", []
+    frames = [Image.new("L", (20, 10), shade) for shade in (0, 255)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    open_ = Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(open_(path)) or opened[0])
+    if problem == "not a readable picture":
+        path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match=problem):
+        open_frames(str(path), 1, Reading(False, 10 if "limit" in problem else 10**6))
+    assert opened[0].fp is None
+
+
+def test_a_video_without_a_readable_frame_leaves_no_file(detect, saved, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Video, "frames", lambda _: iter(()))
+    path, out = write_video(tmp_path / "a.mp4", frames=2), tmp_path / "out"
+    assert detect("--model", saved, path, "--out", out) == 1
+    assert f"{path}: has no frame that can be read" in capsys.readouterr().err
+    assert not (out / "videos").exists() and not list(out.rglob("*.mp4"))
 
 
 def test_a_picture_with_one_frame_stays_a_picture(detect, saved, tmp_path, capsys):

@@ -6,7 +6,6 @@ import logging
 import pathlib
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from keras_frcnn.api.model_file import load_model
 from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import parse_json, write_atomically, write_json
+from keras_frcnn.network.weights.readers import open_archive
 
 MODEL, SETTINGS, SERVICE_WORKER = "model.tflite", "model.json", "service_worker.js"
 
@@ -99,7 +99,7 @@ def _is_tflite(options: argparse.Namespace) -> bool:
 def read_settings(model: pathlib.Path) -> dict[str, Any]:
     """What the page must know of a TFLite file of this project.  Raises InputError for another file."""
     try:
-        with zipfile.ZipFile(model) as files:
+        with open_archive(model) as files:
             labels = files.read(LABELS).decode().splitlines()[1:]  # line 0 is the background
             facts = parse_json(files.read(CONFIG))
         return {
@@ -108,7 +108,7 @@ def read_settings(model: pathlib.Path) -> dict[str, Any]:
             "turned": facts["detector"]["image"].get("exif") == "apply",
             "leastScore": facts["detector"]["test"]["score_threshold"],
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"is not a TFLite file of this project ({error})"[:300]
         raise InputError(model, problem, "give a file that export.tflite wrote") from error
 

@@ -13,6 +13,7 @@ from keras_frcnn.api.finding.slicing import sliced
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.api.pictures import Path, Picture, PixelDetections, detect_prepared, in_picture, prepare_picture
 from keras_frcnn.api.result import Result
+from keras_frcnn.data.pictures.images import resized_size
 from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.limits import MOST_PIXELS
 from keras_frcnn.facts.structures import Detections, Tensor
@@ -144,9 +145,12 @@ class Detector:
     def find(self, pictures: Sequence[np.ndarray], batch_size: int) -> list[PixelDetections]:
         """All detections in pictures of any sizes, (H, W, 3) uint8 RGB each; see `detect` for `batch_size`."""
         found: dict[int, PixelDetections] = {}
-        for rows, prepared in self._batches(pictures, batch_size):
-            sizes = tf.constant([pictures[row].shape[:2] for row in rows], tf.int32)
-            detections = self._compile(len(rows))(prepared, sizes)
+        image = self.config.image
+        sizes = tf.constant([picture.shape[:2] for picture in pictures], tf.int32, [len(pictures), 2])
+        resized = [tuple(resized_size(size, image.short_side, image.long_side).numpy().tolist()) for size in sizes]
+        for rows in _batches(resized, batch_size):
+            prepared = tf.stack([prepare_picture(pictures[row], image) for row in rows])
+            detections = self._compile(len(rows))(prepared, tf.gather(sizes, rows))
             found.update({row: in_picture(detections, position) for position, row in enumerate(rows)})
         return [found[row] for row in range(len(pictures))]
 
@@ -159,24 +163,22 @@ class Detector:
             self._compiled[count] = tf.function(function, input_signature=signature)
         return self._compiled[count]
 
-    def _batches(self, pictures: Sequence[np.ndarray], batch_size: int) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-        """The rows of pictures that resize to one size, and their prepared pixels.
 
-        A batch has `batch_size` rows or, for the rest of a group, one: each other number would cost a trace.
-        """
-        groups: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
-        for row, pixels in enumerate(pictures):
-            prepared = prepare_picture(pixels, self.config.image)
-            groups.setdefault(tuple(prepared.shape), []).append((row, prepared))
-        for group in groups.values():
-            whole = len(group) - len(group) % batch_size
-            batches = [group[start : start + batch_size] for start in range(0, whole, batch_size)]
-            for batch in [*batches, *([entry] for entry in group[whole:])]:
-                rows, resized = zip(*batch, strict=True)
-                yield rows, tf.stack(resized)
+def _batches(sizes: Sequence[tuple[int, ...]], batch_size: int) -> Iterator[list[int]]:
+    """The rows of pictures that resize to one of the `sizes`, as soon as there are enough of them.
+
+    A batch has `batch_size` rows or, for the rest of a size, one: each other number would cost a trace.
+    """
+    waiting: dict[tuple[int, ...], list[int]] = {}
+    for row, size in enumerate(sizes):
+        waiting.setdefault(size, []).append(row)
+        if len(waiting[size]) == batch_size:
+            yield waiting.pop(size)
+    for rows in waiting.values():
+        yield from ([row] for row in rows)
 
 
 def _is_one(images: Picture | Iterable[Picture]) -> TypeGuard[Picture]:
-    """Whether `images` is one picture, or something that is no collection of pictures, which `to_pixels` refuses."""
+    """Whether `images` is one picture, or something that is not a collection of pictures, which `to_pixels` refuses."""
     is_one = isinstance(images, str | bytes | os.PathLike) or hasattr(images, "__array__")
     return is_one or not isinstance(images, Iterable)

@@ -11,7 +11,7 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import parse_json
 from keras_frcnn.facts.settings import check, settings_of
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.network.weights.readers import check_members
+from keras_frcnn.network.weights.readers import open_archive
 
 _FIX = "give the model.keras of a run folder"
 
@@ -31,7 +31,7 @@ def load_model(
     """
     given = {"score_threshold": score_threshold, "nms_iou": nms_iou, "max_detections": max_detections}
     changes = {
-        setting.name: check(given[setting.name], setting, f"--{setting.name.replace('_', '-')}")
+        setting.name: check(given[setting.name], setting, setting.option)
         for setting in settings_of(TestConfig)
         if given.get(setting.name) is not None
     }
@@ -57,18 +57,17 @@ def _read(path: pathlib.Path) -> FasterRCNN:
     if not zipfile.is_zipfile(path):
         raise InputError(path, "not a .keras file", _FIX)
     try:
-        with zipfile.ZipFile(path) as archive:
-            check_members(archive)
+        with open_archive(path) as archive:
             stored = parse_json(archive.read("config.json"))
-        name = stored["class_name"]
-        if name == FasterRCNN.__name__:
-            _check_fields(stored["config"], path)
-            model = FasterRCNN.from_config(stored["config"])
-            model.load_weights(path)
-            return model
+            name = stored["class_name"]
+            if name == FasterRCNN.__name__:
+                _check_fields(stored["config"], path)
+                model = FasterRCNN.from_config(stored["config"])
+                model.load_weights(path)
+                return model
     except InputError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         problem = f"not a readable model ({str(error) or type(error).__name__})"
         raise InputError(path, problem[:300], _FIX) from error
     raise InputError(path, f"holds a {name}, not a FasterRCNN"[:300], _FIX)

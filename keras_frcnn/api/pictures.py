@@ -120,6 +120,9 @@ def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:
 def _pil_pixels(image: Image.Image, reading: Reading, name: str) -> np.ndarray:
     name = getattr(image, "filename", "") or name
     check_pixels(name, image.height, image.width, reading.max_pixels)
+    if 0 in image.size:
+        problem = f"a PIL image of {image.width} x {image.height} pixels is not a picture"
+        raise InputError(name, problem, "give one with at least one pixel")
     if image.mode == "F":
         raise InputError(name, "a PIL image of mode F has no fixed range of values", "convert it to mode L or RGB")
     try:

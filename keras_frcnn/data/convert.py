@@ -15,6 +15,7 @@ from keras_frcnn.data.sources.table import DATA_HELP
 from keras_frcnn.data.writers.table import WRITERS
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import exit_on_input_error
+from keras_frcnn.facts.files import refuse_content
 from keras_frcnn.facts.options import add_options, from_options, given_options
 from keras_frcnn.facts.settings import settings_of
 
@@ -43,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     # Deferred: --help needs neither NumPy nor OpenCV.
     from keras_frcnn.data.sources.loading import dataset_splits, describe_problems, divide_data, load_dataset
-    from keras_frcnn.data.writers.writing import check_new, write_dataset
+    from keras_frcnn.data.writers.writing import write_dataset
 
     with exit_on_input_error():
         spec = from_options(DataSpec, options)
-        check_new(options.out)
+        refuse_content(options.out)
         splits = options.split or dataset_splits(spec) or (ALL,)
         exif = given_options(options, _EXIF).get("exif", "auto")
         divided = None if spec.split_by is None else divide_data(spec)

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_frcnn.facts.settings import changed, read, setting, settings_of
+from keras_frcnn.facts.settings import SettingError, changed, read, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ class RPNConfig:
     )
     min_size: float = setting(
         16.0, "proposals with a shorter side are dropped, in pixels of the resized image",
-        source="released Python code", option="--min-size", more_than=0,
+        source="released Python code, which multiplies it by the factor of the resizing", option="--min-size",
+        more_than=0,
     )  # fmt: skip
     nms_iou: float = setting(
         0.7, "IoU over which the lower-scored of two proposals is dropped", source="section 3.3", more_than=0, at_most=1
@@ -152,8 +153,8 @@ class HeadConfig:
         more_than=0, at_most=1,
     )  # fmt: skip
     background_iou: float = setting(
-        0.0, "least IoU of a background RoI; the Fast R-CNN paper has 0.1", source="released Python code",
-        at_least=0, at_most=1,
+        0.0, "least IoU of a background RoI, below that of a foreground RoI; the Fast R-CNN paper has 0.1",
+        source="released Python code", at_least=0, less_than=1,
     )  # fmt: skip
     box_loss_weight: float = setting(
         1.0, "weight of the box loss beside the class loss", source="Girshick 2015, section 2.3", at_least=0
@@ -165,6 +166,10 @@ class HeadConfig:
         (0.1, 0.1, 0.2, 0.2), "the box targets ty, tx, th, tw are divided by these", source="released Python code",
         more_than=0,
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raise SettingError, which names the option, if no RoI could be background."""
+        _check_background(self.background_iou, self.foreground_iou, "--head-background-iou")
 
 
 @dataclass(frozen=True)
@@ -211,4 +216,15 @@ def config_from_dict(values: dict[str, Any], where: str = "configuration") -> De
     Raises InputError for a section or field that does not exist, and for a value of another type or out of range.  The
     message names `where` and the field.
     """
-    return changed(DetectorConfig(), read(values, settings_of(DetectorConfig), where))
+    found = read(values, settings_of(DetectorConfig), where)
+    background, foreground = (
+        found.get(f"head.{name}", getattr(HeadConfig, name)) for name in ("background_iou", "foreground_iou")
+    )
+    _check_background(background, foreground, f"{where}, field head.background_iou")
+    return changed(DetectorConfig(), found)
+
+
+def _check_background(background_iou: float, foreground_iou: float, where: str) -> None:
+    """Raise SettingError, which names `where`, unless a RoI can be background and not foreground."""
+    if background_iou >= foreground_iou:
+        raise SettingError(where, f"be less than the least IoU of the foreground, {foreground_iou:g}", background_iou)

@@ -87,6 +87,17 @@ def refuse_folder(path: str | os.PathLike, fix: str) -> None:
         raise InputError(path, "is a folder", fix)
 
 
+def refuse_content(folder: str | os.PathLike) -> None:
+    """Raise InputError unless a folder that is to be written is empty or does not exist."""
+    folder = pathlib.Path(folder)
+    try:
+        taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise InputError(folder, f"cannot be read ({error.strerror})", "use a new folder") from None
+    if taken:
+        raise InputError(folder, "already exists and is not an empty folder", "use a new folder")
+
+
 def _is_a_folder(path: pathlib.Path) -> OSError:
     return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 

@@ -18,7 +18,7 @@ class GroundTruth(NamedTuple):
 
     boxes: Tensor  # (B, G, 4)
     classes: Tensor  # (B, G) int32, 1..C-1
-    valid: Tensor  # (B, G) bool; false for objects marked difficult, which are not used in training
+    valid: Tensor  # (B, G) bool; false for padding.  Difficult objects are left out before
 
 
 class StoredFeatures(NamedTuple):

@@ -215,7 +215,7 @@ def roi_targets(
         gt: The objects.
         seeds: (B, 2) int32, the random seed of each image.
         foreground_iou: A RoI with at least this IoU with some object is foreground.
-        background_iou: Other RoIs with at least this IoU with some object are background.  The rest is never sampled.
+        background_iou: RoIs with an IoU from this to below `foreground_iou` are background.  The rest is never sampled.
         batch_size: R, the RoIs sampled from one image.
         foreground_fraction: The largest share of foreground among them.
         delta_std: The deltas ty, tx, th, tw are divided by these.

@@ -11,6 +11,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 import keras_frcnn
+from keras_frcnn.api import detector as api_detector
+from keras_frcnn.api.finding import streaming
 from keras_frcnn.api.finding.reading_ahead import READ_AHEAD
 from keras_frcnn.api.pictures import detect_pixels, to_pixels
 from keras_frcnn.data.pictures.files import Reading
@@ -129,6 +131,32 @@ def test_pictures_of_one_resized_size_run_together(detector, pictures, monkeypat
     assert sorted(counts) == [1, 1, 1, 2, 2]  # five of one size, and two others
 
 
+def test_only_the_pictures_of_one_batch_are_resized_before_it_runs(detector, pictures, monkeypatch):
+    resized = []
+    prepare_, compile_ = api_detector.prepare_picture, detector._compile
+    monkeypatch.setattr(api_detector, "prepare_picture", lambda *given: resized.append(1) or prepare_(*given))
+    monkeypatch.setattr(detector, "_compile", lambda count: before.append(len(resized)) or compile_(count))
+    before = []
+    detector.detect(pictures, batch_size=2)
+    assert before == [2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(("most_bytes", "windows"), [(10**9, [8, 2]), (70_000, [3, 3, 3, 1]), (1, [1] * 10)])
+def test_large_pictures_make_fewer_in_memory(monkeypatch, most_bytes, windows):
+    class Counting:
+        class_names, turns, nms_iou = ("cat",), False, 0.3
+
+        def find(self, given, _):
+            sizes.append(len(given))
+            return [streaming._NOTHING] * len(given)
+
+    sizes = []
+    monkeypatch.setattr(streaming, "_BYTES_READ_AHEAD", most_bytes)
+    monkeypatch.setattr(streaming, "_BATCHES_READ_AHEAD", 4)
+    assert len(list(streaming.stream(Counting(), [noise(100, 100)] * 10, SCORE, 2))) == 10  # 30000 bytes each
+    assert sizes == windows
+
+
 def test_a_stream_of_sizes_is_traced_once(make_model, pictures):
     detector = keras_frcnn.Detector(make_model(seed=0))
     detector.detect([*pictures, noise(33, 71), noise(200, 90)])
@@ -230,6 +258,8 @@ def test_a_broken_file_in_a_list_leaves_the_others(detector, alone, pictures, br
         (np.zeros((0, 5, 3), np.uint8), "an array of dtype uint8 and shape (0, 5, 3) is not a picture"),
         (np.zeros(3, np.uint8), "an array of dtype uint8 and shape (3,) is not a picture"),
         (np.array(["a.jpg"]), "an array of dtype <U5 and shape (1,) is not a picture"),
+        (Image.new("RGB", (0, 4)), "a PIL image of 0 x 4 pixels is not a picture; give one with at least one pixel"),
+        (Image.new("I;16", (5, 0)), "a PIL image of 5 x 0 pixels is not a picture"),
         (Image.new("F", (5, 4)), "a PIL image of mode F has no fixed range"),
         (Image.fromarray(np.full((4, 5), 70000, np.int32)), "a PIL image of mode I has values outside of 16 bits"),
         (7, "int is not a picture; give a path, the bytes of a file, a PIL image or a uint8 RGB array"),

@@ -67,6 +67,18 @@ def write_damaged(path, saved):
     path.write_bytes(content)
 
 
+def encrypted(member):
+    """A function that writes the detector with the mark of an encrypted member."""
+
+    def write(path, saved):
+        content = bytearray(saved.read_bytes())
+        at = content.rindex(member.encode())  # in the directory, 46 bytes behind the start of its entry
+        content[at - 46 + 8] |= 1
+        path.write_bytes(content)
+
+    return write
+
+
 def write_without_weights(path, saved):
     with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
         for name in ("config.json", "metadata.json"):
@@ -141,6 +153,8 @@ def test_a_hostile_file_runs_nothing(saved, tmp_path, monkeypatch, name):
         (write_other_model, "holds a Sequential, not a FasterRCNN; give the model.keras of a run folder"),
         (write_truncated, "not a .keras file; give the model.keras of a run folder"),
         (write_damaged, "not a readable model .*; give the model.keras of a run folder"),
+        (encrypted("config.json"), "not a readable model .damaged archive: .*encrypted.*; give the model.keras"),
+        (encrypted("model.weights.h5"), "not a readable model .damaged archive: .*encrypted.*; give the model.keras"),
         (write_without_weights, "not a readable model .*; give the model.keras of a run folder"),
         (write_other_zip, "not a readable model .*; give the model.keras of a run folder"),
     ],

@@ -111,9 +111,9 @@ def test_a_frame_of_an_animation_counts(tmp_path):
     path = tmp_path / "two.gif"
     frames = [Image.new("RGB", (WIDTH, HEIGHT), color) for color in ("red", "blue")]
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert len(list(Animation(str(path), 1, HEIGHT * WIDTH).frames())) == 2
+    assert len(list(Animation(str(path), 1, Reading(False, HEIGHT * WIDTH)).frames())) == 2
     with pytest.raises(InputError, match="pixels are over the limit of 239 in all"):
-        Animation(str(path), 1, HEIGHT * WIDTH - 1)
+        Animation(str(path), 1, Reading(False, HEIGHT * WIDTH - 1))
 
 
 def test_of_a_gif_only_the_first_frame_is_decoded():

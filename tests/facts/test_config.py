@@ -16,6 +16,7 @@ from keras_frcnn.facts.config import (
     config_to_dict,
 )
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.settings import changed as change
 
 PAPER = {
     "anchors": {"scales": [128.0, 256.0, 512.0], "ratios": [0.5, 1.0, 2.0], "shapes": "exact"},
@@ -98,6 +99,22 @@ def test_a_model_turns_pictures_only_if_training_decided_so():
     assert [ImageConfig(exif=exif).applies_exif for exif in ("apply", "ignore")] == [True, False]
     with pytest.raises(InputError, match=r"^m, field image\.exif must be one of auto, apply, ignore \(got 'turn'\)\.$"):
         config_from_dict({"image": {"exif": "turn"}}, "m")
+
+
+@pytest.mark.parametrize(("background", "foreground"), [(0.6, 0.5), (0.5, 0.5), (0.3, 0.2)])
+def test_some_roi_can_be_background(background, foreground):
+    rule = rf"must be less than the least IoU of the foreground, {foreground} \(got {background}\)\.$"
+    fields = {"background_iou": background, "foreground_iou": foreground}
+    with pytest.raises(InputError, match=f"^--head-background-iou {rule}"):
+        HeadConfig(**fields)
+    with pytest.raises(InputError, match=f"^--head-background-iou {rule}"):  # as from options
+        change(DetectorConfig(), {f"head.{name}": value for name, value in fields.items()})
+    with pytest.raises(InputError, match=f"^m, field head.background_iou {rule}"):
+        config_from_dict({"head": fields}, "m")
+    if foreground == HeadConfig().foreground_iou:
+        with pytest.raises(InputError, match=f"^m, field head.background_iou {rule}"):
+            config_from_dict({"head": {"background_iou": background}}, "m")
+    assert config_from_dict({"head": {"background_iou": 0.6, "foreground_iou": 0.7}}).head.background_iou == 0.6
 
 
 def test_an_unknown_section_is_named():

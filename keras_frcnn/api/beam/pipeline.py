@@ -5,6 +5,7 @@ A line is what `keras_frcnn.detect` writes: a dict with the fields `image`, `hei
 """
 
 import functools
+import glob
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -18,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from keras_frcnn.api.bulk.inputs import OWN_OUTPUTS, SUFFIXES
+from keras_frcnn.api.bulk.inputs import OWN_OUTPUTS, PATTERN_SIGNS, SUFFIXES
 from keras_frcnn.api.bulk.model import load_finder
 from keras_frcnn.api.finding.streaming import Finder, Later, stream
 from keras_frcnn.evaluation.detections.coco_results import coco_row, own_image_id
@@ -48,12 +49,15 @@ def build(pipeline: beam.Pipeline, wanted: Wanted) -> None:
     parts = []
     unreadable = []
     if wanted.pictures:
-        files = pipeline | "Patterns" >> beam.Create(wanted.pictures) | fileio.MatchAll() | beam.Filter(_is_picture)
+        patterns = pipeline | "Patterns" >> beam.Create(wanted.pictures)
+        files = patterns | beam.FlatMap(picture_paths) | "Each picture once" >> beam.Distinct()
         read = files | fileio.ReadMatches() | beam.ParDo(_Read()).with_outputs(FAILED, main=ANSWERED)
         parts.append(read[ANSWERED])
         unreadable.append(read[FAILED])
     if wanted.records:
-        records = pipeline | "Record files" >> beam.Create(wanted.records) | beam.io.ReadAllFromTFRecord()
+        patterns = pipeline | "Record files" >> beam.Create(wanted.records)
+        files = patterns | "Record paths" >> beam.FlatMap(_paths) | "Each record file once" >> beam.Distinct()
+        records = files | beam.Map(glob.escape) | beam.io.ReadAllFromTFRecord()
         examples = records | beam.ParDo(_Example()).with_outputs(FAILED, main=ANSWERED)
         parts.append(examples[ANSWERED])
         unreadable.append(examples[FAILED])
@@ -114,7 +118,8 @@ class _Example(beam.DoFn):
             names = [*features["image/source_id"].bytes_list.value, *features["image/filename"].bytes_list.value]
             yield next(filter(None, names)).decode(), content
         except Exception as error:  # noqa: BLE001 protobuf raises errors of several classes for damaged bytes
-            problem = f"a record is no tf.train.Example with image/encoded and image/source_id ({type(error).__name__})"
+            needed = "a tf.train.Example with image/encoded and image/source_id"
+            problem = f"a record is not {needed} ({type(error).__name__})"
             yield beam.pvalue.TaggedOutput(FAILED, _counted({"image": None, "error": problem}))
 
 
@@ -129,9 +134,19 @@ class _Sort(beam.DoFn):
             yield line
 
 
-def _is_picture(file: Any) -> bool:
-    """Whether a matched file has the name of a picture, is not hidden and not drawn by this program."""
-    name = PurePath(file.path).name
+def picture_paths(pattern: str) -> list[str]:
+    """The files that a pattern stands for, without those that are not pictures; a file that is named is kept."""
+    paths = _paths(pattern)
+    return [path for path in paths if _is_picture(path)] if PATTERN_SIGNS & set(pattern) else paths
+
+
+def _paths(pattern: str) -> list[str]:
+    return [file.path for file in FileSystems.match([pattern])[0].metadata_list]
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file has the name of a picture, is not hidden and not drawn by this program."""
+    name = PurePath(path).name
     return name.lower().endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(OWN_OUTPUTS)
 
 

@@ -25,7 +25,8 @@ def run_beam(options: argparse.Namespace, of_beam: Sequence[str]) -> int:
     """Run the command; `of_beam` are options of Beam.  Returns its exit status.
 
     Raises:
-      InputError: an option is wrong, there are no pictures, the model cannot be read, or the results exist already.
+      InputError: an option is wrong, also one of Beam, there are no pictures, the model cannot be read, or the results
+        exist already.
     """
     check_score(options.score, "--score")
     check_count(options.batch_size, "--batch-size", MOST_TOGETHER)
@@ -45,7 +46,7 @@ def run_beam(options: argparse.Namespace, of_beam: Sequence[str]) -> int:
     if beam_options.view_as(StandardOptions).runner is None:
         beam_options.view_as(StandardOptions).runner = LOCAL_RUNNER
     beam_options.view_as(SetupOptions).save_main_session = False
-    pipeline = beam.Pipeline(options=beam_options)
+    pipeline = _pipeline(beam_options)
     build(pipeline, wanted)
     try:
         result = pipeline.run()
@@ -73,6 +74,15 @@ def _matches(pattern: str) -> bool:
         raise InputError(
             pattern, f"cannot be read ({error})", "correct the name, or install what its place needs"
         ) from error
+
+
+def _pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """An empty pipeline.  Raises InputError for a runner that is unknown or not installed, or refuses an option."""
+    try:
+        return beam.Pipeline(options=options)
+    except (ValueError, ImportError, AttributeError) as error:
+        fix = "correct the options after --, or install what the runner needs"
+        raise InputError("--runner", f"cannot be used ({error})", fix) from error
 
 
 def _failed(error: Exception, wanted: Wanted) -> int:

@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import tensorflow as tf
 from PIL import Image, ImageSequence
 
 from keras_frcnn.api.bulk.remote import is_url
 from keras_frcnn.api.pictures import to_pixels
 from keras_frcnn.data.pictures.files import Reading
+from keras_frcnn.data.pictures.orientation import apply_orientation
+from keras_frcnn.data.sources.shared.picture_header import AS_STORED, orientation_of
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.limits import check_pixels
 
@@ -21,6 +24,7 @@ ANIMATED_SUFFIXES = (".gif", ".webp", ".png")
 CAMERA = "camera:"  # and its number
 
 _FALLBACK_RATE = 25.0  # frames a second, if the source does not say
+_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
 _NUMBERED = re.compile(r"%0?\d*d")  # the number in the name of numbered pictures, as in printf
 
 
@@ -55,7 +59,7 @@ def is_animated(path: str) -> bool:
     try:
         with Image.open(path) as opened:
             return getattr(opened, "n_frames", 1) > 1
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except _DAMAGED:
         return False  # it is read as a picture, which names the problem
 
 
@@ -108,25 +112,24 @@ class Video:
 class Animation:
     """An open animated picture, with the same methods as `Video`."""
 
-    def __init__(self, path: str, every: int, max_pixels: int):
+    def __init__(self, path: str, every: int, reading: Reading):
         """Open an animated picture, of which every `every`th frame counts.
 
-        Raises InputError if it cannot be read, or if a frame has more than `max_pixels` pixels.
+        Raises InputError if it cannot be read, or if a frame has more than `reading.max_pixels` pixels.
         """
         self.path, self._every = path, every
-        self._reading = Reading(turned=False, max_pixels=max_pixels)
-        self._durations: list[float] = []  # of the frames that can be read, in seconds
+        self._reading = reading._replace(turned=False)  # the frames are turned here: some have no EXIF data
         try:
             self._opened = Image.open(path)
-            check_pixels(path, self._opened.height, self._opened.width, max_pixels)
-            for frame in ImageSequence.Iterator(self._opened):
-                frame.load()  # some formats know the duration only then
-                self._durations.append(frame.info.get("duration", 0) / 1000 or 1 / _FALLBACK_RATE)
+        except _DAMAGED as error:
+            raise _unreadable(path, error) from error
+        try:
+            check_pixels(path, self._opened.height, self._opened.width, reading.max_pixels)
+            self._orientation = orientation_of(self._opened.info.get("exif")) if reading.turned else AS_STORED
+            self._durations = _durations(self._opened, path)
         except InputError:
+            self._opened.close()
             raise
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            if not self._durations:
-                raise InputError(path, f"not a readable picture ({error})", "give a GIF, WebP or PNG file") from error
         self.rate = len(self._durations) / sum(self._durations) / every
         self.stated = -(-getattr(self._opened, "n_frames", 1) // every)
         self.tolerance = 0
@@ -138,7 +141,7 @@ class Animation:
             if number % self._every == 0:
                 self._opened.seek(number)
                 pixels = to_pixels(self._opened.convert("RGBA"), self._reading, self.path)
-                yield Frame(number, seconds, pixels)
+                yield Frame(number, seconds, apply_orientation(tf.constant(pixels), self._orientation).numpy())
             seconds += duration
 
     def close(self) -> None:
@@ -146,9 +149,26 @@ class Animation:
         self._opened.close()
 
 
-def open_frames(path: str, every: int, max_pixels: int) -> Video | Animation:
-    """Open whatever the frames come from; see `Video` and `Animation`.  A frame of a `Video` has no limit of pixels."""
-    return Video(path, every) if is_video(path) else Animation(path, every, max_pixels)
+def open_frames(path: str, every: int, reading: Reading) -> Video | Animation:
+    """Open whatever the frames come from; see `Video` and `Animation`.  `reading` does not concern a `Video`."""
+    return Video(path, every) if is_video(path) else Animation(path, every, reading)
+
+
+def _durations(opened: Image.Image, path: str) -> list[float]:
+    """The durations in seconds of the frames up to the first damaged one.  Raises InputError if there are none."""
+    durations: list[float] = []
+    try:
+        for frame in ImageSequence.Iterator(opened):
+            frame.load()  # some formats know the duration only then
+            durations.append(frame.info.get("duration", 0) / 1000 or 1 / _FALLBACK_RATE)
+    except _DAMAGED as error:
+        if not durations:
+            raise _unreadable(path, error) from error
+    return durations
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    return InputError(path, f"not a readable picture ({error})", "give a GIF, WebP or PNG file")
 
 
 def _check_local(path: str) -> None:
@@ -164,7 +184,7 @@ def _check_local(path: str) -> None:
 
 
 def _camera_number(path: str) -> int:
-    """The number of a camera.  Raises InputError if it is none."""
+    """The number of a camera.  Raises InputError if it is not one."""
     number = path.removeprefix(CAMERA)
     if not number.isdecimal() or len(number) > 4:
         raise InputError(path, f"{number!r} is not the number of a camera", "give camera:0 for the first camera")

@@ -17,7 +17,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 DRAWN = ".detections.png"  # the end of the names of drawn pictures
 OWN_OUTPUTS = (DRAWN, video.DRAWN)  # folders and patterns do not stand for these
 
-_PATTERN = frozenset("*?[")
+PATTERN_SIGNS = frozenset("*?[")  # a name with one of them stands for several files
 
 
 class PictureFile(NamedTuple):
@@ -32,13 +32,13 @@ def find_pictures(
 ) -> list[PictureFile]:
     """The pictures that a command names, each once, in the order of the names; those of a folder are sorted.
 
-    No two of them have the same place.
+    No two of them have the same outputs.
 
     Args:
       named: files, folders, which are searched with their subfolders, patterns such as `photos/**/*.jpg`, URLs,
         "-" for a picture on standard input, `camera:0`, and numbered pictures such as `frames/%04d.png`.
       list_file: a text file with one path or URL a line, relative to the working folder; "-" for standard input.  A
-        path in it that is no file is a picture that cannot be read.
+        path in it that is not a file is a picture that cannot be read.
       beside: the outputs of a picture go into its own folder, so its place is its name.  Otherwise it is the path below
         the folder that was named.
       allow_network: whether URLs are allowed.
@@ -63,7 +63,7 @@ def find_pictures(
         raise InputError("pictures", "none are named", "name files, folders or patterns, or give --list FILE")
     if beside:
         found = [(path, _name(path)) for path, _ in found]
-    folders = [os.path.dirname(os.path.abspath(path)) if beside else "" for path, _ in found]
+    folders = [_folder(path) if beside else "" for path, _ in found]
     names = [PurePath(relative) for _, relative in found]
     # photo.jpg and photo.png in one folder: their outputs keep the suffix.
     counts = Counter(zip(folders, (name.with_suffix("") for name in names), strict=True))
@@ -71,9 +71,10 @@ def find_pictures(
         _that_fits(name if counts[folder, name.with_suffix("")] > 1 else name.with_suffix(""))
         for folder, name in zip(folders, names, strict=True)
     ]
-    for place, count in Counter(places).items():
-        if count > 1 and not beside:
-            fix = "name a folder that holds them all instead of the files, or run the command twice"
+    for (_, place), count in Counter(zip(folders, places, strict=True)).items():
+        if count > 1:
+            one_folder = "name a folder that holds them all instead of the files"
+            fix = f"{'rename one of them' if beside else one_folder}, or run the command twice"
             raise InputError(f"pictures {place}", f"{count} of them have this name and would share their outputs", fix)
     return [PictureFile(path, place) for place, (path, _) in zip(places, found, strict=True)]
 
@@ -94,6 +95,11 @@ def _name(path: str) -> str:
     return remote.name_in(path) if remote.is_url(path) else PurePath(path).name or "_"  # "/" has no name
 
 
+def _folder(path: str) -> str:
+    """Where the outputs beside a picture lie.  An address has none, and is a place of its own."""
+    return path if remote.is_url(path) else os.path.dirname(os.path.abspath(path))
+
+
 def _named(name: str) -> Iterator[tuple[str, str]]:
     """The path of each picture that a name stands for, and its path relative to the folder that was named."""
     if remote.is_url(name) or name == remote.STANDARD_INPUT or frames.is_live(name) or frames.is_numbered(name):
@@ -107,7 +113,7 @@ def _named(name: str) -> Iterator[tuple[str, str]]:
         yield from pictures
     elif os.path.isfile(name):
         yield name, _name(name)
-    elif _PATTERN & set(name):
+    elif PATTERN_SIGNS & set(name):
         found = (path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
         matches = sorted(path for path in found if not path.endswith(OWN_OUTPUTS))
         if not matches:

@@ -14,6 +14,7 @@ STANDARD_INPUT = "-"
 MOST_MIB = 256  # of one picture
 
 _SCHEMES = ("http://", "https://")
+_NO_NAMES = ("", ".", "..")
 _SECONDS = 30  # to wait for an answer, and for each part of it
 
 
@@ -26,16 +27,17 @@ def name_in(url: str) -> str:
     """The name of the file that a URL stands for.  Raises InputError if it is malformed."""
     try:
         parts = urlsplit(url)
-        name = unquote(parts.path).strip("/").rpartition("/")[2] or parts.netloc
+        name = unquote(parts.path).strip("/").rpartition("/")[2]
+        name = parts.netloc if name in _NO_NAMES else name
     except ValueError as error:
         raise InputError(url, f"is not an address ({error})", "correct it") from error
-    if not name:
+    if name in _NO_NAMES:
         raise InputError(url, "is not an address", "correct it")
     return "".join(character if character.isprintable() else "_" for character in name)
 
 
 def later(name: str) -> Later | None:
-    """How a picture that is no file is fetched; None for a file."""
+    """How a picture that is not a file is fetched; None for a file."""
     if is_url(name):
         return Later(name, lambda: fetch(name))
     if name == STANDARD_INPUT:

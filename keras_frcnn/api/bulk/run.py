@@ -15,7 +15,9 @@ from keras_frcnn.api.bulk.record import Record
 from keras_frcnn.api.finding.slicing import sliced
 from keras_frcnn.api.finding.streaming import Finder, stream
 from keras_frcnn.api.result import Result
+from keras_frcnn.data.pictures.files import Reading
 from keras_frcnn.data.writers.losses import Loss, Losses
+from keras_frcnn.data.writers.voc import check_class_names
 from keras_frcnn.facts.errors import InputError
 
 Progress = Callable[[Iterable[Result], int], Iterable[Result]]  # wraps an iterable of that many items, as tqdm does
@@ -63,8 +65,11 @@ def detect_all(
       show: takes the JSON lines.
 
     Raises:
-      InputError: an output cannot be written, or the folder holds a record that does not belong to this detection.
+      InputError: an output cannot be written, a format cannot hold a class name, or the folder holds a record that does
+        not belong to this detection.
     """
+    if "voc" in wanted.formats:
+        check_class_names(finder.class_names, "leave voc out of --write")
     losses, errors, finder = Losses(), [], sliced(finder, wanted.slice_size)
     with ExitStack() as stack:
         record = None if wanted.out is None else stack.enter_context(_record(wanted, wanted.out, model))
@@ -148,7 +153,8 @@ def _detect_in_video(
     lines = None if wanted.out is None else wanted.out / "videos" / f"{file.place}.jsonl"
     copy = _drawn(file, wanted, video.DRAWN) if "pictures" in wanted.formats else None
     try:
-        with contextlib.closing(frames.open_frames(file.path, wanted.every, wanted.max_pixels)) as opened:
+        reading = Reading(finder.turns, wanted.max_pixels)
+        with contextlib.closing(frames.open_frames(file.path, wanted.every, reading)) as opened:
             targets = video.Targets(lines, copy)
             count = video.detect_in_video(finder, opened, wanted.score, targets, progress, show)
     except InputError as error:

@@ -63,7 +63,7 @@ def detect_in_video(
     def write(copy_path: Path | None) -> int:
         count = 0
         with contextlib.ExitStack() as stack:
-            lines = None if targets.lines is None else stack.enter_context(_new_text(targets.lines))
+            lines: TextIO | None = None
             copy = None if copy_path is None else stack.enter_context(contextlib.closing(_Copy(copy_path, video.rate)))
             with contextlib.suppress(*((KeyboardInterrupt,) if is_live(video.path) else ())):
                 for result in progress(stream(finder, pixels(), score, 1), video.stated):
@@ -71,7 +71,8 @@ def detect_in_video(
                     about = {"video": video.path, "frame": frame.number, "seconds": frame.seconds}
                     if copy:
                         copy.add(result)
-                    if lines:
+                    if targets.lines:  # an unreadable video leaves no file
+                        lines = lines or stack.enter_context(_new_text(targets.lines))
                         lines.write(json.dumps({**about, **_found(result, rounded=False)}) + "\n")
                     show(json.dumps({**about, **_found(result, rounded=True)}))
                     count += 1

@@ -46,7 +46,10 @@ def shares(outputs: Mapping[str, np.ndarray]) -> Shares:
 
 
 def exported(ask: Ask, class_names: tuple[str, ...], settings: Mapping[str, Any]) -> ExportedDetector:
-    """A detector with the content of its `config.json`.  Raises KeyError or TypeError if that is not one."""
+    """A detector with the content of its `config.json`.
+
+    Raises KeyError, TypeError, AttributeError or ValueError if `settings` is not such a content.
+    """
     detector = settings["detector"]
     return ExportedDetector(
         ask, class_names, detector["image"].get("exif") == "apply", float(detector["test"]["nms_iou"])

@@ -20,7 +20,7 @@ def is_saved_model(path: str | os.PathLike[str]) -> bool:
 
 
 def read_saved_model(path: str | os.PathLike[str]) -> ExportedDetector:
-    """Read a SavedModel.  Raises InputError if it is none of this project."""
+    """Read a SavedModel.  Raises InputError if it is not one of this project."""
     assets = Path(path) / "assets"
     try:
         labels = read_json(assets / "labels.json")

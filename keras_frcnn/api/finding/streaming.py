@@ -1,6 +1,5 @@
 """From pictures in any form to results, with whatever finds the objects."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -15,8 +14,9 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.limits import MOST_PIXELS, MOST_WHOLE
 from keras_frcnn.facts.settings import Limits, check_number
 
-MOST_TOGETHER = 1024  # pictures of one batch; eight times as many are read ahead
+MOST_TOGETHER = 1024  # pictures of one batch; up to eight times as many are in memory
 _BATCHES_READ_AHEAD = 8  # pictures of one resized size are looked for among those of this many batches
+_BYTES_READ_AHEAD = 2**29  # of pixels; large pictures make fewer
 _NOTHING = PixelDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
@@ -87,9 +87,22 @@ def _stream(
 
     named = ((image, f"images[{index}]") for index, image in enumerate(images))
     window = 1 if batch_size == 1 else batch_size * _BATCHES_READ_AHEAD
-    pictures = read_ahead(load, named)
-    while loaded := list(itertools.islice(pictures, window)):
+    for loaded in _windows(read_ahead(load, named), window, _BYTES_READ_AHEAD):
         yield from _results(finder, loaded, reading, score, batch_size)
+
+
+def _windows(pictures: Iterable[_Loaded], most: int, most_bytes: int) -> Iterator[list[_Loaded]]:
+    """Successive pictures that are in memory together: `most` of them, or fewer that have `most_bytes` of pixels."""
+    window: list[_Loaded] = []
+    size = 0
+    for picture in pictures:
+        window.append(picture)
+        size += picture.pixels.nbytes
+        if len(window) == most or size >= most_bytes:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
 
 
 def _results(

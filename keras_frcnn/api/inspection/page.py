@@ -188,8 +188,9 @@ def _objects(picture: np.ndarray, objects: Objects, config: DetectorConfig, clas
     panels = (
         _panel(
             "Annotated objects",
-            f"The {len(objects.classes)} objects of the annotation.",
-            draw_ground_truth(picture, objects.boxes, objects.classes, np.zeros(len(objects.classes), bool), classes),
+            f"The {len(objects.classes)} objects of the annotation. Training leaves out {int(objects.difficult.sum())} "
+            "of them, which are difficult or crowd regions and dashed.",
+            draw_ground_truth(picture, objects.boxes, objects.classes, objects.difficult, classes),
         ),
         _panel(
             "Positive anchors",
@@ -201,7 +202,7 @@ def _objects(picture: np.ndarray, objects: Objects, config: DetectorConfig, clas
     )
     rows = tuple(
         (
-            f"{row + 1} {classes[objects.classes[row] - 1]}",
+            f"{row + 1} {classes[objects.classes[row] - 1]}{' (difficult)' if objects.difficult[row] else ''}",
             _size(np.round(objects.boxes[row][2:] - objects.boxes[row][:2]).astype(int)),
             str(objects.positives[row]),
             number(objects.anchor_iou[row], 2),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_frcnn.api.inspection.page import write_inspection
-from keras_frcnn.api.inspection.stages import run_stages
+from keras_frcnn.api.inspection.stages import Annotated, run_stages
 from keras_frcnn.api.model_file import load_model
 from keras_frcnn.api.pictures import to_pixels
 from keras_frcnn.data.pictures.files import Reading, read_example
@@ -19,8 +19,6 @@ from keras_frcnn.facts.files import refuse_folder
 from keras_frcnn.facts.options import from_options, given_options
 from keras_frcnn.facts.settings import settings_of
 from keras_frcnn.network.model import FasterRCNN
-
-Annotated = tuple[np.ndarray, np.ndarray]  # boxes (G, 4) in pixels of the picture, and classes (G,)
 
 
 def run_inspection(options: argparse.Namespace) -> None:
@@ -44,10 +42,11 @@ def run_inspection(options: argparse.Namespace) -> None:
 def _read(options: argparse.Namespace, model: FasterRCNN) -> tuple[np.ndarray, Annotated | None]:
     """The pixels of the picture, and its objects if it is one of a data set."""
     if options.data is None:
-        given = given_options(options, [one for one in settings_of(DataSpec) if one.key != "data"])
-        unused = sorted(given.keys() - {"max_pixels"})
+        settings = [one for one in settings_of(DataSpec) if one.key != "data"]
+        given = given_options(options, settings)
+        unused = sorted(one.option for one in settings if one.key in given.keys() - {"max_pixels"})
         if unused:
-            raise InputError(f"--{unused[0].replace('_', '-')}", "has no effect without --data", "leave it out")
+            raise InputError(unused[0], "has no effect without --data", "leave it out")
         return to_pixels(options.picture, Reading(model.config.image.applies_exif, **given)), None
     if "class_names" in vars(options):
         raise InputError("--class-names", "has no effect: the classes are those of the model", "leave it out")
@@ -56,5 +55,7 @@ def _read(options: argparse.Namespace, model: FasterRCNN) -> tuple[np.ndarray, A
     path = os.path.abspath(options.picture)
     for example in dataset.examples:
         if options.picture == example.image_id or path == os.path.abspath(example.image_path):
-            return read_example(example), (example.boxes, example.classes)
-    raise InputError(options.picture, f"is no picture of {dataset.name}", "give the id or file of one of its pictures")
+            return read_example(example), Annotated(example.boxes, example.classes, example.difficult)
+    raise InputError(
+        options.picture, f"is not a picture of {dataset.name}", "give the id or file of one of its pictures"
+    )

@@ -40,11 +40,20 @@ class Suppressed(NamedTuple):
     kept: np.ndarray  # (N,) bool, a row for each of `before`
 
 
+class Annotated(NamedTuple):
+    """The annotation of a picture."""
+
+    boxes: np.ndarray  # (G, 4) in pixels of the picture before it is resized
+    classes: np.ndarray  # (G,) int32
+    difficult: np.ndarray  # (G,) bool; such objects are not trained on
+
+
 class Objects(NamedTuple):
     """The annotated objects of the picture, and how training would label the anchors for them."""
 
     boxes: np.ndarray  # (G, 4)
     classes: np.ndarray  # (G,) int32
+    difficult: np.ndarray  # (G,) bool; training leaves these out, so no anchor is positive for them
     anchor_iou: np.ndarray  # (G,) the highest IoU of an anchor inside the picture
     positives: np.ndarray  # (G,) int, the positive anchors whose best object this is
     proposal_iou: np.ndarray  # (G,) the highest IoU of a proposal
@@ -70,13 +79,13 @@ class Stages(NamedTuple):
     objects: Objects | None  # None if no annotation was given
 
 
-def run_stages(model: FasterRCNN, pixels: np.ndarray, annotated: tuple[np.ndarray, np.ndarray] | None) -> Stages:
+def run_stages(model: FasterRCNN, pixels: np.ndarray, annotated: Annotated | None) -> Stages:
     """Run a picture through a detector and keep what each stage gives.
 
     Args:
         model: The detector.
         pixels: (H, W, 3) uint8 RGB, turned as the detector wants it.
-        annotated: Boxes (G, 4) in pixels of the picture and classes (G,) of its objects, or None.
+        annotated: Its objects, or None if they are not known.
     """
     config, parts = model.config, model.parts
     images = prepare_picture(pixels, config.image)[None]
@@ -156,14 +165,15 @@ def _objects(
     anchors: Tensor,
     sizes: Tensor,
     original_size: tuple[int, ...],
-    annotated: tuple[np.ndarray, np.ndarray],
+    annotated: Annotated,
     found: tuple[Suppressed, Suppressed],
 ) -> Objects:
     """Compare the objects with anchors, proposals and detections; see `run_stages`."""
-    classes = annotated[1]
-    boxes = box_ops.to_resized_pixels(annotated[0].astype(np.float32)[None], sizes, tf.constant([original_size[:2]]))
-    ious, candidates, labels = _labelled(config, anchors, sizes, boxes)
-    owners = np.argmax(ious[labels == 1], axis=1) if len(classes) else np.zeros(0, int)
+    classes, trained_on = annotated.classes, ~annotated.difficult
+    boxes = annotated.boxes.astype(np.float32)[None]
+    boxes = box_ops.to_resized_pixels(boxes, sizes, tf.constant([original_size[:2]]))
+    ious, candidates, labels = _labelled(config, anchors, sizes, boxes, trained_on)
+    owners = np.argmax(np.where(trained_on, ious, -1)[labels == 1], axis=1) if len(classes) else np.zeros(0, int)
     proposals, detections = found
     proposed = _ious(proposals.before.boxes[proposals.kept], boxes[0])
     detected = _ious(detections.before.boxes[detections.kept], boxes[0])
@@ -174,6 +184,7 @@ def _objects(
     return Objects(
         boxes=boxes[0].numpy(),
         classes=classes,
+        difficult=annotated.difficult,
         anchor_iou=ious[candidates].max(axis=0, initial=0.0),
         positives=np.bincount(owners, minlength=len(classes)),
         proposal_iou=proposed.max(axis=0, initial=0.0),
@@ -186,9 +197,9 @@ def _objects(
 
 
 def _labelled(
-    config: DetectorConfig, anchors: Tensor, sizes: Tensor, boxes: Tensor
+    config: DetectorConfig, anchors: Tensor, sizes: Tensor, boxes: Tensor, trained_on: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How training sees the anchors before it samples some: boxes (1, G, 4).
+    """How training sees the anchors before it samples some: boxes (1, G, 4), `trained_on` (G,) bool.
 
     Returns the IoU of each anchor with each object (A, G), which anchors may be used (A,) bool, and the label of each
     (A,), see `label_anchors`.
@@ -196,8 +207,8 @@ def _labelled(
     areas = anchor_rules.base_areas(config.anchors.scales, config.anchors.ratios, config.anchors.shapes)
     ious = anchor_ious(anchors, tf.tile(areas, [anchors.shape[0] // len(areas)]), boxes)
     candidates = anchor_rules.inside_image(anchors, sizes) & anchor_rules.on_feature_cells(anchors, sizes, STRIDE)
-    everything = tf.ones(boxes.shape[:2], bool)
-    labels = label_anchors(ious, everything, candidates, config.rpn.positive_iou, config.rpn.negative_iou)
+    valid = tf.constant(trained_on[None], bool)
+    labels = label_anchors(ious, valid, candidates, config.rpn.positive_iou, config.rpn.negative_iou)
     return ious[0].numpy(), candidates[0].numpy(), labels[0].numpy()
 
 

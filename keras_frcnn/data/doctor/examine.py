@@ -116,7 +116,9 @@ def _check_anchors(
     split, dataset = next(iter(datasets.items()))
     objects = objects.select(objects.pictures < len(dataset.examples))
     coverage = anchor_coverage(objects, config.anchors)
-    suggested = suggest_anchors(objects) if suggest_always or _poor_classes(coverage) else None
+    suggested = None
+    if suggest_always or _poor_classes(coverage):
+        suggested = suggest_anchors(objects, rounding=config.anchors.shapes)
     better = anchor_coverage(objects, suggested) if suggested else None
     if better is not None and better.shares[-1] <= coverage.shares[-1]:
         better = None

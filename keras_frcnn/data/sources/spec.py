@@ -10,8 +10,9 @@ from typing import NamedTuple
 from keras_frcnn.data.sources.table import DATA_HELP, SOURCES
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS, PILLOW_LIMIT
-from keras_frcnn.facts.settings import setting
+from keras_frcnn.facts.settings import setting, settings_of
 
+_OF_SOURCES = ("images_root", "tfds_dir", "allow_download")  # options that only some sources use
 ALL = "all"  # the split that holds every picture of a source
 
 
@@ -90,7 +91,8 @@ def requests(spec: DataSpec, split: str) -> tuple[Request, ...]:
             raise InputError(f"--data {part!r}", "unknown kind of data source", f"use {usages}")
         options = (spec.images_root, spec.tfds_dir, spec.allow_download)
         asked.append(Request(kind, argument if colon else None, name, *options))
-    for field in ("images_root", "tfds_dir", "allow_download"):
-        if getattr(spec, field) and not any(field in SOURCES[request.kind].options for request in asked):
-            raise InputError(f"--{field.replace('_', '-')}", f"has no effect on --data {spec.data}", "remove it")
+    for one in settings_of(DataSpec):
+        used = any(one.key in SOURCES[request.kind].options for request in asked)
+        if one.key in _OF_SOURCES and getattr(spec, one.key) and not used:
+            raise InputError(one.option, f"has no effect on --data {spec.data}", "remove it")
     return tuple(asked)

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.sources.records.label_map import format_label_map
-from keras_frcnn.data.sources.shared.annotations import fit_box, to_pixels
+from keras_frcnn.data.sources.shared.annotations import fit_box
+from keras_frcnn.data.sources.shared.fractions import to_pixels
 from keras_frcnn.data.sources.shared.image_ids import safe_image_id
 from keras_frcnn.data.writers.losses import RENAMED, Loss, Losses, count_exif
 from keras_frcnn.data.writers.naming import all_class_names, safe_splits

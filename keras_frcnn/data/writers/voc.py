@@ -5,7 +5,8 @@
 Boxes are in pixels, 1-based with inclusive ends, with decimals where they are not whole pixels.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,7 +22,10 @@ CROWD = "crowd regions: written as difficult objects"
 AREAS = "areas that are not those of the boxes: left out"
 THIN = "boxes of at most one pixel: left out, VOC counts them as boxes without area"
 ROUNDED = "boxes that begin within a millionth of a pixel of the border: changed in the last bits"
+FILE_NAME = "file names with characters that XML cannot hold: replaced by _ in the annotations"
 CLASSES = "order of the classes, and classes without objects: give --class-names when you read the data"
+
+_NOT_IN_XML = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # control characters and surrogates
 
 
 def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
@@ -34,8 +38,7 @@ def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
     names = safe_names(datasets, losses)
     sets = safe_splits(datasets)
     class_names = all_class_names(datasets.values())
-    for name in class_names:
-        _check_name(name)
+    check_class_names(class_names, "rename it with --class-map")
     count_exif(datasets.values(), True, losses)
     annotations, pictures, image_sets = (out / part for part in ("Annotations", "JPEGImages", "ImageSets/Main"))
     for folder in (annotations, pictures, image_sets):
@@ -64,7 +67,9 @@ def annotation(example: Example, file: str, class_names: tuple[str, ...], losses
       losses: counts what XML cannot hold.
     """
     root = ElementTree.Element("annotation")
-    ElementTree.SubElement(root, "filename").text = file
+    written = _NOT_IN_XML.sub("_", file)
+    losses.count(FILE_NAME, int(written != file))
+    ElementTree.SubElement(root, "filename").text = written
     _add(ElementTree.SubElement(root, "size"), width=example.width, height=example.height, depth=3)
     crowd = example.is_crowd
     for row, box in enumerate(example.boxes.astype(np.float64)):
@@ -92,13 +97,14 @@ def _add(element: ElementTree.Element, **values: float) -> None:
         ElementTree.SubElement(element, name).text = str(int(value)) if value == int(value) else repr(value)
 
 
-def _check_name(name: str) -> None:
-    """Raise InputError for a class name that comes back as another one, e.g. with a control character."""
-    element = ElementTree.Element("name")
-    element.text = name
-    try:
-        same = (ElementTree.fromstring(ElementTree.tostring(element)).text or "").strip() == name
-    except (ElementTree.ParseError, UnicodeError):
-        same = False
-    if not same:
-        raise InputError(f"class {name!r}", "the name cannot be written as XML", "rename it with --class-map")
+def check_class_names(names: Iterable[str], fix: str) -> None:
+    """Raise InputError, with `fix`, for a name that comes back as another one, e.g. with a control character."""
+    for name in names:
+        element = ElementTree.Element("name")
+        element.text = name
+        try:
+            same = (ElementTree.fromstring(ElementTree.tostring(element)).text or "").strip() == name
+        except (ElementTree.ParseError, UnicodeError):
+            same = False
+        if not same:
+            raise InputError(f"class {name!r}", "the name cannot be written as XML", fix)

@@ -11,6 +11,7 @@ from keras_frcnn.data.writers.losses import Loss
 from keras_frcnn.data.writers.naming import safe_splits
 from keras_frcnn.data.writers.table import WRITERS
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import refuse_content
 
 SPLITS = "split names that are not safe file names: changed"
 
@@ -28,11 +29,11 @@ def write_dataset(kind: str, datasets: Mapping[str, Dataset], out: Path, link: b
       What the format cannot hold.
 
     Raises:
-      InputError: the folder is not empty or cannot be written, a picture is in two splits, or the format cannot hold a
-        class name.
+      InputError: the folder is not empty or cannot be written, a picture is in two splits or cannot be read, or the
+        format cannot hold a class name.
     """
     out = out.absolute()
-    check_new(out)
+    refuse_content(out)
     _check_splits(datasets)
     module = importlib.import_module(WRITERS[kind].module)
     try:
@@ -43,8 +44,7 @@ def write_dataset(kind: str, datasets: Mapping[str, Dataset], out: Path, link: b
             losses = module.write(datasets, folder, link)
             os.rename(folder, out)
     except OSError as error:
-        fix = "free some space, or use a folder that you can write to"
-        raise InputError(out, f"cannot be written ({error.strerror})", fix) from None
+        raise _failed(error, out, datasets) from None
     renamed = {split: name for split, name in safe_splits(datasets).items() if split != name}
     if renamed:
         names = ", ".join(f"{split} is {name}" for split, name in renamed.items())
@@ -52,14 +52,15 @@ def write_dataset(kind: str, datasets: Mapping[str, Dataset], out: Path, link: b
     return losses
 
 
-def check_new(out: Path) -> None:
-    """Raise InputError unless a folder is empty or does not exist."""
-    try:
-        taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    except OSError as error:
-        raise InputError(out, f"cannot be read ({error.strerror})", "use a new folder") from None
-    if taken:
-        raise InputError(out, "already exists and is not an empty folder", "use a new folder")
+def _failed(error: OSError, out: Path, datasets: Mapping[str, Dataset]) -> InputError:
+    """The error for the user: a picture that cannot be read any more, or the folder that cannot be written."""
+    pictures = {example.image_path for dataset in datasets.values() for example in dataset.examples}
+    # A copy that fails while it is written, e.g. because the disk is full, names both files.
+    if error.filename in pictures and error.filename2 is None:
+        problem = f"cannot be read ({error.strerror})"
+        return InputError(error.filename, problem, "restore the picture, or remove its annotation")
+    fix = "free some space, or use a folder that you can write to"
+    return InputError(out, f"cannot be written ({error.strerror})", fix)
 
 
 def _check_splits(datasets: Mapping[str, Dataset]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from keras_frcnn.data.example import Dataset, Example
+from keras_frcnn.data.sources.shared.fractions import rounded
 from keras_frcnn.data.writers.losses import Loss, Losses, count_exif
 from keras_frcnn.data.writers.naming import all_class_names, place_picture, safe_names, safe_splits
 from keras_frcnn.facts.errors import InputError
@@ -21,8 +22,6 @@ CROWD = "crowd regions: left out"
 AREAS = "areas that are not those of the boxes: left out"
 ROUNDED = "boxes in smaller parts of a pixel: rounded to 1/1024 pixel"
 THIN = "boxes thinner than 1/1024 pixel: left out"
-
-_FRACTIONS_PER_PIXEL = 1024  # as in sources/shared/annotations.py, which rounds to it
 
 
 def write(datasets: Mapping[str, Dataset], out: Path, link: bool) -> list[Loss]:
@@ -60,7 +59,7 @@ def _rows(example: Example, numbers: Sequence[int], losses: Losses) -> str:
         if crowd[row]:
             losses.count(CROWD)
             continue
-        box = np.round(exact * _FRACTIONS_PER_PIXEL) / _FRACTIONS_PER_PIXEL
+        box = rounded(exact)
         if (box[:2] >= box[2:]).any():
             losses.count(THIN)
             continue

@@ -1,4 +1,4 @@
-"""The detections of one image, as the evaluations take them, and the result files of PASCAL VOC.
+"""The detections and proposals of one image, as the evaluations take them, and the result files of PASCAL VOC.
 
 The PASCAL VOC development kit stores detections in one text file per class, `comp4_det_test_CLASS.txt`.  Each line is
 `image_id score xmin ymin xmax ymax`, in pixels, 1-based with inclusive ends.  Many published detectors provide their
@@ -8,12 +8,13 @@ Axes: D detections of one image.
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_frcnn.data.example import Example
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_text
 
@@ -25,6 +26,23 @@ class ImageDetections(NamedTuple):
     boxes: np.ndarray  # (D, 4) yxyx, pixels of the picture before resizing, 0-based continuous corners
     classes: np.ndarray  # (D,) int, 1..len(class_names)
     scores: np.ndarray  # (D,)
+
+
+def image_positions(examples: Iterable[Example]) -> dict[str, int]:
+    """Image id -> position of the image in `examples`.  Raises ValueError if two of them have the same id."""
+    image_ids = [example.image_id for example in examples]
+    positions = {image_id: position for position, image_id in enumerate(image_ids)}
+    if len(positions) != len(image_ids):
+        raise ValueError("two examples have the same image_id")
+    return positions
+
+
+def proposals_of(image_id: str, proposals_by_image: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The proposals (P, 4) of an image, from those of all images by id.  Raises InputError if it has no entry."""
+    if image_id not in proposals_by_image:
+        fix = "compute the proposals of the whole split; pass an empty array for an image without proposals"
+        raise InputError(f"proposals of image {image_id!r}", "missing", fix)
+    return np.asarray(proposals_by_image[image_id]).reshape(-1, 4)
 
 
 def check_record(record: ImageDetections, class_count: int) -> None:

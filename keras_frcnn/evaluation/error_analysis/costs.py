@@ -8,7 +8,7 @@ Source: the oracles of TIDE (Bolya et al., ECCV 2020, section 2.3 and the publis
 - both, duplicate, background: the detection is removed.
 - missed: the object is removed from the total of its class, because a new detection would need an invented score.
 
-The costs do not add up to the missing mAP, because precision and recall are no sums.  Each error has exactly one kind,
+The costs do not add up to the missing mAP, because precision and recall are not sums.  Each error has exactly one kind,
 though, so that fixing all kinds together gives an AP of 1.
 
 Axes: D detections by descending score; K classes.

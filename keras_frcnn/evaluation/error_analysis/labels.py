@@ -29,9 +29,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
+from keras_frcnn.evaluation.detections.record import proposals_of
 from keras_frcnn.evaluation.matching.judging import Objects, RankedDetections, best_objects, judge, rows_by_image
 from keras_frcnn.evaluation.matching.overlap import pairwise_iou
-from keras_frcnn.facts.errors import InputError
 
 FALSE_POSITIVES = ("localisation", "confusion", "both", "duplicate", "background")
 MISSED = "missed"
@@ -167,10 +167,7 @@ def _proposal_iou(examples: Sequence[Example], objects: Objects, proposals: Mapp
     """(G,) the highest IoU of each object with a proposal; 0 without one."""
     best = []
     for example in examples:
-        if example.image_id not in proposals:
-            fix = "compute the proposals of the whole split; pass an empty array for an image without proposals"
-            raise InputError(f"proposals of image {example.image_id!r}", "missing", fix)
-        boxes = np.asarray(proposals[example.image_id]).reshape(-1, 4)
+        boxes = proposals_of(example.image_id, proposals)
         best.append(pairwise_iou(boxes, example.boxes).max(axis=0, initial=0.0))
     return np.concatenate([np.zeros(0), *best])
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections.record import ImageDetections, check_records
+from keras_frcnn.evaluation.detections.record import ImageDetections, check_records, image_positions
 from keras_frcnn.evaluation.matching.overlap import pairwise_iou
 
 
@@ -58,9 +58,7 @@ def join_images(
       InputError: as in `check_records`.
       ValueError: two examples have the same image id.
     """
-    positions = {example.image_id: position for position, example in enumerate(examples)}
-    if len(positions) != len(examples):
-        raise ValueError("two examples have the same image_id")
+    positions = image_positions(examples)
     check_records(detections, positions, class_count)
     return _join_objects(examples), _rank(detections, positions)
 

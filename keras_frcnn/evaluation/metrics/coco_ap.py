@@ -8,7 +8,7 @@ Source: https://cocodataset.org/#detection-eval and `cocoeval.py` of pycocotools
 - At most 100 detections of each image and class count, those with the highest scores.
 - Precision is read at 101 recall thresholds.  The mean runs over ten IoU thresholds, from 0.50 to 0.95.
 - A crowd region is ignored.  It takes any number of detections, and the area of a detection replaces the union.
-- A difficult object that is no crowd is ignored, too, but takes only one detection.  COCO has no such objects.
+- A difficult object that is not a crowd is ignored, too, but takes only one detection.  COCO has no such objects.
 - Small objects have an area of at most 32 x 32 pixels, large ones of at least 96 x 96.  The area is that of the
   object's mask where the data set states it, else that of the box.
 - Detections of equal score keep their order.  Images are in the order of their ids if these are whole numbers, as
@@ -28,7 +28,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_frcnn.data.example import Example
-from keras_frcnn.evaluation.detections.record import ImageDetections, check_records
+from keras_frcnn.evaluation.detections.record import ImageDetections, check_records, image_positions
 from keras_frcnn.evaluation.matching.matches import ClassMatches, found_by_image
 
 SIZES = ("all", "small", "medium", "large")  # in the order of pycocotools' areaRng
@@ -88,12 +88,10 @@ def evaluate_coco(
     """
     examples, detections = tuple(examples), tuple(detections)
     records = {record.image_id: record for record in detections}
-    image_ids = [example.image_id for example in examples]
-    if len(set(image_ids)) != len(examples):
-        raise ValueError("two examples have the same image_id")
-    check_records(detections, set(image_ids), len(class_names))
+    positions = image_positions(examples)
+    check_records(detections, positions, len(class_names))
 
-    order = image_order(image_ids)
+    order = image_order(list(positions))
     objects, found = [], []
     for place, position in enumerate(order, start=1):  # ids from 1: pycocotools takes 0 for "no match"
         example = examples[position]

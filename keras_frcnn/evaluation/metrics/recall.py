@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Example
+from keras_frcnn.evaluation.detections.record import proposals_of
 from keras_frcnn.evaluation.matching.overlap import pairwise_iou
-from keras_frcnn.facts.errors import InputError
 
 COUNTS = (50, 100, 300, 1000, 2000)
 # Not np.arange: it gives 0.7000000000000001, which an overlap of exactly 7/10 does not reach.
@@ -73,10 +73,7 @@ def proposal_recall(
     covered_by_image: list[list[np.ndarray]] = [[] for _ in counts]  # for each count, (G,) of each image
     classes_by_image, proposal_counts = [], []
     for example in examples:
-        if example.image_id not in proposals_by_image:
-            fix = "compute the proposals of the whole split; pass an empty array for an image without proposals"
-            raise InputError(f"proposals of image {example.image_id!r}", "missing", fix)
-        proposals = np.asarray(proposals_by_image[example.image_id]).reshape(-1, 4)
+        proposals = proposals_of(example.image_id, proposals_by_image)
         proposal_counts.append(len(proposals))
         iou = pairwise_iou(proposals, example.boxes[~example.difficult])
         classes_by_image.append(example.classes[~example.difficult])

@@ -3,9 +3,12 @@
 Every file is read as data.  No reader runs code from a file: none unpickles objects or builds a model.
 """
 
+import contextlib
 import io
+import lzma
 import zipfile
-from collections.abc import Set
+import zlib
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import h5py
@@ -13,6 +16,8 @@ import numpy as np
 
 _MOST_GROWTH = 100  # times its size in an archive that a member may have
 _SMALL = 2**16  # bytes; members below may grow more
+# What zipfile raises for a damaged archive.  RuntimeError: a member is encrypted, or compressed in an unknown way.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 def read_arrays(path: Path, names: Set[str] | None = None) -> dict[str, np.ndarray]:
@@ -32,7 +37,24 @@ def read_arrays(path: Path, names: Set[str] | None = None) -> dict[str, np.ndarr
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def check_members(archive: zipfile.ZipFile) -> None:
+@contextlib.contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a ZIP archive whose members can be read without surprises.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged, also if the damage shows only while a member is read, or a member unpacks to far
+            more than its size in the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive)
+            yield archive
+    except _DAMAGED as error:
+        raise ValueError(f"damaged archive: {error}") from error
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
     """Raise ValueError if a member unpacks to far more than its size in the file.  Weights hardly compress."""
     for member in archive.infolist():
         if member.file_size > _MOST_GROWTH * max(member.compress_size, _SMALL):
@@ -42,9 +64,7 @@ def check_members(archive: zipfile.ZipFile) -> None:
 def _read_npz(path: Path, names: Set[str] | None) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):  # np.load would try a bare array or a pickle next
         raise ValueError("not a zip archive")
-    with zipfile.ZipFile(path) as unread:
-        check_members(unread)
-    with np.load(path, allow_pickle=False) as archive:
+    with open_archive(path), np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files if names is None or key.split("/")[0] in names}
 
 
@@ -54,8 +74,7 @@ def _read_keras(path: Path, names: Set[str] | None) -> dict[str, np.ndarray]:
     Loading the model instead would run the code that its configuration names, and would need every custom layer to be
     registered first.
     """
-    with zipfile.ZipFile(path) as archive:
-        check_members(archive)
+    with open_archive(path) as archive:
         return _read_hdf5(io.BytesIO(archive.read("model.weights.h5")), names)
 
 

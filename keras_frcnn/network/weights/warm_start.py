@@ -5,7 +5,6 @@ new model's initial weights: the last layers of the RPN if the anchors differ, t
 """
 
 import pathlib
-import zipfile
 from typing import NamedTuple
 
 import keras
@@ -14,7 +13,7 @@ from keras_frcnn.facts.config import DetectorConfig, config_from_dict
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import parse_json
 from keras_frcnn.network.model import FasterRCNN
-from keras_frcnn.network.weights.readers import read_arrays
+from keras_frcnn.network.weights.readers import open_archive, read_arrays
 from keras_frcnn.network.weights.vgg16 import Layers
 
 
@@ -38,7 +37,7 @@ def read_detector(run_folder: str) -> TrainedDetector:
     if not path.is_file():
         raise InputError(path, "no such model file", fix)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             stored = parse_json(archive.read("config.json"))["config"]
         config, class_names = config_from_dict(stored["config"], str(path)), tuple(stored["class_names"])
         arrays = read_arrays(path)
@@ -46,7 +45,7 @@ def read_detector(run_folder: str) -> TrainedDetector:
         layers = {name: (arrays[f"{name}/kernel"], arrays[f"{name}/bias"]) for name in sorted(names)}
     except InputError:
         raise
-    except (OSError, LookupError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise InputError(path, f"not a readable detector ({error})", fix) from error
     return TrainedDetector(layers, config, class_names, run_folder)
 
@@ -59,8 +58,8 @@ def new_layers(model: FasterRCNN, trained: TrainedDetector) -> dict[str, str]:
     if model.class_names != trained.class_names:
         reasons |= dict.fromkeys(("class_logits", "box_deltas"), "other classes")
     for layer in _layers(model):
-        kernel, _ = trained.layers.get(layer.name, (None, None))
-        if kernel is None or kernel.shape != tuple(layer.kernel.shape):
+        shapes = [values.shape for values in trained.layers.get(layer.name, ())]
+        if shapes != [tuple(layer.kernel.shape), tuple(layer.bias.shape)]:
             reasons.setdefault(layer.name, "another shape")
     return reasons
 

@@ -1,9 +1,40 @@
-"""What is made from the record of a detection."""
+"""What is made from detections, and from their record."""
 
 import json
+from pathlib import Path
+from xml.etree import ElementTree
 
-from keras_frcnn.api.bulk.formats import write_coco
+import numpy as np
+import pytest
+
+from keras_frcnn.api.bulk.formats import write_coco, write_voc
 from keras_frcnn.api.bulk.inputs import PictureFile
+from keras_frcnn.api.bulk.run import Wanted, detect_all
+from keras_frcnn.api.result import Result
+from keras_frcnn.data.writers.losses import Losses
+from keras_frcnn.facts.errors import InputError
+
+
+@pytest.mark.parametrize("name", ["a\udcffb.jpg", "a\x01b.jpg", "a\ufffeb.jpg"])
+def test_a_file_name_that_xml_cannot_hold_is_changed(tmp_path, name):
+    result = Result(np.float32([[1, 2, 30, 40]]), np.float32([0.5]), np.int32([1]), ("cat",), 50, 60, name)
+    losses = Losses()
+    write_voc(result, PictureFile(f"photos/{name}", "place"), tmp_path, losses)
+    root = ElementTree.parse(tmp_path / "place.xml").getroot()
+    assert (root.findtext("filename"), root.findtext("object/name")) == ("a_b.jpg", "cat")
+    assert [loss.what for loss in losses.listed()] == [
+        "file names with characters that XML cannot hold: replaced by _ in the annotations"
+    ]
+
+
+def test_a_class_name_that_xml_cannot_hold_is_refused_before_any_work(tmp_path):
+    class Eye:
+        class_names, turns, nms_iou = ("cat", "a\x01b"), False, 0.3
+
+    wanted = Wanted(tmp_path / "out", frozenset({"voc"}), 0.5, 1, None, 1, False, 10**6, False)
+    with pytest.raises(InputError, match=r"^class 'a\\x01b': the name cannot be written as XML; leave voc out of"):
+        detect_all(Eye(), str(tmp_path), [PictureFile("a.jpg", "a")], wanted, lambda results, _: results, print)
+    assert not Path(wanted.out).exists()
 
 
 def test_coco_results_hold_pictures_that_only_an_earlier_command_named(tmp_path):

@@ -66,7 +66,13 @@ def test_an_address_is_never_numbered_pictures(folder, url):
     assert found.place in ("my dog", "_d", "a-") and not is_video(url)
 
 
-@pytest.mark.parametrize("url", ["http://[x", "http://"])
+@pytest.mark.parametrize("end", ["/.", "/..", "/a/..", "/%2e%2e", "/", ""])
+def test_an_address_without_a_name_is_named_after_its_host(folder, end):
+    (found,) = find_pictures([f"http://host{end}"], None, beside=False, allow_network=True)
+    assert found.place == "host"
+
+
+@pytest.mark.parametrize("url", ["http://[x", "http://", "http://../", "http://./.."])
 def test_an_address_that_is_none_is_an_input_error(folder, url):
     with pytest.raises(InputError, match="is not an address"):
         find_pictures([url], None, beside=False, allow_network=True)
@@ -94,6 +100,20 @@ def test_pictures_that_differ_only_in_their_suffix_keep_it(folder):
 def test_outputs_beside_the_pictures_are_named_after_them(folder):
     named = ["photos/a.jpg", "photos/sub/a.jpg", "photos/**/*.PNG"]
     assert [one.place for one in find_pictures(named, None, beside=True)] == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(("beside", "fix"), [(True, "rename one of them"), (False, "name a folder that holds them")])
+def test_outputs_never_overwrite_each_other(folder, beside, fix):
+    for name in ("photo.jpg", "photo.png", "photo.jpg.bmp"):  # the last would give up its suffix
+        (folder / name).write_bytes(b"")
+    problem = f"^pictures photo.jpg: 2 of them have this name and would share their outputs; {fix}.*, or run"
+    with pytest.raises(InputError, match=problem):
+        find_pictures(["photo*"], None, beside)
+
+
+def test_addresses_have_no_outputs_beside_them(folder):
+    urls = ["http://h/a?size=1", "http://h/a?size=2"]
+    assert [one.path for one in find_pictures(urls, None, beside=True, allow_network=True)] == urls
 
 
 def test_outputs_of_long_names_have_names_that_fit(folder):

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import functools
+import shutil
 import xml.etree.ElementTree as ET
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_frcnn.api.inspection.stages import run_stages
+from keras_frcnn.api.inspection.stages import Annotated, run_stages
 from keras_frcnn.api.pictures import detect_pixels
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
@@ -87,7 +88,7 @@ def test_objects_are_compared_with_each_stage(model, pixels):
     # The first is one of the anchors, the second is where a detection is, the third the same of another class.
     boxes = np.stack([plain.shapes[0], found[0], found[0]]) * scale
     classes = np.array([1, found[2], found[2] % 3 + 1], np.int32)
-    objects = run_stages(model, pixels, (boxes, classes)).objects
+    objects = run_stages(model, pixels, Annotated(boxes, classes, np.zeros(3, bool))).objects
     np.testing.assert_allclose(objects.boxes, boxes / scale, atol=1e-3)
     assert objects.anchor_iou[0] == pytest.approx(1, abs=1e-3) and objects.positives[0] >= 1
     assert objects.detection_iou[1] == pytest.approx(1, abs=1e-3)
@@ -101,8 +102,22 @@ def test_objects_are_compared_with_each_stage(model, pixels):
     assert ((overlaps >= model.config.rpn.positive_iou) | is_best).any(axis=1).all()
 
 
+def test_difficult_objects_get_no_positive_anchors(model, pixels):
+    plain = run_stages(model, pixels, None)
+    scale = np.array(pixels.shape[:2] * 2) / np.array(plain.size * 2)
+    boxes, classes = (plain.shapes[[0, 1]] * scale).astype(np.float32), np.array([1, 2], np.int32)
+    alone = run_stages(model, pixels, Annotated(boxes[1:], classes[1:], np.array([False]))).objects
+    objects = run_stages(model, pixels, Annotated(boxes, classes, np.array([True, False]))).objects
+    # Training removes the difficult object, so the anchors are labelled as if only the other one were there.
+    assert objects.positives.tolist() == [0, *alone.positives]
+    np.testing.assert_array_equal(objects.positive_anchors, alone.positive_anchors)
+    assert (objects.negative, objects.ignored) == (alone.negative, alone.ignored)
+    assert objects.anchor_iou[0] == pytest.approx(1, abs=1e-3) and objects.difficult.tolist() == [True, False]
+
+
 def test_a_picture_without_objects(model, pixels):
-    objects = run_stages(model, pixels, (np.zeros((0, 4), np.float32), np.zeros(0, np.int32))).objects
+    nothing = Annotated(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool))
+    objects = run_stages(model, pixels, nothing).objects
     assert objects.positives.shape == (0,) and objects.positive_anchors.shape == (0, 4) and objects.negative > 0
 
 
@@ -150,6 +165,20 @@ def test_the_page_of_a_picture_of_a_data_set(inspect, scenes, voc_tree, tmp_path
     assert read(tmp_path / "by_path.html")[2] == tables
 
 
+def test_the_page_marks_difficult_objects(inspect, scenes, voc_tree, tmp_path):
+    tree = shutil.copytree(voc_tree, tmp_path / "tree")
+    example = load_dataset(DataSpec(data=f"voc:{tree}"), "val").examples[0]
+    (annotation,) = tree.rglob(f"{example.image_id}.xml")
+    text = annotation.read_text(encoding="utf-8")
+    annotation.write_text(text.replace("<difficult>0<", "<difficult>1<", 1), encoding="utf-8")
+    page = tmp_path / "page.html"
+    options = ("--data", f"voc:{tree}", "--split", "val", "--out", page)
+    assert inspect(example.image_id, "--model", scenes, *options) == 0
+    marked = [row[0].endswith(" (difficult)") for row in read(page)[2][-1][1:]]
+    assert marked == [True] + [False] * (len(example.boxes) - 1)
+    assert "Training leaves out 1 of them" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "beginning"),
     [
@@ -182,7 +211,7 @@ def test_the_page_of_a_picture_of_a_data_set(inspect, scenes, voc_tree, tmp_path
         (["x", "--model", "{saved}", "--out", "p.html", "--split", "val"], "--data and --split: only one of them"),
         (
             ["x", "--model", "{scenes}", "--data", "voc:{tree}", "--split", "val", "--out", "p.html"],
-            "x: is no picture of voc:{tree} val; give the id or file",
+            "x: is not a picture of voc:{tree} val; give the id or file",
         ),
         (["{picture}", "--model", "{saved}", "--out", "{picture}/p.html"], "{picture}/p.html: cannot be written"),
     ],

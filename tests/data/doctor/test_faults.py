@@ -21,7 +21,7 @@ IN_VAL = "val_000001"
 @pytest.fixture(autouse=True)
 def no_search(monkeypatch):
     """The search for anchors takes a second and has its own tests."""
-    monkeypatch.setattr(examine, "suggest_anchors", lambda objects: None)
+    monkeypatch.setattr(examine, "suggest_anchors", lambda objects, rounding: None)
 
 
 def visit(root):

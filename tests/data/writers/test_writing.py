@@ -63,6 +63,26 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, kind):
     assert copied and os.listdir(tmp_path) == ["in"]
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_picture_that_vanished_is_named(tmp_path, kind):
+    (tmp_path / "in").mkdir()
+    one = example(tmp_path / "in", "a")
+    os.remove(one.image_path)
+    with pytest.raises(InputError, match=f"^{one.image_path}: cannot be read .No such file or directory.; restore"):
+        write_dataset(kind, {"train": dataset(one)}, tmp_path / "out")
+
+
+def test_a_full_disk_is_not_the_fault_of_the_picture(tmp_path, monkeypatch):
+    one = example(tmp_path, "a")
+
+    def full(source, target):  # names both, as the real one does
+        raise OSError(errno.ENOSPC, "No space left on device", source, None, str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(InputError, match="^.*out: cannot be written .No space left on device.; free some space"):
+        write_dataset("voc", {"train": dataset(one)}, tmp_path / "out")
+
+
 def test_only_a_new_or_empty_folder_is_written(tmp_path):
     one = dataset(example(tmp_path, "a"))
     (tmp_path / "empty").mkdir()

@@ -1,5 +1,6 @@
 """Readers of weight files: every layout is read, and a file that cannot be read gives one line."""
 
+import json
 import os
 import pickle
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.network.weights.pretrained import load_pretrained
-from keras_frcnn.network.weights.readers import read_arrays
+from keras_frcnn.network.weights.readers import open_archive, read_arrays
 
 
 @pytest.mark.parametrize("names", [("kernel:0", "bias:0"), ("W_1:0", "b_1:0")])  # Keras' own file has the second
@@ -96,6 +97,39 @@ def test_keras_archive_without_weights(tmp_path):
         archive.writestr("config.json", "{}")
     with pytest.raises(InputError, match="not a readable .keras file.*model.weights.h5"):
         load_pretrained(str(tmp_path / "model.keras"))
+
+
+def write_archive(path, change):
+    """An archive with one compressed member, whose bytes `change` damages."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(list(range(1000))))
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+
+
+def set_flag(content):  # of an encrypted member, in the member's header and in the directory
+    content[6] |= 1
+    content[content.index(b"PK\1\2") + 8] |= 1
+
+
+def set_method(content):  # of compression
+    content[8] = content[content.index(b"PK\1\2") + 10] = 99
+
+
+def damage_data(content):
+    content[60:80] = b"\xff" * 20
+
+
+def damage_directory(content):
+    content[content.index(b"PK\1\2")] = 0
+
+
+@pytest.mark.parametrize("change", [set_flag, set_method, damage_data, damage_directory], ids=lambda one: one.__name__)
+def test_each_damage_of_an_archive_is_one_error(tmp_path, change):
+    write_archive(tmp_path / "a.zip", change)
+    with pytest.raises(ValueError, match="^damaged archive: "), open_archive(tmp_path / "a.zip") as archive:
+        archive.read("config.json")
 
 
 def test_truncated_h5(small, tmp_path, write_legacy_h5):

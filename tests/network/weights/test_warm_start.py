@@ -72,3 +72,26 @@ def test_a_folder_without_a_finished_run_is_refused(tmp_path):
         archive.writestr("config.json", '{"config": {"units": 3}}')
     with pytest.raises(InputError, match="model.keras: not a readable detector .*config"):
         read_detector(str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", " " * 10**8)
+    with pytest.raises(InputError, match="model.keras: not a readable detector .config.json unpacks to 100000000"):
+        read_detector(str(tmp_path))
+
+
+def test_an_encrypted_archive_is_refused(source, tmp_path):
+    content = bytearray((source[0] / "model.keras").read_bytes())
+    at = -1
+    while (at := content.find(b"PK\1\2", at + 1)) >= 0:
+        content[at + 8] |= 1  # the flag in the directory
+    (tmp_path / "model.keras").write_bytes(content)
+    with pytest.raises(InputError, match="model.keras: not a readable detector .damaged archive: .*encrypted"):
+        read_detector(str(tmp_path))
+
+
+def test_a_layer_with_another_bias_is_new(source, small_config):
+    trained = read_detector(str(source[0]))
+    kernel, bias = trained.layers["fc6"]
+    changed = trained._replace(layers=trained.layers | {"fc6": (kernel, bias[:-1])})
+    model = FasterRCNN(small_config, ("cat", "dog", "hen"), seed=7)
+    assert new_layers(model, changed) == {"fc6": "another shape"}
+    warm_start(model, changed)  # copies the rest

@@ -25,11 +25,14 @@ _ROUNDS = 4
 _WORTH = 0.01  # the gain in the score that a larger set of anchors must bring
 
 
-def suggest_anchors(objects: Objects, seed: int = 0, shapes: Sequence[tuple[int, int]] = SHAPES) -> AnchorConfig | None:
+def suggest_anchors(
+    objects: Objects, seed: int = 0, shapes: Sequence[tuple[int, int]] = SHAPES, rounding: str = AnchorConfig.shapes
+) -> AnchorConfig | None:
     """Scales and ratios that cover the objects well; None for fewer than `ENOUGH_OBJECTS` that are not difficult.
 
     Each class counts the same, so that a class with few objects is not left out.  `shapes` are the numbers of scales
-    and ratios to try, few first: a larger set must cover clearly more.
+    and ratios to try, few first: a larger set must cover clearly more.  `rounding` is `AnchorConfig.shapes` of the
+    result.
     """
     objects = objects.select(~objects.difficult)
     if len(objects.boxes) < ENOUGH_OBJECTS:
@@ -37,7 +40,7 @@ def suggest_anchors(objects: Objects, seed: int = 0, shapes: Sequence[tuple[int,
     objects = _balanced_sample(objects, seed)
     chosen, chosen_score = None, -1.0
     for count in shapes:
-        found, score = _search(objects, *count)
+        found, score = _search(objects, *count, rounding)
         if score > chosen_score + _WORTH:
             chosen, chosen_score = found, score
     return chosen
@@ -54,12 +57,12 @@ def _balanced_sample(objects: Objects, seed: int) -> Objects:
     return objects.select(chosen)
 
 
-def _search(objects: Objects, scale_count: int, ratio_count: int) -> tuple[AnchorConfig, float]:
+def _search(objects: Objects, scale_count: int, ratio_count: int, rounding: str) -> tuple[AnchorConfig, float]:
     """The best anchors that the search finds with these numbers of scales and ratios, and their score."""
     sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
     scales = _quantiles(np.sqrt(sides.prod(axis=1)), scale_count)
     ratios = _quantiles(sides[:, 0] / sides[:, 1], ratio_count)
-    best = _rounded(scales, ratios)
+    best = _rounded(scales, ratios, rounding)
     best_score = _score(objects, best)
     for _ in range(_ROUNDS):
         before = best_score
@@ -81,17 +84,18 @@ def _changes(anchors: AnchorConfig) -> Iterator[AnchorConfig]:
     """Each scale and each ratio multiplied by each factor, one at a time."""
     for index, factor in itertools.product(range(len(anchors.scales)), _FACTORS):
         scales = [scale * (factor if place == index else 1) for place, scale in enumerate(anchors.scales)]
-        yield _rounded(scales, anchors.ratios)
+        yield _rounded(scales, anchors.ratios, anchors.shapes)
     for index, factor in itertools.product(range(len(anchors.ratios)), _FACTORS):
         ratios = [ratio * (factor if place == index else 1) for place, ratio in enumerate(anchors.ratios)]
-        yield _rounded(anchors.scales, ratios)
+        yield _rounded(anchors.scales, ratios, anchors.shapes)
 
 
-def _rounded(scales: list[float] | tuple[float, ...], ratios: list[float] | tuple[float, ...]) -> AnchorConfig:
+def _rounded(scales: Sequence[float], ratios: Sequence[float], shapes: str) -> AnchorConfig:
     """Anchors with scales of whole pixels and ratios of two decimals, in ascending order."""
     return AnchorConfig(
         tuple(sorted(float(max(1, round(scale))) for scale in scales)),
         tuple(sorted(max(0.05, round(float(ratio), 2)) for ratio in ratios)),
+        shapes,
     )
 
 
@@ -100,6 +104,6 @@ def _score(objects: Objects, anchors: AnchorConfig) -> float:
 
     The mean IoU leads the search where no small change covers one more object.
     """
-    ious = best_ious(objects.boxes, objects.sizes, anchors.scales, anchors.ratios)
+    ious = best_ious(objects.boxes, objects.sizes, anchors.scales, anchors.ratios, anchors.shapes)
     worth = sum((ious >= least) / len(COVERAGE_IOUS) for least in COVERAGE_IOUS) + 0.1 * ious
     return float(np.mean([worth[objects.classes == index].mean() for index in np.unique(objects.classes)]))

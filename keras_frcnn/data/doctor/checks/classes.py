@@ -10,7 +10,7 @@ from keras_frcnn.data.doctor.findings import Finding
 FEW_OBJECTS = 10  # a class with fewer in the first split is rare
 
 _BACKGROUND = {"background", "bg", "none", "nothing"}  # after `_plain`
-_SHORTEST_PLURAL = 4  # letters: "as" is no plural of "a"
+_SHORTEST_PLURAL = 4  # letters: "as" is not a plural of "a"
 
 
 def class_findings(counts: Sequence[SplitCounts]) -> list[Finding]:

@@ -183,7 +183,7 @@ def _no_instances(file: Path, found: Any) -> InputError:
 
 
 def _class_names(contents: _Contents) -> tuple[str, ...]:
-    """The categories in the order of their ids, each name once; counts a category that is no class.
+    """The categories in the order of their ids, each name once; counts a category that is not a class.
 
     Roboflow's exports begin with a category that has the project's name.  It groups all others and has no objects.
     """

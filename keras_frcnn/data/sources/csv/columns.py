@@ -10,11 +10,11 @@ x2 is an edge and not a pixel.  For TensorFlow, `xml_to_csv.py` of the tutorials
 XML files unchanged.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras_frcnn.data.sources.shared.annotations import Problems
+from keras_frcnn.data.sources.shared.numbers import finite_number
 from keras_frcnn.facts.errors import InputError
 
 RETINANET = ("path", "x1", "y1", "x2", "y2", "class")
@@ -87,7 +87,4 @@ def _from_header(names: list[str], corners: tuple[str, ...], file: str, problems
 
 def _is_number(field: str) -> bool:
     """Whether the field is empty or a number, so that it can be a coordinate."""
-    try:
-        return not field.strip() or math.isfinite(float(field))
-    except ValueError:
-        return False
+    return not field.strip() or finite_number(field) is not None

@@ -20,13 +20,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.read_only_builder import builder_from_files
 
 from keras_frcnn.data.sources.records.extracted import ExtractedPicture, RecordedObject, RecordedPicture, extracted
-from keras_frcnn.data.sources.shared.annotations import (
-    AnnotatedObject,
-    AnnotatedPicture,
-    Problems,
-    SourcePictures,
-    to_pixels,
-)
+from keras_frcnn.data.sources.shared.annotations import AnnotatedObject, AnnotatedPicture, Problems, SourcePictures
+from keras_frcnn.data.sources.shared.fractions import to_pixels
 from keras_frcnn.data.sources.shared.image_ids import safe_image_id
 from keras_frcnn.data.sources.shared.picture_header import read_picture_header
 from keras_frcnn.data.sources.shared.split_names import chosen_splits, joined
@@ -121,7 +116,7 @@ def _find_fields(features: tfds.features.FeaturesDict, where: str) -> _Fields:
 
 
 def _object_fields(name: str, feature: tfds.features.FeatureConnector) -> _Fields | None:
-    """The names of the features of an object; None if `feature` is no sequence of objects with boxes and labels."""
+    """The names of the features of an object; None if `feature` is not a sequence of objects with boxes and labels."""
     inner = getattr(feature, "feature", None)
     if not isinstance(inner, tfds.features.FeaturesDict):
         return None

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_frcnn.data.example import Dataset, Example
+from keras_frcnn.data.sources.shared.fractions import to_pixels
 from keras_frcnn.data.sources.shared.picture_header import AS_STORED, PictureHeader, read_picture_header
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.limits import MOST_PIXELS
@@ -33,9 +34,6 @@ EXIF_IGNORED = "picture has an EXIF orientation: ignored, boxes refer to the sto
 EXIF_APPLIED = "picture has an EXIF orientation: applied, boxes refer to the turned picture"
 
 _SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn height into width
-# Boxes in fractions of a side are rounded to this share of a pixel.  It undoes the rounding of fractions in float32 and
-# in six decimals, and is less than the rounding of a float32 fraction of 8,192 pixels.
-_FRACTIONS_PER_PIXEL = 1024
 
 
 class AnnotatedObject(NamedTuple):
@@ -276,14 +274,6 @@ def _make_example(
         np.array([annotated.crowd for annotated in kept], bool) if any(one.crowd for one in kept) else None,
         _areas(kept, boxes) if any(one.area is not None for one in kept) else None,
     )
-
-
-def to_pixels(corners: tuple[float, float, float, float], height: int, width: int) -> tuple[float, float, float, float]:
-    """Corners in fractions of the sides as pixels, rounded to 1 / _FRACTIONS_PER_PIXEL."""
-    y0, x0, y1, x1 = corners
-    scaled = np.array([y0 * height, x0 * width, y1 * height, x1 * width], np.float64)
-    y0, x0, y1, x1 = (np.round(scaled * _FRACTIONS_PER_PIXEL) / _FRACTIONS_PER_PIXEL).tolist()
-    return y0, x0, y1, x1
 
 
 def _areas(objects: Sequence[AnnotatedObject], boxes: Sequence[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from keras_frcnn.facts.errors import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png")  # of the formats that can be read, in lower case
+SUFFIXES = (".jpg", ".jpeg", ".png")  # of the formats that can be read, in lower case and the order of preference
 
 
 class PictureFolders:

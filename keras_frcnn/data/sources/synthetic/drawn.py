@@ -21,6 +21,7 @@ from keras_frcnn.data.sources.synthetic.scenes import CLASS_NAMES, Scene, draw_s
 from keras_frcnn.data.sources.voc import reading as voc
 from keras_frcnn.facts.cache import user_cache_dir
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import refuse_content
 from keras_frcnn.facts.limits import MOST_WHOLE
 
 # Enough pictures for a VGG16 detector to learn six shapes in a few hundred iterations, few enough to draw in seconds.
@@ -99,8 +100,7 @@ def write_synthetic(
     """
     _check_request(counts, seed, size)
     directory = Path(directory).absolute()
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise InputError(directory, "already exists and is not an empty folder", "use a new folder")
+    refuse_content(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_frcnn.data.sources.shared.annotations import Problems
+from keras_frcnn.data.sources.shared.picture_folders import SUFFIXES
 from keras_frcnn.facts.errors import InputError
 
 OTHER_PICTURE = "the <filename> in the XML and the XML's own name point to different pictures: <filename> used"
 SEVERAL_PICTURES = "several pictures have the name of the XML: the nearest folder used, and .jpg before .png"
-
-_SUFFIXES = (".jpg", ".jpeg", ".png")  # in the order of preference, in any case
 
 Parts = tuple[str, ...]  # a folder, as the names on the path to it from the folder that is indexed
 
@@ -49,7 +48,7 @@ class FileIndex:
 
     def pictures_of(self, stem: str) -> list[Place]:
         """The JPEG and PNG files of this name without suffix."""
-        return [place for place in self._by_stem.get(stem, ()) if _suffix(place.name) in _SUFFIXES]
+        return [place for place in self._by_stem.get(stem, ()) if _suffix(place.name) in SUFFIXES]
 
     def pictures(self) -> Iterator[Place]:
         """All JPEG and PNG files."""
@@ -137,7 +136,7 @@ def _rank(place: Place, near: Parts) -> tuple:
     """Sorts the nearest file to the front: then fewer folders, lower-case suffixes, JPEG before PNG."""
     is_same, common = nearness(place.folder, near)
     suffix = os.path.splitext(place.name)[1]
-    order = _SUFFIXES.index(suffix.lower()) if suffix.lower() in _SUFFIXES else len(_SUFFIXES)
+    order = SUFFIXES.index(suffix.lower()) if suffix.lower() in SUFFIXES else len(SUFFIXES)
     return not is_same, -common, len(place.folder), place.folder, suffix != suffix.lower(), order, place.name
 
 

@@ -11,7 +11,7 @@ from keras_frcnn.facts.files import read_text
 
 UNNAMED = "class number without a name in the YAML: class_NUMBER used"
 
-_FARTHEST = 2.0  # a coordinate beyond it is no fraction of a picture: the file states pixels
+_FARTHEST = 2.0  # a coordinate beyond it is not a fraction of a picture: the file states pixels
 _LARGEST = 100_000  # class numbers
 
 

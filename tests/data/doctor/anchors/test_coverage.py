@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_frcnn.data.doctor import examine
 from keras_frcnn.data.doctor.anchors import coverage
 from keras_frcnn.data.doctor.anchors.coverage import anchor_coverage, best_ious
 from keras_frcnn.data.doctor.anchors.suggestion import SHAPES, suggest_anchors
 from keras_frcnn.data.doctor.checks.objects import gather_objects
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.pictures.images import resized_size
-from keras_frcnn.facts.config import AnchorConfig, ImageConfig
+from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, ImageConfig
 from keras_frcnn.geometry import anchors as anchor_rules
 from keras_frcnn.geometry import boxes as box_ops
 from keras_frcnn.network.backbone import STRIDE
@@ -101,6 +102,18 @@ def test_suggested_anchors_fit_objects_of_two_shapes():
     assert after.shares[1] > before.shares[1] + 0.2
     assert min(entry.shares[0] for entry in after.classes) > 0.95
     assert suggest_anchors(objects) == suggested  # the same each time
+
+
+def test_suggested_anchors_keep_the_shapes_of_the_detector():
+    """The anchors of the ratio 3 in the released code have an area that is 5 % smaller, so they need larger scales."""
+    low = np.random.default_rng(1).uniform(0, 200, (40, 2))
+    dataset = Dataset("a", ("cat",), (example(np.hstack([low, low + [240, 80]])),), {})
+    config = DetectorConfig(anchors=AnchorConfig(shapes="released"), image=ImageConfig(short_side=480, long_side=1000))
+    objects = gather_objects([dataset], config.image)
+    exact, released = (suggest_anchors(objects, rounding=shapes) for shapes in ("exact", "released"))
+    assert (exact.shapes, released.shapes) == ("exact", "released") and exact.scales != released.scales
+    found = examine._check_anchors({"train": dataset}, objects, config, suggest_always=True)
+    assert found.suggested.anchors == released
 
 
 def test_suggestions_have_at_most_a_few_anchors_more_than_the_paper():

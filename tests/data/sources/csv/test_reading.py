@@ -158,6 +158,7 @@ def test_rows_with_other_sizes_are_counted(folder):
         ("", r"labels.csv: the file is empty"),
         ("path,x1,y1,x2,y2,class\n", r"there are no rows"),
         ("a.jpg,1,2,30,cat\n", r"labels.csv, line 1: the 5 columns are not known"),
+        ("a.jpg,1,2,1_0,40,cat\n", r"labels.csv, line 1: the 6 columns are not known"),
         ("a.jpg,1,2,x,40,cat\n", r"labels.csv, line 1: the 6 columns are not known"),
         ("a.jpg;1;2;30;40;cat\n", r"labels.csv, line 1: the 1 columns are not known"),
         (

@@ -6,12 +6,12 @@ from keras_frcnn.data.sources.shared.numbers import read_number, whole_number
 from keras_frcnn.facts.errors import InputError
 
 
-@pytest.mark.parametrize(("text", "number"), [("3", 3.0), (" -1.5e2 ", -150.0), ("1_0", 10.0)])
+@pytest.mark.parametrize(("text", "number"), [("3", 3.0), (" -1.5e2 ", -150.0), ("\u00a07", 7.0)])
 def test_a_finite_number(text, number):
     assert read_number(text, "f.csv, line 1") == number
 
 
-@pytest.mark.parametrize("text", ["", "x", "nan", "-inf", "1e999", "9" * 400])
+@pytest.mark.parametrize("text", ["", "x", "nan", "-inf", "1e999", "9" * 400, "1_000", "１２", "٣"])
 def test_what_is_not_finite_is_named(text):
     with pytest.raises(InputError, match="^f.csv, line 1: expected a finite number .got"):
         read_number(text, "f.csv, line 1")
