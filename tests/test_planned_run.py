@@ -71,7 +71,7 @@ def test_one_flag_trains_a_detector_and_the_same_command_finds_it_finished(tree,
     assert (tmp_path / "run" / "model.keras").stat().st_mtime_ns == weights
     assert "measuring this machine" not in again.stderr  # the plan is that of the run folder
     other = run("training.alternate", *words[:-1], "160s")
-    assert other.returncode == 2 and "this run was started with a budget of 4 min" in other.stderr
+    assert other.returncode == 2 and "this run was started with a budget of 4m;" in other.stderr
 
 
 def test_a_plan_file_can_be_edited_and_followed(tree, tmp_path):
@@ -93,7 +93,10 @@ def test_a_plan_file_can_be_edited_and_followed(tree, tmp_path):
     nowhere = run("training.plan", *words, "--budget", "5m", "--out", plan / "inside" / "plan.json")
     assert nowhere.returncode == 2 and "cannot be written" in nowhere.stderr
     short = run("training.plan", *words, "--budget", "3s", "--out", plan)
-    assert short.returncode == 2 and "too short for this data on this machine; give at least" in short.stderr
+    assert (
+        short.returncode == 2
+        and "a budget of 3s is too short for this data on this machine; give at least" in short.stderr
+    )
 
 
 def test_two_devices_share_the_work_of_a_plan(tree, tmp_path):

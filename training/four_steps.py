@@ -37,6 +37,12 @@ class Step(NamedTuple):
     seed: int = 0
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The steps whose weights this one starts from, or whose proposals it trains on."""
+        names = (self.backbone_from, self.rpn_from, self.head_from, self.proposals_from)
+        return tuple(dict.fromkeys(name for name in names if name not in (None, "pretrained", "new")))
+
+    @property
     def measured_on(self) -> str | None:
         """The step whose stored proposals the detector takes when it is measured; None: it proposes for itself.
 

@@ -1,4 +1,4 @@
-"""Compare finished runs on one page that opens offline.
+"""Compare runs on one page that opens offline.
 
     python -m training.report --compare runs/a runs/b --out compare.html
 
@@ -14,7 +14,7 @@ from keras_frcnn.facts.logs import quiet_tensorflow
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.report", description="Compare finished runs on one page.")
+    parser = argparse.ArgumentParser(prog="python -m training.report", description="Compare runs on one page.")
     parser.add_argument("--compare", nargs="+", required=True, metavar="RUN", help="two or more run folders")
     parser.add_argument(
         "--out", default="compare.html", metavar="FILE", help="the page to write (default: compare.html)"

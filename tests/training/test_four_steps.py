@@ -6,7 +6,7 @@ from keras_frcnn.facts.config import DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import settings_of
 from training.alternate import parse_arguments
-from training.four_steps import FOUR_STEPS, JOINT_TRAINING, four_steps, joint_training
+from training.four_steps import FOUR_STEPS, JOINT_TRAINING, TOGETHER, four_steps, joint_training
 from training.joint import parse_arguments as parse_joint_arguments
 from training.run.options.declared import AlternationSchedule
 
@@ -143,3 +143,8 @@ def test_a_fifth_step_is_a_row_of_the_table_alone(monkeypatch):
     assert [(step.name, step.iterations, step.seed) for step in four_steps(options)] == [
         ("step1", 1, 9), ("step2", 2, 10), ("step3", 3, 11), ("step4", 4, 12), ("step5", 5, 13)
     ]  # fmt: skip
+
+
+def test_what_a_step_is_made_of():
+    assert [step.sources for step in FOUR_STEPS] == [(), ("step1",), ("step2", "step1"), ("step2", "step3")]
+    assert TOGETHER.sources == ("step2", "step1") and JOINT_TRAINING[0].sources == ()

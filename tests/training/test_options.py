@@ -11,7 +11,7 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.settings import Limits, settings_of
 from training import alternate, joint
 from training.four_steps import FOUR_STEPS
-from training.run.options.declared import SECTION, AlternationOptions, JointOptions
+from training.run.options.declared import SECTION, AlternationOptions, CacheOptions, JointOptions
 from training.run.options.reading import changeable_fields, to_configuration
 
 REQUIRED = ("--data", "synthetic", "--run", "r", "--weights", "none")
@@ -37,7 +37,9 @@ SETTINGS = [
 ]
 
 
-COMPANIONS = dict.fromkeys(("options.keep", "options.patience"), ("--validate-every", "5"))  # they need it
+COMPANIONS = dict.fromkeys(  # they need it
+    ("options.keep", "options.patience", "options.validate_images"), ("--validate-every", "5")
+)
 
 
 def other_value(one):
@@ -198,9 +200,8 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_p
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_configuration_given_back_gives_the_same_options(kind, tmp_path):
-    """With the exception of --run, and with no value at its default but where two options exclude each other."""
-    left_out = (*NOT_ALONE, "options.average_weights")  # it excludes --keep best
-    given = [one for one in settings_of(kind, SECTION) if one.key not in left_out]
+    """With the exception of --run, and with no value at its default."""
+    given = [one for one in settings_of(kind, SECTION) if one.key not in NOT_ALONE]
     words = [word for one in given for word in as_words(one, other_value(one))]
     options = KINDS[kind](words)
     path = tmp_path / "config.json"
@@ -215,13 +216,14 @@ def test_what_may_differ_in_a_resumed_run():
         "options.run", "options.feature_cache_gib", "options.feature_cache_folder", "options.checkpoint_iterations",
         "options.checkpoint_minutes", "options.checkpoints", "options.quiet", "options.check_data", "options.metric",
         "options.max_pixels", "options.data", "options.images_root", "options.tfds_dir", "options.allow_download",
+        "options.validate_images",
     }  # fmt: skip
 
 
 def test_what_decides_the_weights_may_not_differ_in_a_resumed_run():
     every = changeable_fields(alternation(REQUIRED))
     validated = changeable_fields(alternation([*REQUIRED, "--validate-every", "10"]))
-    assert every - validated == {"options.metric"}  # it chooses the best weights
+    assert every - validated == {"options.metric", "options.validate_images"}  # they choose the best weights
     rounded = changeable_fields(alternation([*REQUIRED, "--feature-cache-dtype", "float16"]))
     assert every - rounded == {"options.feature_cache_gib"}  # only stored features are rounded
 
@@ -285,3 +287,17 @@ def test_steps_is_a_hidden_name_of_iterations(parse, values, capsys):
     shown = capsys.readouterr().out
     assert "--iterations" in shown and "--checkpoint-iterations" in shown
     assert "--steps" not in shown and "--checkpoint-steps" not in shown
+
+
+def test_joint_training_stores_no_features_and_takes_no_options_for_them(capsys):
+    names = {one.key for one in settings_of(CacheOptions, SECTION)}
+    assert len(names) == 3 and not names & {one.key for one in settings_of(JointOptions, SECTION)}
+    with pytest.raises(SystemExit):
+        joint_training([*REQUIRED, "--feature-cache-gib", "1"])
+    assert "unrecognized arguments: --feature-cache-gib" in capsys.readouterr().err
+    assert names <= changeable_fields(joint_training(REQUIRED))  # config.json of an older version has them
+
+
+@pytest.mark.parametrize("words", ["", "--feature-cache-gib 0", "--augment light"])
+def test_when_features_are_stored(words):
+    assert alternation([*REQUIRED, *words.split()]).stores_features == (not words)

@@ -44,10 +44,25 @@ def test_other_texts_are_no_duration(text):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(45, "45 s"), (99.6, "2 min"), (720, "12 min"), (5400, "90 min"), (7200, "2.0 h")]
+    ("seconds", "text"),
+    [
+        (45, "45s"),
+        (99.6, "99.6s"),
+        (0.5, "0.5s"),
+        (720, "12m"),
+        (5400, "90m"),
+        (6120, "102m"),
+        (7200, "2h"),
+        (86400, "1d"),
+    ],
 )
 def test_texts_of_durations(seconds, text):
-    assert duration_text(seconds) == text
+    assert duration_text(seconds) == text and seconds_of(text, "--budget") == seconds
+
+
+@pytest.mark.parametrize("text", ["1.7h", "1.1h", "0.1s", "0.7m", "3.3d", "1.234567s"])
+def test_the_text_of_a_duration_is_exact(text):
+    assert seconds_of(duration_text(seconds_of(text, "--budget")), "--budget") == seconds_of(text, "--budget")
 
 
 @pytest.mark.parametrize("parse", [alternate.parse_arguments, joint.parse_arguments])
@@ -79,7 +94,7 @@ def test_a_plan_file_gives_values_and_notes(tmp_path):
     request = alternate.parse_arguments([*REQUIRED, "--config", plan_file(tmp_path)])
     assert request.options.warmup == 7 and request.options.detector.image.short_side == 320
     assert request.options.budget == "10m" and request.notes.forecast == FORECAST
-    with pytest.raises(InputError, match="--plan auto: given beside a plan file"):
+    with pytest.raises(InputError, match="--plan auto: cannot be combined with a plan file"):
         alternate.parse_arguments([*REQUIRED, "--config", plan_file(tmp_path), "--plan", "auto"])
 
 

@@ -3,7 +3,6 @@
 A replica is one copy of the model, on one device.  A process is one machine of a cluster; the chief is the first one.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -16,33 +15,48 @@ from keras_frcnn.data.stream.order import Share
 from keras_frcnn.data.stream.pipeline import evaluation_batches
 from keras_frcnn.facts.config import ImageConfig
 from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import parse_json
 from keras_frcnn.facts.structures import Batch
 
 Item = tuple[int, bool]  # an image: its index in the data set, and whether it is flipped
 
-
-def make_strategy() -> tf.distribute.Strategy:
-    """The strategy for several machines if TF_CONFIG names them, else for the devices of this one.
-
-    Raises InputError if TF_CONFIG cannot be read.
-    """
-    return connect_machines() or local_strategy()
+_JOBS = ("chief", "worker")  # of a cluster; the machines of both train
 
 
 def connect_machines() -> tf.distribute.Strategy | None:
     """Connect to the other machines of TF_CONFIG; None if there are no others.
 
-    TensorFlow allows this only before it runs its first operation.  Raises InputError if TF_CONFIG cannot be read.
+    TensorFlow allows this only before it runs its first operation.  Raises InputError if TF_CONFIG has another form.
     """
-    if "TF_CONFIG" in os.environ:
-        try:
-            workers = json.loads(os.environ["TF_CONFIG"]).get("cluster", {}).get("worker", [])
-        except (ValueError, AttributeError) as error:
-            form = '{"cluster": {"worker": ["host:port"]}, "task": {"type": "worker", "index": 0}}'
-            raise InputError("TF_CONFIG", f"cannot be read ({error})", f"set it to {form}, or unset it") from error
-        if len(workers) > 1:
-            return tf.distribute.MultiWorkerMirroredStrategy()
-    return None
+    if "TF_CONFIG" not in os.environ:
+        return None
+    try:
+        count = _machines(parse_json(os.environ["TF_CONFIG"]))
+    except ValueError as error:
+        form = '{"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
+        raise InputError("TF_CONFIG", f"cannot be read ({error})", f"set it to {form}, or unset it") from error
+    return tf.distribute.MultiWorkerMirroredStrategy() if count > 1 else None
+
+
+def _machines(config: Any) -> int:
+    """The number of machines that the value of TF_CONFIG names; raises ValueError if it has another form."""
+    if not isinstance(config, dict) or not isinstance(config.get("cluster", {}), dict):
+        raise ValueError("it and its cluster must be objects")
+    cluster = config.get("cluster", {})
+    for job, addresses in cluster.items():
+        if job not in _JOBS or not isinstance(addresses, list) or not all(isinstance(one, str) for one in addresses):
+            raise ValueError(f"cluster.{job} must be chief or worker, with a list of addresses")
+    if len(cluster.get("chief", ())) > 1:
+        raise ValueError("cluster.chief must be one address")
+    count = sum(map(len, cluster.values()))
+    task = config.get("task")
+    if count > 1:
+        if not isinstance(task, dict) or task.get("type") not in list(cluster):
+            raise ValueError("task.type must be that of this machine in the cluster")
+        index, last = task.get("index"), len(cluster[task["type"]]) - 1
+        if not str(index).isdecimal() or int(str(index)) > last:
+            raise ValueError(f"task.index must be a whole number from 0 to {last}, not {index!r}")
+    return count
 
 
 def local_strategy() -> tf.distribute.Strategy:
@@ -53,13 +67,16 @@ def local_strategy() -> tf.distribute.Strategy:
 
 
 def is_chief() -> bool:
-    """Whether this process is the one that writes files and prints."""
+    """Whether this process is the one that writes files and prints.  Call it in the scope of the strategy."""
     return tf.distribute.get_strategy().extended.should_checkpoint
 
 
-def progress_bar(**options: Any) -> tqdm:
-    """A progress bar.  Only the chief shows it, and not if the environment variable TQDM_DISABLE is set."""
-    hidden = not is_chief() or bool(os.environ.get("TQDM_DISABLE"))
+def progress_bar(show: bool | None = None, **options: Any) -> tqdm:
+    """A progress bar.  It is not shown if the environment variable TQDM_DISABLE is set.
+
+    `show`: whether to show it; None: if this process is the chief, which needs the scope of the strategy.
+    """
+    hidden = not (is_chief() if show is None else show) or bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(mininterval=1.0, dynamic_ncols=True, disable=hidden, **options)
 
 
@@ -76,7 +93,10 @@ def wait_for_all() -> None:
 def number_of_processes() -> int:
     """The number of machines."""
     resolver = tf.distribute.get_strategy().cluster_resolver
-    return 1 if resolver is None else max(1, resolver.cluster_spec().num_tasks("worker"))
+    if resolver is None:
+        return 1
+    cluster = resolver.cluster_spec()
+    return max(1, sum(cluster.num_tasks(job) for job in cluster.jobs if job in _JOBS))
 
 
 def spread(make_batches: Callable[[Share], tf.data.Dataset]) -> tf.distribute.DistributedDataset:

@@ -103,7 +103,7 @@ def train(
         )
         with contextlib.redirect_stdout(_LinesToLog()):  # orbit prints the losses of every few iterations
             try:
-                while not _is_over(validation, checkpoints, controller, done >= iterations):
+                while not _is_over(trainer, validation, checkpoints, controller, done >= iterations):
                     stop, settles = _next_stop(done, iterations, settlement, validation)
                     controller.train(stop, checkpoint_at_completion=False)
                     if settlement is not None and settles:
@@ -130,14 +130,19 @@ def _next_stop(
 
 
 def _is_over(
-    validation: Validation | None, checkpoints: Checkpoints, controller: orbit.Controller, all_done: bool
+    trainer: Trainer,
+    validation: Validation | None,
+    checkpoints: Checkpoints,
+    controller: orbit.Controller,
+    all_done: bool,
 ) -> bool:
     """Validate if it is time to; returns whether the training has ended."""
-    done = int(controller.global_step.numpy())
+    done = int(trainer.iteration.numpy())
     if validation is not None and validation.is_due(done, all_done):
         checkpoints.save()
         with controller.summary_manager.summary_writer().as_default() if is_chief() else contextlib.nullcontext():
-            validation.run(done)
+            with trainer.averaged():  # the result of the training is the average, too
+                validation.run(done)
     return all_done or (validation is not None and validation.is_over)
 
 

@@ -1,7 +1,5 @@
 """Learning-rate schedules."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -39,6 +37,3 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         dropped = iteration >= tf.cast(self._drop, tf.float32)
         rate = tf.where(dropped, 0.1 * self.learning_rate, self.learning_rate)
         return rate * tf.minimum(1.0, (iteration + 1.0) / max(self.warmup, 1))
-
-    def get_config(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("learning_rate", "iterations", "drop_at", "warmup")}

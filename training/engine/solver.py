@@ -4,7 +4,8 @@ The update is that of `keras.optimizers.SGD`.  Keras computes it in several pass
 its optimisers cannot be called in a branch of a graph, which the check for finite gradients needs.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -70,6 +71,17 @@ class Solver:
                 alpha=1.0 - (self._optimisation.average_weights or 0.0),
                 delta=average.read_value() - variable.value.read_value(),
             )
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the variables their averages, if there are any, while the block runs."""
+        kept = [variable.numpy() for variable, _ in zip(self._trained, self._averages, strict=False)]
+        self.finish()
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._trained, kept, strict=False):
+                variable.assign(value)
 
     def finish(self) -> None:
         """Give the variables their averages, if there are any."""

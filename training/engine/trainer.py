@@ -7,6 +7,7 @@ batch is divided.
 An iteration is one change of the weights.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -135,19 +136,21 @@ class Trainer(orbit.AbstractTrainer):
         """Run that many iterations; returns the means that TensorBoard shows.  Raises NonFiniteLoss."""
         each, start, waited, images = self.optimisation.accumulate, time.perf_counter(), 0.0, 0
         records, image_ids = [], []
-        for number in range(1, int(num_steps) * each + 1):
-            stop_if_asked()
-            asked = time.perf_counter()
-            batch = next(self._batches)
-            waited += time.perf_counter() - asked
-            records.append(self._iterate(batch) if number % each == 0 else self._add(batch))
-            image_ids.append(batch.image_ids)
-            local = self._strategy.experimental_local_results(batch.image_sizes)
-            images += sum(map(len, local)) * self._strategy.num_replicas_in_sync // len(local)
-        records = _read(records)
-        seconds = time.perf_counter() - start
+        try:
+            for number in range(1, int(num_steps) * each + 1):
+                stop_if_asked()
+                asked = time.perf_counter()
+                batch = next(self._batches)
+                waited += time.perf_counter() - asked
+                records.append(self._iterate(batch) if number % each == 0 else self._add(batch))
+                image_ids.append(batch.image_ids)
+                local = self._strategy.experimental_local_results(batch.image_sizes)
+                images += sum(map(len, local)) * self._strategy.num_replicas_in_sync // len(local)
+            records = _read(records)
+        finally:  # also if the user interrupts it: the iterations done count
+            seconds = time.perf_counter() - start
+            self.seconds.assign_add(seconds)
         self._raise_if_failed(records, image_ids)
-        self.seconds.assign_add(seconds)
         *_, last = records
         output = {name: _sum(records, name) / len(records) for name in last if name.startswith("losses/")}
         output |= {f"{name}_per_image": _sum(records, name) / images for name in last if name.startswith("samples/")}
@@ -156,6 +159,10 @@ class Trainer(orbit.AbstractTrainer):
         shown += ["gradient_norm"] if last["finite"] else []
         shown += ["loss_scale", "skipped_iterations"] if self.scales_loss else []
         return output | {name: last[name] for name in shown}
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Give the model the moving average of its weights, if there is one, while the block runs."""
+        return self._solver.averaged()
 
     def finish(self) -> None:
         """Give the model the moving average of its weights, if there is one.  Call it after the last iteration."""

@@ -1,5 +1,6 @@
 """Pictures of detections, one PNG file for each image."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -31,9 +32,8 @@ def write_pictures(
             image, record.boxes[shown], record.classes[shown], record.scores[shown], dataset.class_names
         )
         name = example.image_id.replace("/", "_")[-_LONGEST_NAME:]
-        path = directory / f"{name}.png"
-        if path in paths:
-            path = directory / f"{name}_{len(paths)}.png"
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        path = next(path for path in (directory / f"{one}.png" for one in names) if path not in paths)
         write_atomically(path, Image.fromarray(drawn).save)
         paths.append(path)
     return paths

@@ -1,6 +1,5 @@
 """The images with the most errors, with each error drawn and labelled."""
 
-import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from keras_frcnn.api.labels import Colour
 from keras_frcnn.data.example import Dataset
 from keras_frcnn.evaluation.error_analysis.analysis import ErrorAnalysis
 from keras_frcnn.evaluation.error_analysis.labels import FALSE_POSITIVES, MISSED
-from training.reporting.judged_pictures import encode_jpeg, read_canvas, shrink
+from training.reporting.judged_pictures import encode_jpeg, f1_score, read_canvas, shrink
 
 WORST_PICTURES = 12  # the most images that the page shows
 PICTURE_SIDE = 640  # the most pixels of the longer side
@@ -37,9 +36,8 @@ class PictureErrors(NamedTuple):
 
     @property
     def f1(self) -> float:
-        """2 found / (2 found + missed + wrong); NaN where there is nothing to count."""
-        counted = 2 * self.found + self.missed + self.wrong
-        return 2 * self.found / counted if counted else math.nan
+        """See `f1_score`."""
+        return f1_score(self.found, self.missed, self.wrong)
 
 
 class ErrorPicture(NamedTuple):

@@ -22,6 +22,12 @@ _JPEG_QUALITY = 85
 _EASY_GREY, _DIFFICULT_GREY = 255, 150  # of the dashes around true boxes
 
 
+def f1_score(found: int, missed: int, wrong: int) -> float:
+    """2 found / (2 found + missed + wrong); NaN where there is nothing to count."""
+    counted = 2 * found + missed + wrong
+    return 2 * found / counted if counted else math.nan
+
+
 class PictureJudgement(NamedTuple):
     """The shown detections of one image compared with its objects.
 
@@ -35,9 +41,8 @@ class PictureJudgement(NamedTuple):
 
     @property
     def f1(self) -> float:
-        """2 found / (2 found + missed + wrong); NaN where there is nothing to count."""
-        counted = 2 * len(self.found) + len(self.missed) + len(self.wrong)
-        return 2 * len(self.found) / counted if counted else math.nan
+        """See `f1_score`."""
+        return f1_score(len(self.found), len(self.missed), len(self.wrong))
 
 
 class JudgedPicture(NamedTuple):

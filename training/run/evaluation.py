@@ -35,6 +35,8 @@ from training.run.options.evaluation import EvaluationOptions
 from training.run.stores.detections import detect_dataset
 from training.run.stores.proposals import load_proposals, measure_recall, measured_counts, store_proposals
 
+_LEAST_BACKGROUND = 1e-6  # with --iou 0, where a detection without any overlap lies on the background
+
 
 class _Found(NamedTuple):
     """What is evaluated."""
@@ -58,12 +60,18 @@ def evaluate(options: EvaluationOptions) -> None:
     dataset, detections = found.dataset, found.detections
     measurement = measure(dataset, detections, found.recall, options.metric, options.iou, options.resamples)
     print(format_measurement(measurement))
-    thresholds = Thresholds(foreground=options.iou, suppression=found.suppression)
+    thresholds = _thresholds(options.iou, found.suppression)
     errors = error_analysis(dataset.examples, detections, dataset.class_names, found.proposals, thresholds)
     print(format_error_analysis(errors))
     if options.out is not None:
         _write(pathlib.Path(options.out), found, measurement, errors)
         print(f"written to {options.out}")
+
+
+def _thresholds(iou: float, suppression: float) -> Thresholds:
+    """The thresholds of the error analysis: no detection with an IoU above that of a match lies on the background."""
+    background = max(_LEAST_BACKGROUND, min(iou, Thresholds().background))
+    return Thresholds(iou, background, suppression)
 
 
 def _write(folder: pathlib.Path, found: _Found, measurement: Measurement, errors: ErrorAnalysis) -> None:

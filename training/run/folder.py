@@ -8,12 +8,15 @@ data.json            the fingerprint of the data: class names, and a digest of e
 start.json           a digest of the starting weights
 splits.json          with --split-by: the image ids of each split
 weights/stepN.npz    the parts that step N trained, written at the end of the step
-checkpoints/stepN/   the last states of the step in training
+weights/stepN.*.npz  with validations: stepN.best.npz, or with --keep best stepN.last.npz, where they are other weights
+checkpoints/stepN/   of the step in training: its last states, and begun.json with the mini-batches of an iteration and
+                     what it started from; with validations also validation.json, their scores, and best-I.npz, the
+                     best weights, after I iterations
 features/            backbone features of steps 3 and 4, deleted at the end of the run
 proposals/stepN/     stored proposals of the RPN of step N, one file for each image
 detections/stepN/    detections of the detector of step N, one file for each image
 evaluation/          stepN.rpn.json or stepN.detector.json, pictures/
-logs/                TensorBoard, and train.log
+logs/                TensorBoard, train.log, and stepN.json: what step N started from, its iterations and time
 model.keras          the finished detector
 report.html          the report
 lock                 locked while a process trains in this folder
@@ -21,9 +24,12 @@ lock                 locked while a process trains in this folder
 Joint training has one step, "joint" instead of "stepN".
 """
 
+import hashlib
 import json
 import pathlib
-from collections.abc import Collection, Iterable, Iterator
+import shutil
+import zipfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -79,7 +85,13 @@ def check_new(folder: pathlib.Path) -> None:
 
 
 def keep_plan(folder: pathlib.Path, values: dict[str, Any]) -> None:
-    """Write the plan of a new run, before `open_folder` makes the folder a run's.  Raises InputError."""
+    """Write the plan of a new run, before `open_folder` makes the folder a run's.
+
+    Raises InputError if it cannot be written, or if another process has started a run in this folder meanwhile.
+    """
+    if (folder / "config.json").exists():
+        fix = "give the same command again to resume it, or another folder with --run"
+        raise InputError(folder, "another process has started a run in it while this one made its plan", fix)
     try:
         write_json(folder / PLAN_FILE, values)
     except OSError as error:
@@ -191,10 +203,66 @@ def load_part(path: pathlib.Path, model: FasterRCNN, part: str) -> None:
         if any(value.shape != tuple(variable.shape) for value, (_, variable) in zip(values, variables, strict=True)):
             raise ValueError("weights of another shape")
     except Exception as error:  # NumPy raises errors of many classes for damaged files
-        fix = "restore it from a backup, or delete it to train this step again"
-        raise InputError(path, f"does not hold the weights of a step ({error})"[:300], fix) from error
+        raise _damaged(path, error) from error
     for value, (_, variable) in zip(values, variables, strict=True):
         variable.assign(value)
+
+
+def weights_digest(path: pathlib.Path) -> str:
+    """A digest of stored weights, made of the checksums in the file, which is faster than reading it.
+
+    Raises InputError if the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as stored:
+            checksums = sorted((entry.filename, entry.CRC) for entry in stored.infolist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+    return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
+
+
+def source_digests(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
+    """The digests of the weights of some steps, by their names."""
+    return {name: weights_digest(weights_path(folder, name)) for name in names}
+
+
+def check_sources(folder: pathlib.Path, names: Sequence[str]) -> None:
+    """Raise InputError if a finished step started from weights of an earlier one that are gone or changed since.
+
+    `names` are those of all steps, in order.
+    """
+    for place, name in enumerate(names):
+        path = weights_path(folder, name)
+        for source, digest in (_recorded_sources(folder, name) if path.is_file() else {}).items():
+            earlier = weights_path(folder, source)
+            if earlier.is_file() and weights_digest(earlier) == digest:
+                continue
+            stale = [later for later in names[place:] if weights_path(folder, later).is_file()]
+            change = "has changed" if earlier.is_file() else "is gone"
+            files = " and ".join(f"weights/{later}.npz" for later in stale)
+            fix = f"restore {earlier.name} from a backup, or delete {files} to train them again"
+            raise InputError(path, f"was trained after {earlier.name}, which {change} since", fix)
+
+
+def _recorded_sources(folder: pathlib.Path, name: str) -> dict[str, str]:
+    """The digests of the weights that a finished step started from; none if an older version trained it."""
+    try:
+        return dict(read_json(folder / "logs" / f"{name}.json")["sources"])
+    except (OSError, ValueError, LookupError, TypeError):  # measuring names a damaged file if it needs the file
+        return {}
+
+
+def forget_results(folder: pathlib.Path, name: str) -> None:
+    """Delete what was made of the weights of the step `name`, and the detector and the report at the end of the run."""
+    for directory in ("proposals", "detections"):
+        shutil.rmtree(folder / directory / name, ignore_errors=True)
+    for path in (*(folder / "evaluation").glob(f"{name}.*.json"), folder / "model.keras", folder / "report.html"):
+        path.unlink(missing_ok=True)
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> InputError:
+    fix = "restore it from a backup, or delete it and the weights of the later steps to train them again"
+    return InputError(path, f"does not hold the weights of a step ({error})"[:300], fix)
 
 
 def _variables(layer: keras.Layer) -> list[tuple[str, keras.Variable]]:

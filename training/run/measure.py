@@ -136,7 +136,8 @@ def _measured(
         values = {"name": step.name, "title": step.title, "training": training, **measured, "table": table}
         return values, read_result(values)._replace(ap=ap)
 
-    fix = f"restore it from a backup, or delete weights/{step.name}.npz to train this step again"
+    again = f"delete weights/{step.name}.npz and the weights of the later steps to train them again"
+    fix = f"restore it from a backup, or {again}"
     values, result = read_known(run.folder / "logs" / f"{step.name}.json", with_training, fix)
     if is_chief():
         write_json(path, values)

@@ -68,13 +68,13 @@ class Run(NamedTuple):
     val_set: Dataset
 
 
-def read_data(options: TrainingOptions) -> RunData:
-    """The training and the validation set.
+def read_data(options: TrainingOptions, show: bool = True) -> RunData:
+    """The training and the validation set; `show`: whether to show progress bars.
 
     Raises InputError if they cannot be read, or if there is no object to train on.
     """
     exif = options.detector.image.exif
-    divided = divided_data(options, pathlib.Path(options.run))
+    divided = divided_data(options, pathlib.Path(options.run), show)
     train_set = load_dataset(options, options.train, exif, divided)
     if all(example.difficult.all() for example in train_set.examples):
         problem = f"there is no object to train on in {len(train_set.examples)} pictures"
@@ -187,29 +187,30 @@ def starting_model(
 
 
 def feature_cache(run: Run, model: FasterRCNN) -> FeatureCache | None:
-    """The store for features of the model's backbone, which must not change; None if the options turn it off.
-
-    With augmentation there is none: each picture is seen only once in the same form.
-    """
-    if run.options.feature_cache_gib == 0 or run.options.augment != "none":
+    """The store for features of the model's backbone, which must not change; None if the options turn it off."""
+    options = run.options
+    if not isinstance(options, AlternationOptions) or not options.stores_features:
         return None
-    budget = int(run.options.feature_cache_gib * 2**30)
-    return FeatureCache(feature_folder(run), model, budget, run.options.feature_cache_dtype)
+    budget = int(options.feature_cache_gib * 2**30)
+    folder = feature_folder(run.folder, options.feature_cache_folder)
+    return FeatureCache(folder, model, budget, options.feature_cache_dtype)
 
 
-def feature_folder(run: Run) -> pathlib.Path:
+def feature_folder(run_folder: pathlib.Path, given: str | None) -> pathlib.Path:
     """The folder of stored features: in the run folder, or a folder for this run in --feature-cache-folder."""
-    given = run.options.feature_cache_folder
     if given is None:
-        return run.folder / "features"
-    stamp = hashlib.sha256(str(run.folder.resolve()).encode()).hexdigest()[:8]
-    return pathlib.Path(given) / f"{run.folder.resolve().name}-{stamp}"
+        return run_folder / "features"
+    stamp = hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:8]
+    return pathlib.Path(given) / f"{run_folder.resolve().name}-{stamp}"
 
 
 def check_feature_folder(run: Run) -> None:
     """Raise InputError if features go to a folder of their own, which cannot be written."""
-    given = run.options.feature_cache_folder
-    if given is not None and run.options.feature_cache_gib > 0 and is_chief():
+    options = run.options
+    if not isinstance(options, AlternationOptions) or not options.stores_features:
+        return
+    given = options.feature_cache_folder
+    if given is not None and is_chief():
         make_writable(given, f"--feature-cache-folder {given}", "give another folder")
 
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import math
+import pathlib
 import shutil
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ from keras_frcnn.data.augmentation.presets import PRESETS
 from keras_frcnn.data.stream.order import Share, training_items
 from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.data.stream.stored_features import FeatureFiles
-from keras_frcnn.facts.files import write_json
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_known, write_json
 from keras_frcnn.network.model import FasterRCNN
 from training.engine.checkpoints import Checkpoints
 from training.engine.distribution import is_chief, spread, wait_for_all
@@ -24,13 +26,15 @@ from training.engine.solver import Optimisation
 from training.engine.trainer import Trainer
 from training.four_steps import Step
 from training.reporting.tensorboard_pictures import picture_writer
-from training.run.folder import load_part, save_parts, weights_path
-from training.run.options.declared import TrainingOptions
+from training.run.folder import forget_results, load_part, save_parts, source_digests, weights_path
+from training.run.options.declared import AlternationOptions, TrainingOptions
 from training.run.planning.budget import TimeBudget
 from training.run.start import Run, checkpoint_folder, mirrors_proposals, proposal_directory
 from training.run.stores.features import FeatureCache, stored_features
 from training.run.stores.rows import row_paths
 from training.run.validation.record import Validation, to_json
+
+BEGUN_FILE = "begun.json"  # beside the checkpoints of a step
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +74,35 @@ def divide(step: Step, options: TrainingOptions, replicas: int) -> Division:
     return Division(math.ceil(step.iterations / mini_batches), mini_batches, step.images * mini_batches)
 
 
+def bind_to_begin(folder: pathlib.Path, mini_batches: int, sources: dict[str, str]) -> None:
+    """Note how a new step begins, or compare with the step that is resumed.
+
+    Checkpoints count iterations, so another number of mini-batches would change which pictures the step has seen.
+
+    Args:
+      folder: of the checkpoints of the step.
+      mini_batches: per iteration, of all replicas.
+      sources: digests of the weights of the steps that this one starts from, by their names.
+
+    Raises:
+      InputError: the step has begun with another number or from other weights, or the file is damaged.
+    """
+    path, again = folder / BEGUN_FILE, f"delete {folder} to restart this step"
+    if path.is_file() and any(folder.glob("ckpt-*.index")):
+        before = read_known(path, lambda stored: (int(stored["mini_batches"]), dict(stored["sources"])), again)
+        if before[0] != mini_batches:
+            problem = (
+                f"this step has begun with {before[0]} mini-batches per iteration, now there would be {mini_batches}"
+            )
+            raise InputError(path, problem, f"give it as many replicas (GPUs and machines) as before, or {again}")
+        if before[1] != sources:
+            problem = f"the weights of {' or '.join(sources)} have changed since this step has begun"
+            raise InputError(path, problem, f"restore them from a backup, or {again}")
+    wait_for_all()  # all processes must have read before the chief writes
+    if is_chief():
+        write_json(path, {"mini_batches": mini_batches, "sources": sources})
+
+
 def counted_mini_batches(step: Step, options: TrainingOptions) -> int:
     """The mini-batches of a step with which its iterations are complete."""
     divided = divide(step, options, tf.distribute.get_strategy().num_replicas_in_sync)
@@ -102,11 +135,16 @@ def train_step(
     The checkpoints stay until the caller deletes them.
 
     `cache` stores features of a fixed backbone.  `budget` may change the number of iterations on the way, and
-    `validation` may end them early.  Raises NonFiniteLoss and KeyboardInterrupt; all iterations done are in a
-    checkpoint then.
+    `validation` may end them early.
+
+    Raises:
+      InputError: the step has begun with other replicas or from other weights, or a file of it is damaged.
+      NonFiniteLoss: see `Trainer`; all iterations done before are in a checkpoint.
+      KeyboardInterrupt: the user interrupted the step; all iterations done are in a checkpoint.
     """
     options, replicas = run.options, tf.distribute.get_strategy().num_replicas_in_sync
-    divided = divide(step, options, replicas)
+    divided, folder = divide(step, options, replicas), checkpoint_folder(run, step.name)
+    bind_to_begin(folder, divided.mini_batches, source_digests(run.folder, step.sources))
     schedule = schedule_of(step, options, divided)
     _log_start(step, divided, schedule, f"{replicas} replicas x {step.images} x {options.accumulate} accumulated")
     _log_missing_features(run, step, divided.iterations * divided.images)
@@ -115,7 +153,6 @@ def train_step(
     items = training_items(run.train_set, step.seed, step.images * replicas, divided.iterations * divided.images)
     features = stored_features(cache, run.train_set, items, f"{step.title}: features, train")
     trainer = Trainer(model, losses_of(step.trains), step.trains, schedule, optimisation)
-    folder = checkpoint_folder(run, step.name)
     each = options.checkpoint_iterations, 60.0 * options.checkpoint_minutes
     checkpoints = Checkpoints(trainer, folder, *each, options.checkpoints)
     done = checkpoints.restore()
@@ -201,7 +238,9 @@ def _log_start(step: Step, divided: Division, schedule: StepDecay, images: str) 
 def _log_missing_features(run: Run, step: Step, seen: int) -> None:
     """Log what it costs that a step, which sees `seen` images, has no stored features because of the augmentation."""
     options = run.options
-    if options.augment == "none" or options.feature_cache_gib == 0 or "backbone" in step.trains:
+    if "backbone" in step.trains or not isinstance(options, AlternationOptions):
+        return
+    if options.augment == "none" or options.feature_cache_gib == 0:
         return
     stored = min(seen, 2 * len(run.train_set.examples))  # each picture and its mirror image
     _log.info(
@@ -232,13 +271,18 @@ def _keep(run: Run, model: FasterRCNN, step: Step, validation: Validation, done:
 def _store(
     run: Run, model: FasterRCNN, step: Step, divided: Division, seconds: float, validation: Validation | None
 ) -> None:
-    """Store what the step has trained, how long it took, and how it was validated."""
+    """Store what the step has trained, from what, how long it took, and how it was validated.
+
+    Deletes what was made of the weights of an earlier training of this step.
+    """
     summary: dict[str, Any] = {
+        "sources": source_digests(run.folder, step.sources),
         "iterations": divided.iterations,
         "images": divided.iterations * divided.images,
         "minutes": float(seconds) / 60,
     }
     if validation is not None:
         summary["validation"] = to_json(validation.measure, validation.scores) | {"keep": run.options.keep}
+    forget_results(run.folder, step.name)
     write_json(run.folder / "logs" / f"{step.name}.json", summary)
     save_parts(weights_path(run.folder, step.name), model, step.trains)  # last: a step with weights is done

@@ -32,7 +32,7 @@ from training.four_steps import Step
 from training.reporting.summary import TrainingResult, joined
 from training.run.data.check_pictures import check_pictures
 from training.run.finish import finish
-from training.run.folder import bind_to_start, keep_plan, load_part, weights_path
+from training.run.folder import bind_to_start, check_sources, keep_plan, load_part, weights_path
 from training.run.measure import measure_detector, measure_rpn, store_training_proposals
 from training.run.options.reading import Request
 from training.run.planning.budget import FEWEST_ITERATIONS, MOST_GROWTH, TimeBudget
@@ -81,22 +81,36 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
     """
     # Validate user input first, before touching devices or the run folder.
     start = load_start(request.options.weights)
+    try:
+        _train_from(request, make_steps, plan, start)
+    except Exception as error:
+        status = _explained(error, pathlib.Path(request.options.run))
+        if status is None:
+            raise
+        return status
+    return 0
+
+
+def _train_from(request: Request, make_steps: Callable[[Any], Sequence[Step]], plan: MakePlan, start: Start) -> None:
+    """`run_training` from given weights, without explanations of errors."""
     begun = time.monotonic()  # downloaded weights are no part of the budget
     machines = connect_machines()  # some data sources run TensorFlow operations, and then it would be too late
     if machines is not None and request.options.budget is not None:
         fix = "make a plan with python -m training.plan on one machine, and give its file without the budget"
         raise InputError("--budget", "does not work on several machines, whose clocks differ", fix)
-    data = read_data(request.options)
     local = local_strategy()  # one for all: a second one would reuse the keys of the first one's collective operations
+    with (machines or local).scope():
+        chief = is_chief()
+    # Outside of the strategy's scope: creating variables inside waits for the other machines.
+    data = read_data(request.options, chief)
     with local.scope(), naming_undecodable(data.train_set), terminal_messages():
         planned = plan(request, make_steps, data, start, lambda: time.monotonic() - begun)
     options, data = planned.options, with_val_images(data, planned.options.val_images)
     steps = make_steps(options)
-    check_pictures(options, steps, data)
+    check_pictures(options, steps, data, chief)
     stop_if_asked()
     with contextlib.ExitStack() as session:
         with (machines or local).scope():
-            chief = is_chief()
             if chief and planned.file is not None:
                 keep_plan(pathlib.Path(options.run), planned.file)
             run = session.enter_context(open_session(options, data))
@@ -108,19 +122,11 @@ def run_training(request: Request, make_steps: Callable[[Any], Sequence[Step]], 
             if planned.forecast is not None:
                 budget = TimeBudget(planned.forecast, run.folder / BUDGET_FILE, begun)
                 session.enter_context(budget.kept())
-            try:
-                results = run_steps(run, model, start, steps, budget)
-            except Exception as error:
-                status = _explained(error, run.folder)
-                if status is None:
-                    raise
-                return status
-        # Outside of the strategy's scope: creating variables inside waits for the other machines.
-        if chief:
+            results = run_steps(run, model, start, steps, budget)
+        if chief:  # outside of the scope, as above
             finish(run, model, results)
     if chief and budget is not None:
         print(f"used {budget.spent() / 60:.1f} of {budget.total / 60:.1f} minutes")
-    return 0
 
 
 def _model_of(run: Run, start: Start) -> FasterRCNN:
@@ -133,7 +139,7 @@ def _model_of(run: Run, start: Start) -> FasterRCNN:
 
 
 def _explained(error: Exception, folder: pathlib.Path) -> int | None:
-    """Print what stopped the steps, if it is known; returns the exit status, or None for another error.
+    """Print what stopped the run, if it is known; returns the exit status, or None for another error.
 
     Raises OSError for a full disk, and for a file of the run that cannot be read.
     """
@@ -166,7 +172,11 @@ def _names_file_of(folder: pathlib.Path, message: str) -> bool:
 def run_steps(
     run: Run, model: FasterRCNN, start: Start, steps: Sequence[Step], budget: TimeBudget | None = None
 ) -> list[TrainingResult]:
-    """Run the steps in order; leaves the finished detector in `model`."""
+    """Run the steps in order; leaves the finished detector in `model`.
+
+    Raises InputError if a finished step started from weights that have changed since, or if a file is damaged.
+    """
+    check_sources(run.folder, [step.name for step in steps])
     progress = RunProgress(sum(counted_mini_batches(step, run.options) for step in steps), budget)
     results = []
     for step in steps:

@@ -6,17 +6,19 @@ import re
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_frcnn.data.sources.loading import load_dataset
 from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.stream.order import Share
 from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.facts.errors import InputError
-from training.engine.distribution import make_strategy, map_images
+from training.engine.distribution import connect_machines, map_images, number_of_processes
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).with_name("train_on_replicas.py")
@@ -162,8 +164,64 @@ def test_one_device_maps_each_picture_once(voc_tree, model):
     assert list(map_images(lambda batch: batch.image_sizes, dataset, model.config.image, [], "test")) == []
 
 
-@pytest.mark.parametrize("value", ["{", "[]", '{"cluster": []}'])
-def test_an_unreadable_cluster_is_named(monkeypatch, value):
-    monkeypatch.setenv("TF_CONFIG", value)
-    with pytest.raises(InputError, match="^TF_CONFIG: cannot be read"):
-        make_strategy()
+TWO = {"chief": ["a:1"], "worker": ["b:1"]}
+WRONG_TYPE = "task.type must be that of this machine in the cluster"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("{", ""),
+        ("[]", "it and its cluster must be objects"),
+        ({"cluster": []}, "it and its cluster must be objects"),
+        ({"cluster": {"worker": "a:1"}}, "cluster.worker must be chief or worker, with a list of addresses"),
+        ({"cluster": {"worker": [1, 2]}}, "cluster.worker must be chief or worker, with a list of addresses"),
+        ({"cluster": TWO | {"ps": ["c:1"]}}, "cluster.ps must be chief or worker, with a list of addresses"),
+        ({"cluster": {"chief": ["a:1", "b:1"]}}, "cluster.chief must be one address"),
+        ({"cluster": TWO}, WRONG_TYPE),
+        ({"cluster": TWO, "task": []}, WRONG_TYPE),
+        ({"cluster": TWO, "task": {"type": [], "index": 0}}, WRONG_TYPE),
+        ({"cluster": TWO, "task": {"type": "evaluator", "index": 0}}, WRONG_TYPE),
+        ({"cluster": TWO, "task": {"type": "worker"}}, "task.index must be a whole number from 0 to 0, not None"),
+        (
+            {"cluster": TWO, "task": {"type": "worker", "index": 1}},
+            "task.index must be a whole number from 0 to 0, not 1",
+        ),
+        (
+            {"cluster": TWO, "task": {"type": "chief", "index": -1}},
+            "task.index must be a whole number from 0 to 0, not -1",
+        ),
+    ],
+)
+def test_a_cluster_of_another_form_is_named(monkeypatch, value, problem):
+    monkeypatch.setenv("TF_CONFIG", value if isinstance(value, str) else json.dumps(value))
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: pytest.fail("it was not refused"))
+    with pytest.raises(InputError) as caught:
+        connect_machines()
+    assert str(caught.value).startswith(f"TF_CONFIG: cannot be read ({problem}")
+    assert "; set it to {" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "connects"),
+    [
+        ({}, None, False),
+        ({"worker": ["a:1"]}, None, False),
+        ({"chief": ["a:1"]}, {"type": "chief", "index": 0}, False),
+        (TWO, {"type": "chief", "index": 0}, True),
+        (TWO, {"type": "worker", "index": "0"}, True),
+        ({"worker": ["a:1", "b:1"]}, {"type": "worker", "index": 1}, True),
+    ],
+)
+def test_chief_and_workers_are_machines(monkeypatch, cluster, task, connects):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster} | ({"task": task} if task else {})))
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: "connected")
+    assert connect_machines() == ("connected" if connects else None)
+
+
+@pytest.mark.parametrize(("cluster", "count"), [(TWO, 2), ({"worker": ["a:1", "b:1", "c:1"]}, 3), ({}, 1)])
+def test_all_wait_for_chief_and_workers(monkeypatch, cluster, count):
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(tf.train.ClusterSpec(cluster))
+    strategy = types.SimpleNamespace(cluster_resolver=resolver)
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: strategy)
+    assert number_of_processes() == count

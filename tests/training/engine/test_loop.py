@@ -155,6 +155,29 @@ def test_the_average_of_the_weights_becomes_the_result(make_model, good):
     assert [*averaging.checkpoint.solver] == averaging._solver.state
 
 
+def test_what_is_validated_are_the_averages_of_the_weights(make_model, good, tmp_path):
+    model, seen = make_model(), []
+    trainer = trainer_of(model, head_losses, ("head",), stream(good).repeat(), average_weights=0.5)
+    checkpoints = Checkpoints(trainer, tmp_path / "checkpoints", 1000, 1000.0, 2)
+    checkpoints.restore()
+    validations = Validations(trainer, 9)
+    validations.folder = tmp_path
+    run_validation = validations.run
+    validations.run = lambda done: (run_validation(done), seen.append(values(model)))
+    train(
+        trainer, 3, checkpoints, tmp_path / "logs", "step", lambda done: "", lambda done: None, validation=validations
+    )
+    after = values(model)
+    assert validations.at == [3] and changed(seen[0], after) == {"head"}  # the training goes on from its own weights
+    trainer.finish()
+    assert changed(seen[0], values(model)) == set()
+    restored = make_model(seed=1)
+    other = trainer_of(restored, head_losses, ("head",), stream(good).repeat(), average_weights=0.5)
+    assert Checkpoints(other, tmp_path / "checkpoints", 1000, 1000.0, 2).restore() == 3
+    for value, expected in zip(restored.head.variables, model.head.variables, strict=True):
+        np.testing.assert_array_equal(value, after[expected.path])
+
+
 def poisoned_losses(model, batch, features):
     """Losses of the head, and no number where a picture is called "broken"."""
     result = head_losses(model, batch, features)
@@ -277,6 +300,7 @@ def test_an_interruption_in_the_middle_of_an_iteration_waits_for_its_end(make_mo
     with pytest.raises(KeyboardInterrupt), deferred():
         run(trainer, 8, tmp_path)
     assert int(trainer.iteration) == int(trainer.finite_iterations) == 2
+    assert trainer.seconds > 0  # those of the iterations that were done
     assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-2")
 
 

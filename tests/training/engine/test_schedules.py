@@ -28,9 +28,3 @@ def test_the_rate_rises_in_a_line_over_the_warmup():
     schedule = StepDecay(0.8, 20, 0.75, warmup=4)
     rates = [float(schedule(number)) for number in range(20)]
     assert rates == pytest.approx([0.2, 0.4, 0.6, *[0.8] * 12, *[0.08] * 5])
-
-
-def test_a_schedule_is_made_again_from_its_configuration():
-    schedule = StepDecay(0.5, 40, 0.75, warmup=3)
-    again = StepDecay.from_config(schedule.get_config())
-    assert [float(again(step)) for step in range(40)] == [float(schedule(step)) for step in range(40)]

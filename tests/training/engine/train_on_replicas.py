@@ -21,7 +21,7 @@ from keras_frcnn.data.stream.pipeline import training_batches
 from keras_frcnn.facts.config import AnchorConfig, DetectorConfig, HeadConfig, ImageConfig, RPNConfig
 from keras_frcnn.network.forward import Counts
 from keras_frcnn.network.model import FasterRCNN
-from training.engine.distribution import make_strategy, spread
+from training.engine.distribution import connect_machines, local_strategy, spread
 from training.engine.objectives import head_losses, rpn_losses
 from training.engine.schedules import StepDecay
 from training.engine.solver import Optimisation
@@ -44,7 +44,7 @@ def main(mode, tree, proposals, out):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     else:
-        strategy = make_strategy()
+        strategy = connect_machines() or local_strategy()
     with strategy.scope():
         dataset = load_dataset(DataSpec(data=f"voc:{tree}"), "train")
         images = 2 // strategy.num_replicas_in_sync

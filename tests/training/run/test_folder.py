@@ -9,7 +9,16 @@ import pytest
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json, write_json
 from keras_frcnn.network.weights.pretrained import PretrainedVGG16
-from training.run.folder import bind_to_start, load_part, open_folder, save_parts, weights_path
+from training.run.folder import (
+    bind_to_start,
+    check_sources,
+    keep_plan,
+    load_part,
+    open_folder,
+    save_parts,
+    weights_digest,
+    weights_path,
+)
 from training.run.start import digest_of
 
 CONFIGURATION = {"options": {"seed": 0, "iterations": (2, 2, 2, 2)}, "detector": {"head": {"fc_units": 32}}}
@@ -137,6 +146,14 @@ def test_a_start_that_was_killed_is_repeated(tmp_path, left):
     assert read_json(tmp_path / "data.json") == DATA and read_json(tmp_path / "labels.json") == {"1": "cat", "2": "dog"}
 
 
+def test_a_plan_never_replaces_that_of_a_run_that_began_meanwhile(tmp_path):
+    keep_plan(tmp_path, {"options": {"warmup": 1}})
+    open_folder(tmp_path, CONFIGURATION, DATA)
+    with pytest.raises(InputError, match=f"^{tmp_path}: another process has started a run in it while this one made"):
+        keep_plan(tmp_path, {"options": {"warmup": 2}})
+    assert read_json(tmp_path / "plan.json") == {"options": {"warmup": 1}}
+
+
 def test_a_run_is_bound_to_the_content_of_its_starting_weights(tmp_path):
     first, other = ({"conv": (np.full((2, 2), value, np.float32), np.zeros(2, np.float32))} for value in (1, 2))
     digests = [digest_of(PretrainedVGG16(layers, "path.npz")) for layers in (first, other)] + [digest_of(None)]
@@ -190,7 +207,46 @@ def test_damaged_weights_are_named_and_change_nothing(make_model, tmp_path, dama
         load_part(path, target, "rpn")
     assert str(error.value).startswith(f"{path}: does not hold the weights of a step (")
     assert "\n" not in str(error.value) and str(error.value).endswith(
-        "; restore it from a backup, or delete it to train this step again"
+        "; restore it from a backup, or delete it and the weights of the later steps to train them again"
     )
     for a, b in zip(target.rpn.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_digest_of_weights_shows_a_change(make_model, tmp_path):
+    paths = [weights_path(tmp_path, name) for name in ("step1", "step2", "step3")]
+    for path, seed in zip(paths, (1, 1, 2), strict=True):
+        save_parts(path, make_model(seed=seed), ("rpn",))
+    first, same, other = map(weights_digest, paths)
+    assert first == same != other
+    paths[0].write_bytes(b"no weights")
+    with pytest.raises(InputError, match="step1.npz: does not hold the weights of a step .*; restore it from a backup"):
+        weights_digest(paths[0])
+
+
+def test_a_finished_step_whose_start_changed_is_refused(make_model, tmp_path):
+    names = [f"step{number}" for number in range(1, 5)]
+    for name in names[:3]:
+        save_parts(weights_path(tmp_path, name), make_model(), ("rpn",))
+    first, second, third = (weights_path(tmp_path, name) for name in names[:3])
+    write_json(tmp_path / "logs" / "step1.json", {"sources": {}})
+    write_json(tmp_path / "logs" / "step2.json", {"sources": {"step1": weights_digest(first)}})
+    check_sources(tmp_path, names)
+    save_parts(first, make_model(seed=2), ("rpn",))
+    fix = "restore step1.npz from a backup, or delete weights/step2.npz and weights/step3.npz to train them again"
+    for change in ("has changed", "is gone"):
+        with pytest.raises(InputError) as caught:
+            check_sources(tmp_path, names)
+        assert str(caught.value) == f"{second}: was trained after step1.npz, which {change} since; {fix}"
+        first.unlink(missing_ok=True)
+    second.unlink()
+    check_sources(tmp_path, names)  # step 2 is trained again
+
+
+@pytest.mark.parametrize("log", [None, "{", "[]", '{"iterations": 2}'])
+def test_a_finished_step_of_an_older_version_is_taken_as_it_is(make_model, tmp_path, log):
+    save_parts(weights_path(tmp_path, "step2"), make_model(), ("rpn",))
+    if log is not None:
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / "step2.json").write_text(log)
+    check_sources(tmp_path, ["step1", "step2"])

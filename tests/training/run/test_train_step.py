@@ -5,10 +5,22 @@ import pytest
 
 from keras_frcnn.data.example import Dataset, Example
 from keras_frcnn.data.stream.order import training_order
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import read_json
 from training.alternate import parse_arguments
+from training.engine.progress import RunProgress
 from training.four_steps import FOUR_STEPS
+from training.run.folder import save_parts, source_digests, weights_path
 from training.run.start import Run
-from training.run.train_step import divide, schedule_of, used_pictures
+from training.run.train_step import (
+    BEGUN_FILE,
+    _store,
+    bind_to_begin,
+    divide,
+    schedule_of,
+    train_step,
+    used_pictures,
+)
 
 STEP = FOUR_STEPS[1]._replace(iterations=101, images=2, learning_rate=0.001)
 
@@ -52,3 +64,63 @@ def test_proposals_are_needed_for_the_pictures_that_a_step_uses():
     assert used_pictures(step, run) == list(dict.fromkeys(order[:10]))
     assert used_pictures(step, run, growth=3.0) == list(dict.fromkeys(order))
     assert used_pictures(step._replace(iterations=50), run) is None  # every picture and its mirror image
+
+
+FROM = {"step1": "a digest"}
+
+
+def test_a_step_that_has_begun_keeps_its_mini_batches_per_iteration(tmp_path):
+    bind_to_begin(tmp_path, 4, FROM)
+    bind_to_begin(tmp_path, 2, FROM)  # no iteration is in a checkpoint yet
+    (tmp_path / "ckpt-3.index").touch()
+    bind_to_begin(tmp_path, 2, FROM)
+    with pytest.raises(InputError) as caught:
+        bind_to_begin(tmp_path, 4, FROM)
+    assert str(caught.value) == (
+        f"{tmp_path}/{BEGUN_FILE}: this step has begun with 2 mini-batches per iteration, now there would be 4; give "
+        f"it as many replicas (GPUs and machines) as before, or delete {tmp_path} to restart this step"
+    )
+    assert read_json(tmp_path / BEGUN_FILE) == {"mini_batches": 2, "sources": FROM}
+    (tmp_path / BEGUN_FILE).write_text("{")
+    with pytest.raises(InputError, match=f"^{tmp_path}/{BEGUN_FILE}: cannot be read .*; delete {tmp_path} to restart"):
+        bind_to_begin(tmp_path, 2, FROM)
+
+
+def test_a_step_that_has_begun_keeps_the_weights_that_it_started_from(tmp_path):
+    bind_to_begin(tmp_path, 2, FROM)
+    (tmp_path / "ckpt-3.index").touch()
+    with pytest.raises(InputError, match="the weights of step1 have changed since this step has begun; restore them"):
+        bind_to_begin(tmp_path, 2, {"step1": "another digest"})
+
+
+def test_a_step_on_other_devices_is_refused_before_it_begins(model, tmp_path):
+    folder = tmp_path / "checkpoints" / "step2"
+    save_parts(weights_path(tmp_path, "step1"), model, ("rpn",))
+    bind_to_begin(folder, 3, source_digests(tmp_path, ["step1"]))
+    (folder / "ckpt-3.index").touch()
+    with pytest.raises(InputError, match="has begun with 3 mini-batches per iteration, now there would be 1"):
+        train_step(Run(tmp_path, options_of(), model.config, None, None), model, STEP, RunProgress(1))
+
+
+def test_a_step_that_an_older_version_began_resumes(tmp_path):
+    (tmp_path / "ckpt-3.index").touch()
+    bind_to_begin(tmp_path, 4, FROM)
+    assert read_json(tmp_path / BEGUN_FILE) == {"mini_batches": 4, "sources": FROM}
+
+
+def test_a_new_result_of_a_step_replaces_what_was_made_of_the_old_one(model, tmp_path):
+    others = ["proposals/step1/train/a", "detections/step4/a", "evaluation/step1.rpn.json", "evaluation/pictures/a.png"]
+    stale = ["detections/step2/a", "evaluation/step2.detector.json", "model.keras", "report.html"]
+    for name in others + stale:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    save_parts(weights_path(tmp_path, "step1"), model, ("rpn",))
+    run = Run(tmp_path, options_of(), model.config, None, None)
+    _store(run, model, STEP, divide(STEP, run.options, 1), 60.0, None)
+    assert all((tmp_path / name).is_file() for name in others) and weights_path(tmp_path, "step2").is_file()
+    assert not any((tmp_path / name).exists() for name in (*stale, "detections/step2"))
+    summary = read_json(tmp_path / "logs" / "step2.json")
+    assert summary == {
+        "sources": source_digests(tmp_path, ["step1"]),
+        "iterations": 101, "images": 202, "minutes": 1.0,
+    }  # fmt: skip

@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 from keras_frcnn.data.example import Dataset
+from keras_frcnn.facts.errors import InputError
+from keras_frcnn.facts.files import write_json
 from training.alternate import main as alternate
 from training.alternate import parse_arguments
 from training.engine.progress import RunProgress
@@ -13,7 +15,7 @@ from training.four_steps import FOUR_STEPS, JOINT_TRAINING, TOGETHER
 from training.reporting.summary import TrainingResult
 from training.run import training
 from training.run.folder import save_parts, weights_path
-from training.run.start import Run
+from training.run.start import Run, read_data
 from training.run.training import check_shared_backbone, run_steps
 
 
@@ -110,6 +112,15 @@ def test_a_step_that_is_done_is_not_trained_again(model, tmp_path, calls, monkey
     assert skipped == [80000, 40000]
 
 
+def test_a_later_step_does_not_outlive_a_change_of_an_earlier_one(model, tmp_path, calls):
+    for step in FOUR_STEPS[:2]:
+        save_parts(weights_path(tmp_path, step.name), model, step.trains)
+    write_json(tmp_path / "logs" / "step2.json", {"sources": {"step1": "of other weights"}})
+    with pytest.raises(InputError, match=r"step2\.npz: was trained after step1\.npz, which has changed since; restore"):
+        run_steps(make_run(tmp_path, model), model, None, FOUR_STEPS)
+    assert calls == []
+
+
 def test_a_fifth_step_needs_a_row_alone(model, tmp_path, calls):
     fifth = FOUR_STEPS[2]._replace(name="step5", title="step 5 RPN", rpn_from="step3", head_from="step4")
     run_steps(make_run(tmp_path, model), model, None, (*FOUR_STEPS, fifth))
@@ -133,13 +144,13 @@ def test_the_last_steps_run_together(model, tmp_path, calls):
 
 @pytest.fixture
 def stopped(voc_tree, tmp_path, monkeypatch, capsys):
-    """Run the four steps, which stop with an error at once; returns the exit status and the error line."""
+    """Run the four steps, which stop with an error in one function; returns the exit status and the error line."""
 
-    def run(error):
+    def run(error, place="run_steps"):
         def stop(*_):
             raise error
 
-        monkeypatch.setattr(training, "run_steps", stop)
+        monkeypatch.setattr(training, place, stop)
         options = "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --weights none --quiet".split()
         with pytest.raises(SystemExit) as end:
             alternate(["--data", f"voc:{voc_tree}", "--run", str(tmp_path / "run"), *options])
@@ -188,6 +199,31 @@ def test_what_stops_a_run_is_one_line(stopped, tmp_path, error, status, line):
     if isinstance(error, tf.errors.OpError):
         error = type(error)(None, None, error.message.replace("{run}", str(tmp_path / "run")))
     assert stopped(error) == (status, line.replace("{run}", str(tmp_path / "run")))
+
+
+@pytest.mark.parametrize("place", ["connect_machines", "open_session", "_model_of"])
+def test_a_worker_that_is_lost_before_the_steps_is_one_line(stopped, place):
+    status, line = stopped(tf.errors.UnavailableError(None, None, "Connection reset by peer"), place)
+    assert status == 75 and line.startswith("error: lost another worker (UnavailableError); start all workers again")
+
+
+def test_only_the_chief_shows_how_pictures_are_read(stopped, monkeypatch):
+    shown = []
+
+    def read(options, show):
+        shown.append(show)
+        return read_data(options, show)
+
+    def check(options, steps, data, show):
+        shown.append(show)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(training, "read_data", read)
+    monkeypatch.setattr(training, "check_pictures", check)
+    monkeypatch.setattr(training, "is_chief", lambda: False)
+    with pytest.raises(ZeroDivisionError):
+        stopped(None)
+    assert shown == [False, False]
 
 
 def test_an_error_of_the_code_keeps_its_traceback(stopped):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from keras_frcnn.data.doctor.checks.decoding import PictureFacts, read_pictures
 from keras_frcnn.facts.errors import InputError, first_names
 from training.engine.distribution import progress_bar
+from training.engine.interruption import stop_if_asked
 from training.four_steps import Step
 from training.run.options.declared import TrainingOptions
 from training.run.start import RunData
@@ -16,10 +17,11 @@ from training.run.start import RunData
 CHEAP_SHARE = 0.05
 
 
-def check_pictures(options: TrainingOptions, steps: Sequence[Step], data: RunData) -> None:
+def check_pictures(options: TrainingOptions, steps: Sequence[Step], data: RunData, show: bool = True) -> None:
     """Decode every picture with --check-data, or if that is cheap and the run is new.
 
-    Raises InputError, which names the first files, if a picture cannot be decoded.
+    `show`: whether to show a progress bar.  Raises InputError, which names the first files, if a picture cannot be
+    decoded, and KeyboardInterrupt.
     """
     examples = (*data.train_set.examples, *data.val_set.examples)
     paths = list(dict.fromkeys(example.image_path for example in examples))
@@ -29,8 +31,9 @@ def check_pictures(options: TrainingOptions, steps: Sequence[Step], data: RunDat
         return
 
     def shown(pictures: Iterable[PictureFacts], count: int) -> Iterable[PictureFacts]:
-        with progress_bar(desc="checking pictures", total=count, leave=False) as bar:
+        with progress_bar(show, desc="checking pictures", total=count, leave=False) as bar:
             for facts in pictures:
+                stop_if_asked()
                 bar.update()
                 yield facts
 

@@ -146,9 +146,7 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(
-    CacheOptions, SolverOptions, ValidationOptions, PlanOptions, RunOptions, AugmentationOptions, DataOptions
-):
+class TrainingOptions(SolverOptions, ValidationOptions, PlanOptions, RunOptions, AugmentationOptions, DataOptions):
     """What both ways of training share."""
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)
@@ -202,8 +200,13 @@ class JointSchedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlternationOptions(AlternationSchedule, TrainingOptions):
+class AlternationOptions(AlternationSchedule, CacheOptions, TrainingOptions):
     """All options of `training.alternate`."""
+
+    @property
+    def stores_features(self) -> bool:
+        """Whether features are stored.  With augmentation none are: each picture is seen only once in the same form."""
+        return self.feature_cache_gib > 0 and self.augment == "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +228,7 @@ def reference() -> str:
     parts = (
         reference_markdown(TrainingOptions, "Options of both training commands", SECTION),
         reference_markdown(AlternationSchedule, "Options of training.alternate", SECTION),
+        reference_markdown(CacheOptions, "Stored features of training.alternate", SECTION),
         reference_markdown(JointSchedule, "Options of training.joint", SECTION),
         f"`training.joint` has other defaults for {own_defaults}.\n",
     )

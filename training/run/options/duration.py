@@ -16,13 +16,11 @@ def seconds_of(text: str, where: str) -> float:
     found = _DURATION.fullmatch(text.strip())
     if found is None or float(found[1]) == 0:
         raise SettingError(where, "be a duration greater than 0 such as 90s, 45m, 1.5h or 2d", text)
-    return float(found[1]) * _SECONDS[found[2]]
+    return round(float(found[1]) * _SECONDS[found[2]], 6)  # 1.1h are 3960 seconds
 
 
 def duration_text(seconds: float) -> str:
-    """A duration such as "45 s", "12 min" or "1.5 h"."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    if seconds < 99.5 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    """A duration as `seconds_of` reads it, exact to a millionth of a second: "90s", "12m" or "2h"."""
+    seconds = round(seconds, 6)
+    unit, size = next(((unit, size) for unit, size in reversed(_SECONDS.items()) if seconds % size == 0), ("s", 1.0))
+    return f"{seconds / size:.6f}".rstrip("0").rstrip(".") + unit

@@ -59,7 +59,7 @@ class EvaluationOptions(DataSpec):
         if self.model is None and self.detections is None:
             raise InputError("--model", "is required", "give --model, or --detections to score a file")
         if self.model is not None and self.detections is not None:
-            raise InputError("--detections", "given beside --model", "give one of the two")
+            raise InputError("--detections", "cannot be combined with --model", "give one of the two")
         if self.model is not None and self.exif != "auto":
             raise InputError("--exif", "has no effect on --model, which knows how pictures are turned", "remove it")
         for name in ("score_threshold", "nms_iou", "max_detections"):

@@ -14,7 +14,7 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import read_json
 from keras_frcnn.facts.options import add_options, given_options
 from keras_frcnn.facts.settings import changed, nested_default, read, settings_of
-from training.run.options.declared import SECTION, TrainingOptions
+from training.run.options.declared import SECTION, AlternationOptions, CacheOptions, TrainingOptions, ValidationOptions
 from training.run.options.duration import seconds_of
 from training.run.planning.forecast import Notes, read_notes
 
@@ -108,7 +108,9 @@ def _check_plan(request: Request) -> None:
     if options.plan == "auto" and options.budget is None:
         raise InputError("--plan auto", "needs a time", "give --budget, for example --budget 60m")
     if options.plan == "auto" and request.notes is not None:
-        raise InputError("--plan auto", "given beside a plan file", "leave out --plan, or give another --config")
+        raise InputError(
+            "--plan auto", "cannot be combined with a plan file", "leave out --plan, or give another --config"
+        )
     if options.plan == "paper" and options.budget is not None and request.notes is None:
         raise InputError("--budget", "needs a plan", "add --plan auto, or give a plan file with --config")
 
@@ -116,12 +118,13 @@ def _check_plan(request: Request) -> None:
 def _check_validation(options: TrainingOptions) -> None:
     """Raise InputError for options that need validation, without one."""
     if options.validate_every is None:
-        for option, given in (("--keep best", options.keep == "best"), ("--patience", options.patience is not None)):
-            if given:
-                raise InputError(option, "needs measurements while a step trains", "give --validate-every")
-    elif options.keep == "best" and options.average_weights is not None:
-        problem = "an average of the weights would replace the best ones"
-        raise InputError("--keep best", problem, "leave out --average-weights or --keep best")
+        needs = {
+            "--keep best": options.keep == "best",
+            "--patience": options.patience is not None,
+            "--validate-images": options.validate_images != ValidationOptions.validate_images,
+        }
+        for option in (option for option, given in needs.items() if given):
+            raise InputError(option, "needs measurements while a step trains", "give --validate-every")
 
 
 def _read_file(path: str, kind: type[TrainingOptions]) -> tuple[dict[str, Any], Notes | None]:
@@ -160,8 +163,12 @@ def to_configuration(options: TrainingOptions) -> dict[str, dict[str, Any]]:
 def changeable_fields(options: TrainingOptions) -> frozenset[str]:
     """The fields of config.json that do not change the result, so that a resumed run may have other values."""
     fields = {one.key for one in settings_of(type(options), SECTION) if one.changeable}
-    if options.validate_every is not None:
+    if options.validate_every is None:
+        fields.add("options.validate_images")  # an older version allowed any number
+    else:
         fields.discard("options.metric")  # it decides which weights are the best
-    if options.feature_cache_dtype == "float16":
+    if not isinstance(options, AlternationOptions):  # an older version stored them for joint training, too
+        fields |= {one.key for one in settings_of(CacheOptions, SECTION)}
+    elif options.feature_cache_dtype == "float16":
         fields.discard("options.feature_cache_gib")  # features that are not stored are not rounded
     return frozenset(fields)

@@ -35,6 +35,7 @@ class Machine(NamedTuple):
     costs: Costs
     memory: int  # bytes that a training may use: of the machine, or of its smallest GPU
     free_disk: int  # bytes, where the run folder is
+    replicas: int = 1  # devices that train together
 
 
 def shared(costs: Costs, replicas: int) -> Costs:

@@ -65,7 +65,7 @@ def measure_machine(config: DetectorConfig, precision: str, dataset: Dataset, fo
     costs = _measure_costs(FasterRCNN(largest, dataset.class_names, seed=0, dtype=precision), dataset)
     gc.collect()  # the model and the optimisers
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return Machine(shared(costs, replicas), _memory(), _free_disk(pathlib.Path(folder)))
+    return Machine(shared(costs, replicas), _memory(), _free_disk(pathlib.Path(folder)), replicas)
 
 
 def _measure_costs(model: FasterRCNN, dataset: Dataset) -> Costs:

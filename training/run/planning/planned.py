@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import pathlib
 import tempfile
 import time
@@ -112,7 +113,11 @@ def start_facts(start: Start) -> StartFacts:
 
 
 def _stored(request: Request, path: pathlib.Path) -> Planned:
-    """The plan of a run that is resumed.  What the user gives wins, and the run then refuses other options."""
+    """The plan of a run that is resumed: what it chose, and what the user gives now.
+
+    What the user gives wins, and what was given at the start counts only if it is given again.  The run folder then
+    refuses options that differ from those of the start.
+    """
     restore = "restore it from a backup, or give another folder with --run"
     try:
         values, notes = read_values(read_json(path), type(request.options), str(path))
@@ -125,7 +130,8 @@ def _stored(request: Request, path: pathlib.Path) -> Planned:
         raise InputError(path, f"is not JSON ({error})", restore) from error
     if notes is None:
         raise InputError(path, "has no section plan", restore)
-    options = options_from(type(request.options), values | request.values)
+    chosen = {key: value for key, value in values.items() if key in notes.reasons}
+    options = options_from(type(request.options), chosen | request.values)
     if isinstance(options, AlternationOptions):
         options = with_table(options)
     started = "this run was started with a budget of"
@@ -135,7 +141,7 @@ def _stored(request: Request, path: pathlib.Path) -> Planned:
 
 def _check_budget(options: TrainingOptions, forecast: Forecast, problem: str, fix: str) -> None:
     """Raise InputError if the options have another budget than the forecast."""
-    if options.budget is not None and seconds_of(options.budget, "--budget") != forecast.budget:
+    if options.budget is not None and not math.isclose(seconds_of(options.budget, "--budget"), forecast.budget):
         raise InputError(f"--budget {options.budget}", f"{problem} {duration_text(forecast.budget)}", fix)
 
 

@@ -11,7 +11,7 @@ from keras_frcnn.data.example import Dataset
 from keras_frcnn.facts.config import AnchorConfig, DetectorConfig
 from keras_frcnn.facts.errors import InputError
 from training.four_steps import Step
-from training.run.options.declared import TrainingOptions
+from training.run.options.declared import AlternationOptions, TrainingOptions
 from training.run.options.duration import seconds_of
 from training.run.planning.choice import Draft, Plan
 from training.run.planning.costs import Machine, kind_of
@@ -57,14 +57,17 @@ def make_plan(
       tools: the measurements.
 
     Raises:
-      InputError: the budget is too small, or iterations are given beside it.
+      InputError: the budget is too small, or iterations are given as well.
     """
     assert options.budget is not None
     if "options.iterations" in given:
-        raise InputError("--iterations", "given beside --plan auto", "leave one of them out: --budget decides")
+        raise InputError(
+            "--iterations", "cannot be combined with --plan auto", "leave one of them out: --budget decides"
+        )
     budget = seconds_of(options.budget, "--budget")
     table = data_table(train_set)
     draft = network.choose_batches(network.choose_layers(Draft(options, given), start))
+    draft = network.choose_regions(draft, make_steps(draft.options))
     draft = network.choose_alternation(draft, len(table.class_names))
     speedup = tools.bfloat16_speedup()
     draft = network.choose_precision(draft, speedup)
@@ -78,12 +81,12 @@ def make_plan(
     steps = make_steps(draft.options)
     work = Work(pixels, table.facts.pictures, val_count, stores_features=False)
     draft, work = _choose_val_images(draft, steps, work, machine, budget)
-    if any("backbone" not in step.trains for step in steps):
-        draft = solver.choose_feature_cache(draft, pixels, work.train, work.val, machine.free_disk)
-        stores = draft.options.augment == "none" and draft.options.feature_cache_gib > 0
-        work = work._replace(stores_features=stores)
-    forecast = fit_schedule(steps, machine.costs, work, budget, tools.spent())
-    draft = solver.choose_schedule(draft, forecast, steps, table.facts)
+    draft = solver.choose_feature_cache(draft, pixels, work.train, work.val, machine.free_disk)
+    if isinstance(draft.options, AlternationOptions):
+        work = work._replace(stores_features=draft.options.stores_features)
+    mini_batches = machine.replicas * draft.options.accumulate
+    forecast = fit_schedule(steps, machine.costs, work, budget, tools.spent(), mini_batches)
+    draft = solver.choose_schedule(draft, forecast, steps, table.facts, mini_batches)
     draft = solver.choose_regularisation(draft, forecast, steps, table.facts.pictures)
     return Plan(draft.options, draft.choices, table.facts, machine, forecast)
 
@@ -105,15 +108,20 @@ def _choose_images_and_anchors(
     shares = {kind_of(step.trains): SHARES[kind_of(step.trains)] for step in steps}
     longest = max(shares, key=lambda kind: shares[kind])
     of_longest = 0.85 * seconds * shares[longest] / sum(shares.values())  # the rest goes to proposals and measuring
+    of_image = of_longest / max(step.images for step in steps if kind_of(step.trains) == longest)
+    most = max(step.images for step in steps)
 
     def sized(wanted: float | None) -> Draft:
-        return images.choose_sides(draft, table, machine.costs, of_longest, longest, machine.memory, wanted)
+        return images.choose_sides(draft, table, machine.costs, of_image, longest, machine.memory, most, wanted)
 
     chosen = sized(None)
     if draft.given & {"detector.anchors.scales", "detector.anchors.ratios"}:
         return chosen
-    objects = gather_objects([train_set], chosen.options.detector.image)
-    computed = anchors.best_anchors(objects)
+    objects, rounding = (
+        gather_objects([train_set], chosen.options.detector.image),
+        draft.options.detector.anchors.shapes,
+    )
+    computed = anchors.best_anchors(objects, rounding)
     for _ in range(_ROUNDS):
         side = chosen.options.detector.image.short_side
         if anchors.covers(objects, computed):
@@ -122,7 +130,7 @@ def _choose_images_and_anchors(
         if larger.options.detector.image.short_side <= side:
             break
         chosen, objects = larger, gather_objects([train_set], larger.options.detector.image)
-        computed = anchors.best_anchors(objects)
+        computed = anchors.best_anchors(objects, rounding)
     recall = tools.anchor_recall(chosen.options.detector, chosen.options.precision)
     return anchors.choose_anchors(chosen, objects, computed, recall)
 

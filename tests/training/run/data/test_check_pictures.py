@@ -1,9 +1,12 @@
 """A damaged picture is named before training starts: always with --check-data, else where that is cheap."""
 
+import signal
+
 import pytest
 
 from keras_frcnn.facts.errors import InputError
 from training.alternate import parse_arguments
+from training.engine.interruption import deferred
 from training.four_steps import FOUR_STEPS
 from training.run.data import check_pictures as checks
 from training.run.data.check_pictures import CHEAP_SHARE, check_pictures
@@ -68,3 +71,15 @@ def test_several_damaged_pictures(options, data):
     shown = r"gone0\.jpg: .*; 5 such pictures, also gone1\.jpg, gone2\.jpg, gone3\.jpg and 1 more; replace"
     with pytest.raises(InputError, match=shown):
         check_pictures(options, steps(1000), data._replace(val_set=data.val_set._replace(examples=missing)))
+
+
+def test_the_first_signal_ends_it(options, data):
+    with pytest.raises(KeyboardInterrupt), deferred():
+        signal.raise_signal(signal.SIGTERM)
+        check_pictures(options, steps(ENOUGH), data)  # would raise the error of the damaged picture
+
+
+@pytest.mark.parametrize("show", [True, False])
+def test_its_bar_can_be_hidden(options, capsys, show):
+    check_pictures(options, steps(ENOUGH), read_data(options), show)
+    assert ("checking pictures" in capsys.readouterr().err) == show

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from keras_frcnn.data.sources.shared import split_by
+from keras_frcnn.data.sources.spec import DataSpec
 from keras_frcnn.data.sources.synthetic.drawn import write_synthetic
 from keras_frcnn.facts.errors import InputError
 from training.alternate import parse_arguments
+from training.engine.interruption import deferred
+from training.run.data.splits import divided_data
 from training.run.start import open_run, read_data
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -101,6 +105,20 @@ def test_a_picture_that_is_removed_or_added_stops_a_resumed_run(folder):
 def test_without_the_option_there_is_no_file(voc_tree, tmp_path):
     run = opened(shutil.copytree(voc_tree, tmp_path / "data"))
     assert not (run.folder / "splits.json").exists()
+
+
+@pytest.mark.parametrize("show", [True, False])
+def test_the_bar_can_be_hidden(folder, capsys, show):
+    divided_data(DataSpec(data=f"voc:{folder}", split_by="0.6/0.2/0.2"), show=show)
+    assert ("comparing pictures" in capsys.readouterr().err) == show
+
+
+def test_the_first_signal_ends_the_comparison(folder):
+    ended = []
+    with pytest.raises(KeyboardInterrupt), deferred():
+        signal.raise_signal(signal.SIGTERM)
+        ended.append(divided_data(DataSpec(data=f"voc:{folder}", split_by="0.6/0.2/0.2")))
+    assert not ended
 
 
 @pytest.mark.slow

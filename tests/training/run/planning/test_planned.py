@@ -103,8 +103,32 @@ def test_another_budget_is_refused_when_a_run_is_resumed(voc_tree, tmp_path, pla
     request = asked(voc_tree, tmp_path / "run", "--plan", "auto", "--budget", "10m")
     open_run(planned(request).options, read_data(request.options))
     assert planned(asked(voc_tree, tmp_path / "run", "--plan", "auto", "--budget", "600s")).forecast.budget == 600.0
-    with pytest.raises(InputError, match="--budget 20m: this run was started with a budget of 10 min; give the same"):
+    with pytest.raises(InputError, match="--budget 20m: this run was started with a budget of 10m; give the same"):
         planned(asked(voc_tree, tmp_path / "run", "--plan", "auto", "--budget", "20m"))
+
+
+def test_a_budget_is_printed_as_it_can_be_given(voc_tree, tmp_path, plans):
+    words = ("--plan", "auto", "--budget")
+    request = asked(voc_tree, tmp_path / "run", *words, "1.7h")
+    open_run(planned(request).options, read_data(request.options))
+    with pytest.raises(InputError, match="--budget 1.6h: this run was started with a budget of 102m; give the same"):
+        planned(asked(voc_tree, tmp_path / "run", *words, "1.6h"))
+    assert planned(asked(voc_tree, tmp_path / "run", *words, "102m")) == planned(request)
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [(("--deterministic",), "options.deterministic"), (("--train", "train+val"), "options.train"),
+     (("--momentum", "0.5"), "options.momentum")],
+)  # fmt: skip
+def test_an_option_of_the_start_must_be_given_again(voc_tree, tmp_path, plans, words, field):
+    plan = ("--plan", "auto", "--budget", "10m")
+    request = asked(voc_tree, tmp_path / "run", *plan, *words)
+    open_run(planned(request).options, read_data(request.options))
+    open_run(planned(request).options, read_data(request.options))  # with the same options, it resumes
+    without = asked(voc_tree, tmp_path / "run", *plan)
+    with pytest.raises(InputError, match=f"config.json, field {field}: this run was started with"):
+        open_run(planned(without).options, read_data(without.options))
 
 
 def test_a_run_with_a_budget_does_not_resume_without_it(voc_tree, tmp_path, plans):
@@ -163,9 +187,7 @@ def test_a_plan_file_in_the_run_folder_keeps_all_that_it_holds(voc_tree, tmp_pat
 
 
 def test_another_budget_than_that_of_the_plan_file_is_refused(voc_tree, tmp_path, plan_file):
-    with pytest.raises(
-        InputError, match="--budget 5m: this plan was made for a budget of 10 min; leave it out, or make"
-    ):
+    with pytest.raises(InputError, match="--budget 5m: this plan was made for a budget of 10m; leave it out, or make"):
         planned(asked(voc_tree, tmp_path / "run", "--config", str(plan_file), "--budget", "5m"))
     assert planned(asked(voc_tree, tmp_path / "run", "--config", str(plan_file), "--budget", "600s")).forecast
 

@@ -50,15 +50,15 @@ def covers(objects: Objects, anchors: AnchorConfig | None) -> bool:
     return anchors is None or anchor_coverage(objects, anchors).shares[0] >= GOAL
 
 
-def best_anchors(objects: Objects) -> AnchorConfig | None:
+def best_anchors(objects: Objects, rounding: str) -> AnchorConfig | None:
     """Few anchors that cover the objects well, or more of them if few do not reach the goal.
 
-    None if there are too few objects.
+    `rounding` is their `AnchorConfig.shapes`.  None if there are too few objects.
     """
-    few = suggest_anchors(objects)
+    few = suggest_anchors(objects, rounding=rounding)
     if few is None or covers(objects, few):
         return few
-    many = suggest_anchors(objects, shapes=MANY_SHAPES)
+    many = suggest_anchors(objects, shapes=MANY_SHAPES, rounding=rounding)
     assert many is not None
     return max((few, many), key=lambda anchors: anchor_coverage(objects, anchors).shares[0])
 

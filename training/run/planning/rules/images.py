@@ -50,7 +50,14 @@ def long_side(short: float, aspect: float) -> int:
 
 
 def choose_sides(
-    draft: Draft, table: DataTable, costs: Costs, seconds: float, kind: str, memory: int, wanted: float | None = None
+    draft: Draft,
+    table: DataTable,
+    costs: Costs,
+    seconds: float,
+    kind: str,
+    memory: int,
+    images: int,
+    wanted: float | None = None,
 ) -> Draft:
     """Choose the short and the long side.
 
@@ -58,9 +65,10 @@ def choose_sides(
       draft: the plan so far.
       table: the training data.
       costs: of this machine.
-      seconds: for the iterations of the longest step, which trains the parts of `kind`.
+      seconds: for the iterations of the longest step, which trains the parts of `kind`, divided by the images of one.
       kind: see `costs.kind_of`.
       memory: bytes of the machine.
+      images: in the largest mini-batch of a step.
       wanted: a short side that is wanted instead of that of `short_side_for_objects`.
     """
     facts = table.facts
@@ -80,7 +88,7 @@ def choose_sides(
         long = long_side(side, facts.aspect)
         pixels = mean_pixels(table, side, long)
         possible = seconds / costs.iterations[kind].seconds(pixels)
-        if not _fits(draft, table, side, long, memory):
+        if not _fits(draft, table, side, long, memory, images):
             reason = "the largest size that fits into the memory"
         elif wanted is None and possible < needed:
             reason = f"the largest size with {needed} iterations of the longest step in the time"
@@ -100,7 +108,7 @@ def fewest_iterations(pictures: int) -> int:
     return min(5000, max(700, 4 * pictures))
 
 
-def _fits(draft: Draft, table: DataTable, short: float, long: float, memory: int) -> bool:
+def _fits(draft: Draft, table: DataTable, short: float, long: float, memory: int, images: int) -> bool:
     largest = float((table.picture_sizes.prod(axis=1) * resize_factors(table, short, long) ** 2).max())
-    needed = memory_bytes(draft.options.detector, largest, 1, table.facts.most_objects)
+    needed = memory_bytes(draft.options.detector, largest, images, table.facts.most_objects)
     return needed <= MEMORY_SHARE * memory

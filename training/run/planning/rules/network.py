@@ -1,14 +1,16 @@
 """The network itself: precision, the layers of the head, and where everything starts."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras_frcnn.facts.config import AnchorConfig
+from training.four_steps import Step
 from training.run.options.declared import AlternationOptions
 from training.run.planning.choice import Draft
 
 WORTHWHILE_SPEEDUP = 1.2  # of bfloat16
 NEW_UNITS = 1024  # of fc6 and fc7 that the weights file lacks: they learn from scratch, and 4096 cost more time
-
+PAPER_REGIONS = 128  # in a mini-batch of a detector
 
 # Up to this number, step 2 starts from the convolutions of step 1.  With the 3 classes of BCCD, that raised mAP by
 # 0.02; with the 20 of VOC it lowered mAP from 0.34 to 0.19.  Nothing between was measured.
@@ -45,11 +47,19 @@ def choose_layers(draft: Draft, start: StartFacts) -> Draft:
 
 
 def choose_batches(draft: Draft) -> Draft:
-    """Mini-batches of one picture, with all the regions that the paper takes from two."""
+    """Mini-batches of one picture."""
     reason = "with one picture in a mini-batch, the weights change more often in the same time"
-    if isinstance(draft.options, AlternationOptions):
-        draft = draft.choose("options.head_images", (1,), reason)
-    return draft.choose("detector.head.batch_size", 128, "the paper's number in a mini-batch, now from one picture")
+    return draft.choose("options.head_images", (1,), reason) if isinstance(draft.options, AlternationOptions) else draft
+
+
+def choose_regions(draft: Draft, steps: Sequence[Step]) -> Draft:
+    """In a mini-batch, all the regions that the paper takes from two pictures, and not more."""
+    images = max(step.images for step in steps if "head" in step.trains)
+    regions = max(1, PAPER_REGIONS // images)
+    reason = "the paper's number in a mini-batch, now from one picture"
+    if images > 1:
+        reason = f"{regions * images} in a mini-batch of {images} pictures; the paper has {PAPER_REGIONS}"
+    return draft.choose("detector.head.batch_size", regions, reason)
 
 
 def choose_alternation(draft: Draft, classes: int) -> Draft:

@@ -20,7 +20,7 @@ SHARES = {
     "rpn+head": 0.25,
     "backbone+rpn+head": 1.0,
 }
-FEWEST_ITERATIONS = 50  # of a step that trains the backbone; with fewer, the budget is refused as too small
+FEWEST_UPDATES = 50  # of the weights in a step that trains the backbone; with fewer, the budget is refused as too small
 
 _BUILDING = 5.0  # seconds to build the model, before the first step
 _STEP = 6.0  # seconds of a step for checkpoints and for the pictures in TensorBoard
@@ -37,7 +37,9 @@ class Work(NamedTuple):
     stores_features: bool
 
 
-def fit_schedule(steps: Sequence[Step], costs: Costs, work: Work, budget: float, spent: float) -> Forecast:
+def fit_schedule(
+    steps: Sequence[Step], costs: Costs, work: Work, budget: float, spent: float, mini_batches: int = 1
+) -> Forecast:
     """The forecast of a run that takes the whole budget.
 
     Args:
@@ -46,6 +48,7 @@ def fit_schedule(steps: Sequence[Step], costs: Costs, work: Work, budget: float,
       work: the data.
       budget: seconds in all.
       spent: seconds of it until the first step, planning included.
+      mini_batches: that an update of the weights takes, those of all replicas.
 
     Raises:
       InputError: the budget is too small.
@@ -60,23 +63,25 @@ def fit_schedule(steps: Sequence[Step], costs: Costs, work: Work, budget: float,
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if with_training_time(middle).seconds <= budget else (low, middle)
-    forecast = with_training_time(low)
+    forecast, fewest = with_training_time(low), FEWEST_UPDATES * mini_batches
     short = [
         step.name
         for step, planned in zip(steps, forecast.steps, strict=True)
-        if "backbone" in step.trains and planned.iterations < FEWEST_ITERATIONS
+        if "backbone" in step.trains and planned.iterations < fewest
     ]
     if short or forecast.seconds > budget * 1.01:
-        least = _least_budget(steps, shares, costs, work, spent)
-        problem = f"{duration_text(budget)} are too short for this data on this machine"
+        least = 60 * math.ceil(_least_budget(steps, shares, costs, work, spent, fewest) / 60)
+        problem = f"a budget of {duration_text(budget)} is too short for this data on this machine"
         raise InputError("--budget", problem, f"give at least {duration_text(least)}")
     return forecast
 
 
-def _least_budget(steps: Sequence[Step], shares: Sequence[float], costs: Costs, work: Work, spent: float) -> float:
-    """The seconds of the shortest run in which every step that trains the backbone has `FEWEST_ITERATIONS`."""
+def _least_budget(
+    steps: Sequence[Step], shares: Sequence[float], costs: Costs, work: Work, spent: float, fewest: int
+) -> float:
+    """The seconds of the shortest run in which every step that trains the backbone has `fewest` iterations."""
     training = max(
-        FEWEST_ITERATIONS * _iteration_seconds(step, costs, work) * sum(shares) / share
+        fewest * _iteration_seconds(step, costs, work) * sum(shares) / share
         for step, share in zip(steps, shares, strict=True)
         if "backbone" in step.trains
     )

@@ -1,5 +1,6 @@
 """The solver: learning rates, and the options that suit a schedule of an hour instead of days."""
 
+import math
 from collections.abc import Sequence
 
 from keras_frcnn.network.backbone import BLOCKS, STRIDE
@@ -17,10 +18,10 @@ PAPER_RATE, PAPER_OBJECTS = 0.001, 5.0
 DETECTOR_RATES = (0.0005, 0.002)  # the lowest and the highest rate
 RPN_RATE = 0.002  # for an RPN alone; its 256 anchors differ more than the regions of few objects do
 CLIP_NORM = 20.0
-WARMUP = 200
+WARMUP = 200  # weight updates
 FEW_PASSES = 10  # over the training pictures; dropout and augmentation pay only with more
 
-_FEATURE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
+_FEATURE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2, "float16": 2}
 _DISK_SHARE = 0.5  # of the free disk that stored features may take
 
 
@@ -31,8 +32,10 @@ def detector_rate(objects: float) -> float:
     return float(f"{min(highest, max(lowest, rate)):.1g}")
 
 
-def choose_schedule(draft: Draft, forecast: Forecast, steps: Sequence[Step], facts: DataFacts) -> Draft:
-    """The iterations of the steps, and the learning rates."""
+def choose_schedule(
+    draft: Draft, forecast: Forecast, steps: Sequence[Step], facts: DataFacts, mini_batches: int
+) -> Draft:
+    """The iterations of the steps, and the learning rates; an update of the weights takes so many mini-batches."""
     iterations = tuple(step.iterations for step in forecast.steps)
     seconds = ", ".join(f"{step.seconds_per_iteration:.2g}" for step in forecast.steps)
     reason = f"an iteration takes {seconds} seconds here"
@@ -42,7 +45,7 @@ def choose_schedule(draft: Draft, forecast: Forecast, steps: Sequence[Step], fac
     rates = tuple(detector_rate(objects * step.images) if "head" in step.trains else RPN_RATE for step in steps)
     reason = f"a picture has {objects:.1f} objects; fewer need a lower rate where a detector trains"
     draft = draft.choose("options.learning_rate", rates if alternates else rates[0], reason)
-    warmup = min(WARMUP, min(iterations) // 5)
+    warmup = min(WARMUP, min(iterations) // mini_batches // 5)
     draft = draft.choose("options.warmup", warmup, "new layers have large gradients at first")
     return draft.choose("options.clip_norm", CLIP_NORM, "a single mini-batch cannot destroy the weights")
 
@@ -60,7 +63,7 @@ def choose_regularisation(draft: Draft, forecast: Forecast, steps: Sequence[Step
 
 
 def choose_feature_cache(draft: Draft, pixels: float, train: int, val: int, free_disk: int) -> Draft:
-    """Room for the features of all pictures, as far as the disk has it.
+    """Room for the features of all pictures, as far as the disk has it.  Joint training stores none.
 
     Args:
       draft: the plan so far.
@@ -69,7 +72,13 @@ def choose_feature_cache(draft: Draft, pixels: float, train: int, val: int, free
       val: pictures to measure on.
       free_disk: bytes.
     """
-    needed = (2 * train + val) * pixels / STRIDE**2 * BLOCKS[-1][0] * _FEATURE_BYTES[draft.options.precision]
-    room = min(1.1 * needed, _DISK_SHARE * free_disk)
-    reason = f"the features of all pictures take {needed / 2**30:.2g} GiB"
-    return draft.choose("options.feature_cache_gib", round(max(0.1, room / 2**30), 1), reason)
+    if not isinstance(draft.options, AlternationOptions):
+        return draft
+    each = _FEATURE_BYTES[draft.options.feature_cache_dtype or draft.options.precision]
+    needed = (2 * train + val) * pixels / STRIDE**2 * BLOCKS[-1][0] * each / 2**30
+    # In tenths: as many as all features need, and no more than the disk has.
+    wanted, most = math.ceil(11 * needed), math.floor(10 * _DISK_SHARE * free_disk / 2**30)
+    reason = f"the features of all pictures take {needed:.2g} GiB"
+    if wanted > most:
+        reason += f", more than half of the free disk ({free_disk / 2**30:.2g} GiB)"
+    return draft.choose("options.feature_cache_gib", min(wanted, most) / 10, reason)
