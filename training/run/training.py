@@ -98,11 +98,11 @@ def _train_from(request: Request, make_steps: Callable[[Any], Sequence[Step]], p
     if machines is not None and request.options.budget is not None:
         fix = "make a plan with python -m training.plan on one machine, and give its file without the budget"
         raise InputError("--budget", "does not work on several machines, whose clocks differ", fix)
-    local = local_strategy()  # one for all: a second one would reuse the keys of the first one's collective operations
-    with (machines or local).scope():
+    with contextlib.nullcontext() if machines is None else machines.scope():
         chief = is_chief()
     # Outside of the strategy's scope: creating variables inside waits for the other machines.
     data = read_data(request.options, chief)
+    local = local_strategy()  # one for all: a second one would reuse the keys of the first one's collective operations
     with local.scope(), naming_undecodable(data.train_set), terminal_messages():
         planned = plan(request, make_steps, data, start, lambda: time.monotonic() - begun)
     options, data = planned.options, with_val_images(data, planned.options.val_images)
