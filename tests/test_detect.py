@@ -215,6 +215,17 @@ def test_outputs_go_beside_the_pictures_without_a_folder(detect, saved, photos, 
     assert pictures == [str(folder / "a.detections.png"), str(folder / "more" / "a.detections.png")]
 
 
+def test_a_picture_with_a_long_name_is_drawn_and_one_with_too_many_pixels_is_listed(detect, saved, tmp_path, capsys):
+    small, large = tmp_path / f"{'n' * 245}.png", tmp_path / "large.png"
+    Image.new("RGB", (60, 40)).save(small)
+    Image.new("RGB", (60, 41)).save(large)
+    assert detect("--model", saved, small, large, "--out", tmp_path / "out", "--max-pixels", 2400) == 1
+    printed, errors = capsys.readouterr()
+    drawn = Path(json.loads(printed.splitlines()[0])["picture"])
+    assert drawn.is_file() and drawn.name.endswith(".detections.png") and drawn.name.startswith("n" * 100)
+    assert f"{large}: 41 x 60 pixels are over the limit of 2400 in all" in errors
+
+
 @pytest.mark.parametrize("size", [(1, 1), (400, 4), (3, 500)])
 def test_pictures_of_any_shape(detect, saved, tmp_path, capsys, size):
     path = tmp_path / "odd.png"
@@ -241,6 +252,11 @@ def test_pictures_of_any_shape(detect, saved, tmp_path, capsys, size):
         (["https://x.org/a.jpg", "--out", "o"], "https://x.org/a.jpg: is on the network; allow it with"),
         (["-", "--list", "-", "--out", "o"], "--list -: standard input is a picture, too; save the list in a file"),
         (["{photos}/a.jpg", "--batch-size", "0"], "--batch-size: 0 is not a whole number of at least 1"),
+        (["{photos}/a.jpg", "--every", "0"], "--every: 0 is not a whole number of at least 1"),
+        (
+            ["{photos}/a.jpg", "--max-pixels", str(2**31)],
+            "--max-pixels: 2147483648 is over the limit of 2147483647",
+        ),
         (["{photos}/a.jpg", "--model", "{photos}/text.jpg"], "{photos}/text.jpg: not a .keras file"),
         (["{photos}/a.jpg", "--model", "{photos}/gone"], "{photos}/gone: no such model file"),
         (["{photos}/a.jpg", "--out", "{photos}/text.jpg"], "{photos}/text.jpg: cannot be written"),

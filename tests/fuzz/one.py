@@ -41,6 +41,9 @@ def main() -> None:
 
     for content in target.seeds:  # before libFuzzer measures: what is imported and traced at the first use
         one_input(content)
+    if target.readable:
+        path.write_bytes(target.wrap(target.seeds[0]))
+        read(path)
     atheris.Setup([sys.argv[0], *flags, str(corpus)], one_input)
     atheris.Fuzz()
 

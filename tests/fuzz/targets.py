@@ -43,6 +43,7 @@ class Target(NamedTuple):
     seeds: tuple[bytes, ...]  # contents to begin with
     prepare: Callable[[pathlib.Path], Read]  # fills the folder of the target; returns what reads the file
     wrap: Callable[[bytes], bytes] = bytes  # from what the fuzzer makes to the content of the file
+    readable: bool = True  # whether the first seed can be read; a whole file of weights would be too large
 
 
 def picture(kind: str, mode: str = "RGB", **options: Any) -> bytes:
@@ -82,6 +83,7 @@ def yolo(folder: pathlib.Path) -> Read:
     for part in ("images", "labels"):
         (folder / part / "train").mkdir(parents=True)
     (folder / "images" / "train" / "a.png").write_bytes(PNG)
+    (folder / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.4 0.4\n")
     if not (folder / "data.yaml").exists():
         (folder / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\n")
     return lambda path: load_dataset(DataSpec(data=f"yolo:{folder}/data.yaml"), "train")
@@ -213,7 +215,7 @@ XML = (
 )
 YAMLS = (b"train: images/train\nnames: [cat, dog]\n", b"path: .\ntrain: [a]\nnames: {0: a}\nnc: 1\n")
 CONFIGURATION = {"options": {"iterations": [2, 2, 2, 2], "seed": 0}, "detector": {"rpn": {"nms_iou": 0.7}}}
-RESULTS = [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 3], "score": 0.5}]
+RESULTS = [{"image_id": "a", "category_id": 1, "bbox": [1, 1, 4, 3], "score": 0.5}]
 
 
 def reads(function: Callable[[str], Any]) -> Callable[[pathlib.Path], Read]:
@@ -247,8 +249,10 @@ def make_targets() -> dict[str, Target]:
         "configuration": Target("config.json", (json.dumps(CONFIGURATION).encode(),), reads(_request)),
         "COCO results": Target("results.json", (json.dumps(RESULTS).encode(),), reads(_results)),
         "answers": Target("answer", (answer(), answer(image_errors="damaged", num_detections=0)), lambda _: answers),
-        ".npz weights": Target("weights.npz", (npy(),), reads(load_pretrained), as_npz),
-        ".h5 weights": Target("weights.h5", (hdf5(),), reads(load_pretrained)),
-        ".keras file": Target("model.keras", (model,), reads(load_model), as_keras),
-        "run to start from": Target("model.keras", (model,), lambda folder: lambda _: read_detector(folder), as_keras),
+        ".npz weights": Target("weights.npz", (npy(),), reads(load_pretrained), as_npz, False),
+        ".h5 weights": Target("weights.h5", (hdf5(),), reads(load_pretrained), readable=False),
+        ".keras file": Target("model.keras", (model,), reads(load_model), as_keras, False),
+        "run to start from": Target(
+            "model.keras", (model,), lambda folder: lambda _: read_detector(folder), as_keras, False
+        ),
     }

@@ -9,9 +9,8 @@ start.json           a digest of the starting weights
 splits.json          with --split-by: the image ids of each split
 weights/stepN.npz    the parts that step N trained, written at the end of the step
 weights/stepN.*.npz  with validations: stepN.best.npz, or with --keep best stepN.last.npz, where they are other weights
-checkpoints/stepN/   of the step in training: its last states, and begun.json with the mini-batches of an iteration and
-                     what it started from; with validations also validation.json, their scores, and best-I.npz, the
-                     best weights, after I iterations
+checkpoints/stepN/   the last states of the step in training, and begun.json: mini-batches per iteration, and sources
+checkpoints/stepN/*  with validations: validation.json, the scores, and best-I.npz, the best weights, of iteration I
 features/            backbone features of steps 3 and 4, deleted at the end of the run
 proposals/stepN/     stored proposals of the RPN of step N, one file for each image
 detections/stepN/    detections of the detector of step N, one file for each image

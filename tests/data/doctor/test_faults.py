@@ -215,7 +215,9 @@ def test_the_exit_status_of_clean_and_of_bad_input(clean_tree, tmp_path, capsys)
     with pytest.raises(SystemExit) as ended:
         main([f"voc:{clean_tree}", "--split", "train", "--quiet"])
     assert ended.value.code == 0 and "0 errors, 0 warnings" in capsys.readouterr().out
-    for bad in ([f"voc:{tmp_path}/none", "--split", "train"], ["synthetic", "--jobs", "0"], ["no:such"]):
+    (tmp_path / "file").write_text("")
+    outputs = [["synthetic", name, f"{tmp_path}/file/new"] for name in ("--out", "--json")]
+    for bad in ([f"voc:{tmp_path}/none", "--split", "train"], ["synthetic", "--jobs", "0"], ["no:such"], *outputs):
         with pytest.raises(SystemExit) as ended:
             main(bad)
         assert ended.value.code == 2

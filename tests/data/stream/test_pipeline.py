@@ -269,6 +269,17 @@ def test_the_error_of_an_undecodable_picture_names_its_file(tmp_path):
         list(evaluation_batches(dataset, CONFIG))
 
 
+def test_the_error_of_a_picture_that_is_gone_names_it(tmp_path):
+    gone = write_picture(tmp_path / "gone.jpg")
+    dataset = make_dataset(make_example(write_picture(tmp_path / "good.jpg")), make_example(gone))
+    gone.unlink()
+    with (
+        pytest.raises(InputError, match=rf"^{gone}: no such file; restore it, or remove its annotation$"),
+        naming_undecodable(dataset),
+    ):
+        list(evaluation_batches(dataset, CONFIG))
+
+
 def test_other_errors_of_the_graph_are_not_changed(tmp_path):
     dataset = make_dataset(make_example(write_picture(tmp_path / "good.jpg")))
     with pytest.raises(tf.errors.InvalidArgumentError), naming_undecodable(dataset):

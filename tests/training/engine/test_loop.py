@@ -112,11 +112,11 @@ def test_the_solver_is_momentum_with_decay_of_kernels_alone(make_model, good):
 
 @pytest.mark.slow
 def test_biases_learn_at_their_own_rate(make_model, good):
-    """Two iterations with momentum at a rate of 2: biases move as at twice the learning rate, kernels as before."""
-    plain, double, faster = make_model(), make_model(), make_model()
+    """An iteration at a rate of 2 for biases: they move twice as far, and kernels as before."""
+    plain, double = make_model(), make_model()
+    start = values(plain)
     trainer_of(plain, head_losses, ("head",), stream(good)).train(1)
     trainer_of(double, head_losses, ("head",), stream(good), bias_rate=2.0).train(1)
-    start = values(faster)
     for path, value in values(double).items():
         if "head/" in path:
             moved = values(plain)[path] - start[path]

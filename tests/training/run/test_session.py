@@ -51,6 +51,21 @@ def test_the_doctor_is_heard_at_the_start(voc_tree, tmp_path, capsys):
     assert f"all checks of the data: python -m keras_frcnn.data.validate voc:{voc_tree}\n" in shown
 
 
+def test_confusing_class_names_are_warnings_at_the_start(voc_tree, tmp_path, capsys):
+    options = options_of(voc_tree, tmp_path / "run")
+    data = read_data(options)
+    names = ("cat", "Cat", "background", *data.train_set.class_names[3:])
+    renamed = {
+        "train_set": data.train_set._replace(class_names=names),
+        "val_set": data.val_set._replace(class_names=names),
+    }
+    with open_session(options, data._replace(**renamed)):
+        pass
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert any("Cat" in line and "cat" in line for line in warnings), warnings
+    assert any("background" in line for line in warnings), warnings
+
+
 def test_a_handler_of_the_root_logger_does_not_print_the_lines_again(voc_tree, tmp_path, caplog):
     """Imported libraries install such a handler."""
     options = options_of(voc_tree, tmp_path / "run")

@@ -10,7 +10,7 @@ from keras_frcnn.facts.config import DetectorConfig, ImageConfig
 from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.files import PARTIAL, read_json
 from training.alternate import parse_arguments
-from training.run.start import locked, new_model, open_run, read_data
+from training.run.start import check_feature_folder, locked, new_model, open_run, read_data
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def tree(voc_tree, tmp_path):
     return Path(shutil.copytree(voc_tree, tmp_path / "tree"))
 
 
-def opened(tree: Path, *more: str, exif: str = "ignore"):
+def opened(tree: Path, *more: str, exif: str = "ignore", run: str = "run"):
     """The run of these options, with data of which a check decided `exif`."""
-    given = ("--data", f"voc:{tree}", "--run", str(tree.parent / "run"), "--weights", "none", *more)
+    given = ("--data", f"voc:{tree}", "--run", str(tree.parent / run), "--weights", "none", *more)
     options = parse_arguments(given).options
     data = read_data(options)
     decided = {"train_set": data.train_set._replace(exif=exif), "val_set": data.val_set._replace(exif=exif)}
@@ -137,3 +137,13 @@ def write_half(folder: Path) -> Path:
     half = folder / f".{PARTIAL}1.model.keras"
     half.write_bytes(b"half")
     return half
+
+
+def test_a_feature_folder_that_cannot_be_written_is_named_before_the_training(tree, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        InputError, match=r"--feature-cache-folder .*/file/cache: cannot be written \(Not a directory\)"
+    ):
+        check_feature_folder(opened(tree, "--feature-cache-folder", str(tmp_path / "file" / "cache")))
+    check_feature_folder(opened(tree, "--feature-cache-folder", str(tmp_path / "cache"), run="other"))
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -110,7 +110,6 @@ def test_a_machine_is_measured(small_config, voc_tree, tmp_path, monkeypatch):
     costs = found.costs
     for line in (*costs.iterations.values(), costs.features, costs.proposals, costs.detections):
         assert line.fixed >= 0 and line.per_megapixel >= 0 and line.seconds(64 * 96) > 0
-    assert costs.iterations["backbone+head"].seconds(64 * 96) > costs.iterations["head"].seconds(64 * 96)
     assert costs.tracing > 0
     # One graph serves both sizes; the other calls computed the stored features.
     assert sum(not hasattr(batch.images, "numpy") for batch in traced) == 1
