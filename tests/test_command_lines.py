@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"tensorflow", "keras", "cv2", "orbit", "numpy", "PIL"}
+HEAVY = {"tensorflow", "keras", "cv2", "orbit", "numpy", "PIL", "grpc"}
 SMALL = "--short-side 64 --fc-units 32 --anchor-scales 16 32 --min-size 4 --rois 16 --weights none".split()
 
 
@@ -55,12 +55,6 @@ def joint(*arguments):
 
 def evaluate(*arguments):
     from training.evaluate import main
-
-    return run_here(main, *arguments)
-
-
-def detect(*arguments):
-    from keras_frcnn.detect import main
 
     return run_here(main, *arguments)
 
@@ -251,7 +245,8 @@ def test_a_run_resumes_at_its_first_unfinished_step(finished, copied_run, voc_tr
     assert alternate(*training_options(voc_tree, copied_run)) == 0
     after = times(copied_run)
     rewritten = {str(path) for path in before if after[path] != before[path]}
-    assert all(name.startswith(("logs/train.log", "evaluation/pictures/")) for name in rewritten)
+    assert "report.html" in rewritten  # it showed the steps that are gone
+    assert all(name.startswith(("logs/train.log", "evaluation/pictures/", "report.html")) for name in rewritten)
     assert {path for path in times(finished[0]) if "tfevents" not in path.name} <= set(after)
     for step in (3, 4):  # a step that is done again has the same result
         ours, theirs = (np.load(folder / "weights" / f"step{step}.npz") for folder in (copied_run, finished[0]))
@@ -744,7 +739,7 @@ def picture(tmp_path):
     return path
 
 
-def test_a_file_where_a_folder_should_be_is_one_line(saved, voc_tree, picture, tmp_path, capsys):
+def test_a_file_where_a_folder_should_be_is_one_line(detect, saved, voc_tree, picture, tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("in the way")
     assert detect("--model", saved, picture, "--out", file) == 2

@@ -5,8 +5,6 @@
 runs these tests on a GPU.  An ordinary test run runs their CPU variants, so that the tests themselves stay correct.
 """
 
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -248,16 +246,6 @@ def test_convolutions_and_products(device, tensor_float_32, on, tolerance):
     np.testing.assert_allclose(tf.nn.conv2d(x, kernel, 1, "VALID"), expected, atol=tolerance * scale)
     product = tf.matmul(x[0, 0], kernel[0, 0])
     np.testing.assert_allclose(product, np.float64(x[0, 0]) @ np.float64(kernel[0, 0]), atol=tolerance * scale)
-
-
-def test_exports_compute_in_full_float32(tensor_float_32):
-    from export.shared.running import run_export
-
-    tensor_float_32(True)
-    seen = []
-    enabled = tf.config.experimental.tensor_float_32_execution_enabled
-    run_export(types.SimpleNamespace(), lambda options: seen.append(enabled()))
-    assert seen == [False]
 
 
 def test_boxes_agree_with_numpy(device):

@@ -192,12 +192,3 @@ def test_the_file_alone_asks_over_rest_with_pillow_only(serving, pictures, tmp_p
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "PIL" in imported
     assert not imported & {"keras_frcnn", "export", "numpy", "grpc", "google", "tensorflow", "tensorflow_serving"}
-
-
-def test_help_answers_without_imports_that_take_long():
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "export.client", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
-    assert done.returncode == 0 and "python -m export.client" in done.stdout
-    assert "argparse" in imported and not imported & {"tensorflow", "keras", "numpy", "PIL", "grpc"}
