@@ -382,11 +382,16 @@ def _version(text: str) -> int | str:
     return text
 
 
-def _seconds(text: str) -> float:
+def _number_in(text: str) -> float:
+    """The number that an option states; NaN, which no range holds, for anything else."""
     try:
-        seconds = float(text)
+        return float(text)
     except ValueError:
-        seconds = math.nan
+        return math.nan
+
+
+def _seconds(text: str) -> float:
+    seconds = _number_in(text)
     if not 0 < seconds <= LONGEST_TIMEOUT:
         rule = f"must be a number of seconds greater than 0 and at most {LONGEST_TIMEOUT}"
         raise argparse.ArgumentTypeError(f"{rule} (got {text})")
@@ -394,10 +399,7 @@ def _seconds(text: str) -> float:
 
 
 def _score(text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
+    score = _number_in(text)
     if not 0 <= score <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1 (got {text})")
     return score

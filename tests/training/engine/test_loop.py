@@ -168,7 +168,7 @@ def test_what_is_validated_are_the_averages_of_the_weights(make_model, good, tmp
         trainer, 3, checkpoints, tmp_path / "logs", "step", lambda done: "", lambda done: None, validation=validations
     )
     after = values(model)
-    assert validations.at == [3] and changed(seen[0], after) == {"head"}  # the training goes on from its own weights
+    assert validations.at == [3] and changed(seen[0], after) == {"head"}  # training continues with its own weights
     trainer.finish()
     assert changed(seen[0], values(model)) == set()
     restored = make_model(seed=1)

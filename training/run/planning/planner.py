@@ -117,10 +117,8 @@ def _choose_images_and_anchors(
     chosen = sized(None)
     if draft.given & {"detector.anchors.scales", "detector.anchors.ratios"}:
         return chosen
-    objects, rounding = (
-        gather_objects([train_set], chosen.options.detector.image),
-        draft.options.detector.anchors.shapes,
-    )
+    rounding = draft.options.detector.anchors.shapes
+    objects = gather_objects([train_set], chosen.options.detector.image)
     computed = anchors.best_anchors(objects, rounding)
     for _ in range(_ROUNDS):
         side = chosen.options.detector.image.short_side
