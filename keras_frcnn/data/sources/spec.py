@@ -12,7 +12,7 @@ from keras_frcnn.facts.errors import InputError
 from keras_frcnn.facts.limits import MAX_PIXELS_HELP, MOST_PIXELS, PILLOW_LIMIT
 from keras_frcnn.facts.settings import setting, settings_of
 
-_OF_SOURCES = ("images_root", "tfds_dir", "allow_download")  # options that only some sources use
+_OF_SOURCES = {name for source in SOURCES.values() for name in source.options}  # options that only some sources use
 ALL = "all"  # the split that holds every picture of a source
 
 
